@@ -1,0 +1,3 @@
+//! Encanto: an embedded scripting orchestrator. See ARCHITECTURE.md for what lives where.
+
+pub mod provider;

@@ -1,0 +1,288 @@
+//! Makes machines real.
+//!
+//! A provider knows instances, layers and ports; it knows nothing of services, units or charms. Whoever
+//! calls it decides, it only does. Everything here is idempotent: after a crash the caller repeats the call.
+//!
+//! - [`lxc`]: unprivileged system containers through the `lxc-*` tools, the default.
+//! - [`simulated`]: the same trait in memory, for fast tests and planning; it keeps state and can be told to fail.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+/// The name of an instance as the hypervisor knows it, e.g. `ana-local-machine-3`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InstanceName(String);
+
+impl InstanceName {
+    /// Letters, digits, `-`, `_` and `.`; at most 63 characters; begins with a letter or digit.
+    pub fn new(name: impl Into<String>) -> Result<Self, ProviderError> {
+        let name = name.into();
+        let fits = !name.is_empty() && name.len() <= 63 && name.as_bytes()[0].is_ascii_alphanumeric();
+        if fits && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+            Ok(Self(name))
+        } else {
+            Err(ProviderError::BadName(name))
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for InstanceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for InstanceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+/// The content key of a layer: lower-case hex of a SHA-256 over everything the layer's content depends on.
+pub type LayerKey = String;
+
+/// What an instance shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceSpec {
+    pub name: InstanceName,
+    /// Debian release, e.g. `bookworm`.
+    pub series: String,
+    /// Read-only layers above the base image, lowest first. Each must exist ([`Provider::has_layer`]).
+    pub layers: Vec<LayerKey>,
+    /// Megabytes; `None` is unlimited.
+    pub memory: Option<u64>,
+    /// Cores; `None` is unlimited.
+    pub cores: Option<u32>,
+    /// Scratch instance in which a layer is made: may trade durability for speed, and is
+    /// ended by [`Provider::seal`] or [`Provider::destroy`].
+    pub build: bool,
+}
+
+/// What a created instance is like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    pub name: InstanceName,
+    pub address: Ipv4Addr,
+    pub hardware: Hardware,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hardware {
+    pub arch: String,
+    pub cores: u32,
+    /// Megabytes.
+    pub memory: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstanceState {
+    Running,
+    Stopped,
+}
+
+/// One command to run inside an instance. An argument vector, never a shell line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExecRequest {
+    pub argv: Vec<String>,
+    /// Added to a small clean environment (`PATH`, `HOME`, `LANG=C.UTF-8`, `TERM` when there is a terminal).
+    pub env: BTreeMap<String, String>,
+    pub cwd: Option<String>,
+    /// A user name inside the instance; `None` is root.
+    pub user: Option<String>,
+    /// When it ends the whole process group is killed.
+    pub timeout: Option<Duration>,
+    /// Ask for a terminal of this size (columns, rows); stdout and stderr are then one stream.
+    pub terminal: Option<(u16, u16)>,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExecEnd {
+    /// Exit code; 128 + signal when a signal ended it.
+    Exited(i32),
+    TimedOut,
+}
+
+/// A running command. Dropping it kills the command's process group.
+///
+/// If the controller dies (`kill -9` included) the command is killed too, so that the hook that
+/// started it can be run again without two of them at work.
+pub struct Execution {
+    pub stdin: Box<dyn tokio::io::AsyncWrite + Send + Unpin>,
+    pub stdout: Box<dyn tokio::io::AsyncRead + Send + Unpin>,
+    pub stderr: Box<dyn tokio::io::AsyncRead + Send + Unpin>,
+    pub control: Box<dyn ExecControl>,
+}
+
+#[async_trait]
+pub trait ExecControl: Send {
+    /// Waits for the end; the streams must be drained beside it.
+    async fn wait(&mut self) -> Result<ExecEnd, ProviderError>;
+    /// Tells a terminal its new size (columns, rows); nothing without one.
+    async fn resize(&mut self, columns: u16, rows: u16) -> Result<(), ProviderError>;
+    /// Kills the command's process group at once.
+    fn kill(&mut self);
+}
+
+/// What a file inside an instance is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileStat {
+    pub kind: FileKind,
+    /// Permission bits only, e.g. `0o644`.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Bytes.
+    pub size: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    File,
+    Directory,
+    Symlink,
+    Other,
+}
+
+/// How to write a file. `None` keeps what an existing file has, else 0644 and root.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriteOptions {
+    pub mode: Option<u32>,
+    pub user: Option<String>,
+    pub group: Option<String>,
+}
+
+/// One port that is reachable from outside the host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PublishedPort {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Port on the host's own addresses; `None` opens the instance's address only.
+    pub host_port: Option<u16>,
+    pub address: Ipv4Addr,
+    pub port: u16,
+}
+
+/// Where progress of long work is told, one line a step.
+pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// The hypervisor behind an environment. One value serves one environment.
+///
+/// # Guarantees
+/// Every call may be repeated, also after a crash in the middle of it. `destroy` and `teardown` succeed when
+/// there is nothing left to do. Calls for different instances run in parallel.
+///
+/// # Errors
+/// [`ProviderError`] carries the hypervisor's own words.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Brings up what all instances share: network, base image, firewall table. Idempotent, also after a reboot.
+    async fn open(&self, progress: Progress) -> Result<(), ProviderError>;
+
+    /// Removes everything that [`Provider::open`] made and every instance of this environment. The
+    /// cache of images and layers stays.
+    async fn teardown(&self) -> Result<(), ProviderError>;
+
+    /// The address by which instances reach the host.
+    fn host_address(&self) -> Ipv4Addr;
+
+    fn host_hardware(&self) -> Hardware;
+
+    /// Identifies the base image's content for `series`; part of every layer's key.
+    fn base_key(&self, series: &str) -> String;
+
+    /// Creates and starts the instance, and returns when commands can be run in it. If it exists already it is
+    /// started if need be and described again; it keeps its address.
+    async fn create(&self, spec: &InstanceSpec) -> Result<Instance, ProviderError>;
+
+    /// Starts a stopped instance (mounts what must be mounted); nothing if it runs.
+    async fn start(&self, name: &InstanceName) -> Result<(), ProviderError>;
+
+    async fn stop(&self, name: &InstanceName) -> Result<(), ProviderError>;
+
+    /// Ends and removes the instance and all its files.
+    async fn destroy(&self, name: &InstanceName) -> Result<(), ProviderError>;
+
+    /// All instances of this environment.
+    async fn list(&self) -> Result<BTreeMap<InstanceName, InstanceState>, ProviderError>;
+
+    async fn exec(&self, name: &InstanceName, request: ExecRequest) -> Result<Execution, ProviderError>;
+
+    /// Reads a file, at most `limit` bytes.
+    async fn read_file(&self, name: &InstanceName, path: &str, limit: u64) -> Result<Vec<u8>, ProviderError>;
+
+    /// Replaces a file atomically; parent folders are made.
+    async fn write_file(
+        &self,
+        name: &InstanceName,
+        path: &str,
+        content: &[u8],
+        options: &WriteOptions,
+    ) -> Result<(), ProviderError>;
+
+    /// `None` if there is no such file. Does not follow a final symlink.
+    async fn stat_file(&self, name: &InstanceName, path: &str) -> Result<Option<FileStat>, ProviderError>;
+
+    /// Removes a file or a whole folder; nothing if it is absent.
+    async fn remove_file(&self, name: &InstanceName, path: &str) -> Result<(), ProviderError>;
+
+    async fn has_layer(&self, key: &LayerKey) -> Result<bool, ProviderError>;
+
+    /// Stops a build instance and keeps what was written in it as the layer `key`; the instance is gone afterwards.
+    async fn seal(&self, name: &InstanceName, key: &LayerKey) -> Result<(), ProviderError>;
+
+    /// Makes exactly these ports reachable from outside the host, atomically.
+    async fn publish(&self, ports: &[PublishedPort]) -> Result<(), ProviderError>;
+}
+
+/// What went wrong with a machine, in the hypervisor's own words.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    #[error("invalid instance name {0:?}")]
+    BadName(String),
+    #[error("there is no instance {0}")]
+    NoInstance(InstanceName),
+    #[error("{name} is not running")]
+    NotRunning { name: InstanceName },
+    #[error("no such file {path:?} in {name}")]
+    NoFile { name: InstanceName, path: String },
+    #[error("{path:?} in {name} is larger than {limit} bytes")]
+    FileTooLarge { name: InstanceName, path: String, limit: u64 },
+    #[error("cannot {action} {path:?} in {name}: {reason}")]
+    File { action: &'static str, name: InstanceName, path: String, reason: String },
+    #[error("there is no layer {0}")]
+    NoLayer(LayerKey),
+    #[error("`{command}` failed ({status}): {output}")]
+    Command { command: String, status: String, output: String },
+    #[error("cannot run `{command}`")]
+    Spawn { command: String, source: std::io::Error },
+    #[error("cannot {action} {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("cannot enter {name}")]
+    Enter { name: InstanceName, source: std::io::Error },
+    #[error("cannot mount {}: {step}", target.display())]
+    Mount { target: PathBuf, step: &'static str, source: std::io::Error },
+    #[error("{name} did not become ready within {seconds} s: {output}")]
+    NotReady { name: InstanceName, seconds: u64, output: String },
+    #[error("no free subnet for a bridge was found among {tried}")]
+    NoFreeSubnet { tried: String },
+    #[error("no free address is left in {subnet}")]
+    NoFreeAddress { subnet: String },
+    #[error("series {series:?} is not supported by this provider (it has {known})")]
+    UnknownSeries { series: String, known: String },
+    /// A failure that a test asked the simulated provider for.
+    #[error("{0}")]
+    Simulated(String),
+}
