@@ -1,3 +1,5 @@
 //! Encanto: an embedded scripting orchestrator. See ARCHITECTURE.md for what lives where.
 
+pub mod charm;
+pub mod model;
 pub mod provider;

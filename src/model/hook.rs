@@ -1,0 +1,64 @@
+//! Which hooks there are.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::names::{EndpointName, RelationId, UnitName};
+
+/// One hook that is due for a unit, with what it is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hook {
+    Install,
+    ConfigChanged,
+    Start,
+    Stop,
+    Relation { relation: RelationId, endpoint: EndpointName, kind: RelationHook },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RelationHook {
+    Created,
+    Joined(UnitName),
+    Changed(UnitName),
+    Departed(UnitName),
+    Broken,
+}
+
+impl RelationHook {
+    pub fn remote(&self) -> Option<&UnitName> {
+        match self {
+            RelationHook::Joined(unit) | RelationHook::Changed(unit) | RelationHook::Departed(unit) => Some(unit),
+            RelationHook::Created | RelationHook::Broken => None,
+        }
+    }
+
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            RelationHook::Created => "created",
+            RelationHook::Joined(_) => "joined",
+            RelationHook::Changed(_) => "changed",
+            RelationHook::Departed(_) => "departed",
+            RelationHook::Broken => "broken",
+        }
+    }
+}
+
+/// Hooks every charm may declare; those of relations are `<endpoint>-relation-<kind>`.
+pub const UNIT_HOOKS: [&str; 4] = ["install", "config-changed", "start", "stop"];
+pub const RELATION_HOOK_KINDS: [&str; 5] = ["created", "joined", "changed", "departed", "broken"];
+
+impl fmt::Display for Hook {
+    /// The name under which a charm declares it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Hook::Install => f.write_str("install"),
+            Hook::ConfigChanged => f.write_str("config-changed"),
+            Hook::Start => f.write_str("start"),
+            Hook::Stop => f.write_str("stop"),
+            Hook::Relation { endpoint, kind, .. } => write!(f, "{endpoint}-relation-{}", kind.as_str()),
+        }
+    }
+}

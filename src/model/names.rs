@@ -1,0 +1,303 @@
+//! Names and ids: a newtype each, checked once, where they enter.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A name or id that does not have the form it must have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    #[error("invalid service name \"{0}\"")]
+    Service(String),
+    #[error("invalid unit name \"{0}\"")]
+    Unit(String),
+    #[error("invalid machine id \"{0}\"")]
+    Machine(String),
+    #[error("invalid relation name \"{0}\"")]
+    Endpoint(String),
+    #[error("invalid interface name \"{0}\"")]
+    Interface(String),
+    #[error("invalid charm name \"{0}\"")]
+    Charm(String),
+    #[error("invalid environment name \"{0}\"")]
+    Environment(String),
+    #[error("invalid port \"{0}\"")]
+    Port(String),
+}
+
+/// `[a-z][a-z0-9]*` groups joined by `-`. With `letter_in_group` each later group holds a letter, as Juju asks of
+/// service names so that `x-1` cannot be mistaken for a unit.
+fn dashed(name: &str, letter_in_group: bool) -> bool {
+    if name.is_empty() || name.len() > 63 || !name.as_bytes()[0].is_ascii_lowercase() {
+        return false;
+    }
+    name.split('-').enumerate().all(|(index, group)| {
+        !group.is_empty()
+            && group.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            && (index == 0 || !letter_in_group || group.bytes().any(|b| b.is_ascii_lowercase()))
+    })
+}
+
+macro_rules! text_name {
+    ($(#[$doc:meta])* $name:ident, $error:ident, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                let check: fn(&str) -> bool = $check;
+                if check(text) { Ok(Self(text.to_owned())) } else { Err(NameError::$error(text.to_owned())) }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+            fn try_from(text: String) -> Result<Self, NameError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", self.0)
+            }
+        }
+    };
+}
+
+text_name!(
+    /// What the operator calls a deployed charm, e.g. `mysql`.
+    ServiceName, Service, |name| dashed(name, true)
+);
+text_name!(
+    /// One side of a relation as a charm declares it, e.g. `db`.
+    EndpointName, Endpoint, |name| dashed(name, false)
+);
+text_name!(
+    /// The protocol two endpoints speak, e.g. `mysql`.
+    InterfaceName, Interface, |name| dashed(name, false)
+);
+text_name!(
+    /// A charm's own name, e.g. `mediawiki`.
+    CharmName, Charm, |name| dashed(name, true)
+);
+text_name!(
+    /// The name of an environment in `environments.yaml`, e.g. `local`.
+    EnvironmentName, Environment, |name| name.len() <= 32 && dashed(name, false)
+);
+
+/// A number as Juju writes it: no sign, no leading zero.
+fn plain_number(text: &str) -> Option<u32> {
+    let fits = text == "0" || (!text.starts_with('0') && !text.is_empty());
+    if fits && text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+macro_rules! number_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u32);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}", self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}", self.0)
+            }
+        }
+    };
+}
+
+number_id!(
+    /// A machine's number; 0 is the host. Never reused.
+    MachineId
+);
+number_id!(
+    /// A relation's number. Never reused.
+    RelationId
+);
+
+impl MachineId {
+    /// The host itself, which the controller runs on.
+    pub const HOST: MachineId = MachineId(0);
+}
+
+impl FromStr for MachineId {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        plain_number(text).map(MachineId).ok_or_else(|| NameError::Machine(text.to_owned()))
+    }
+}
+
+/// One instance of a service, e.g. `mysql/0`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UnitName {
+    pub service: ServiceName,
+    pub number: u32,
+}
+
+impl FromStr for UnitName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let parsed = text
+            .split_once('/')
+            .and_then(|(service, number)| Some((service.parse().ok()?, plain_number(number)?)))
+            .map(|(service, number)| UnitName { service, number });
+        parsed.ok_or_else(|| NameError::Unit(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for UnitName {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<UnitName> for String {
+    fn from(name: UnitName) -> String {
+        name.to_string()
+    }
+}
+
+impl fmt::Display for UnitName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service, self.number)
+    }
+}
+
+impl fmt::Debug for UnitName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// A port of a unit, e.g. `80/tcp`. Ordered by protocol, then number, as Juju lists them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Port {
+    pub protocol: Protocol,
+    pub number: u16,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+impl Protocol {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        }
+    }
+}
+
+impl FromStr for Port {
+    type Err = NameError;
+    /// `80`, `80/tcp`, `53/udp`.
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let bad = || NameError::Port(text.to_owned());
+        let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let protocol = match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            _ => return Err(bad()),
+        };
+        match plain_number(number).and_then(|n| u16::try_from(n).ok()) {
+            Some(number) if number > 0 => Ok(Port { protocol, number }),
+            _ => Err(bad()),
+        }
+    }
+}
+
+impl TryFrom<String> for Port {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<Port> for String {
+    fn from(port: Port) -> String {
+        port.to_string()
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.protocol.as_str())
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_juju() {
+        for good in ["mysql", "a", "my-sql", "m2", "wiki-2a"] {
+            assert!(good.parse::<ServiceName>().is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a-1", "1a", "a_b", "a--b", &"a".repeat(64)] {
+            assert!(bad.parse::<ServiceName>().is_err(), "{bad}");
+        }
+        assert!("db-1".parse::<EndpointName>().is_ok());
+    }
+
+    #[test]
+    fn units_and_machines_have_plain_numbers() {
+        assert_eq!("mysql/0".parse::<UnitName>().map(|u| u.to_string()), Ok("mysql/0".into()));
+        for bad in ["mysql", "mysql/", "mysql/01", "mysql/-1", "mysql/1/2", "/1", "mysql/99999999999"] {
+            assert_eq!(bad.parse::<UnitName>(), Err(NameError::Unit(bad.into())));
+        }
+        assert_eq!("3".parse(), Ok(MachineId(3)));
+        assert_eq!("03".parse::<MachineId>(), Err(NameError::Machine("03".into())));
+    }
+
+    #[test]
+    fn ports_sort_by_protocol_then_number() {
+        let mut ports: Vec<Port> = ["53/udp", "443", "80/tcp"].iter().map(|p| p.parse().unwrap()).collect();
+        ports.sort();
+        assert_eq!(ports.iter().map(Port::to_string).collect::<Vec<_>>(), ["80/tcp", "443/tcp", "53/udp"]);
+        for bad in ["0", "65536", "80/icmp", "x", "-1", "080"] {
+            assert!(bad.parse::<Port>().is_err(), "{bad}");
+        }
+    }
+}
