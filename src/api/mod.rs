@@ -1,0 +1,12 @@
+//! The boundary between the command line and the controller: HTTP and JSON over a unix socket.
+//!
+//! Wire shapes are not the model: they may only grow. A verb is one word everywhere: `cli/commands/add_unit.rs`,
+//! [`AddUnit`], `api/handlers/add_unit.rs`.
+
+pub mod requests;
+pub mod settings;
+pub mod status;
+
+pub use requests::*;
+pub use settings::{EnvironmentKind, EnvironmentSettings};
+pub use status::*;

@@ -1,0 +1,49 @@
+//! What an environment is, as read from `environments.yaml`.
+
+use std::path::PathBuf;
+
+use crate::model::EnvironmentName;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentSettings {
+    pub name: EnvironmentName,
+    pub kind: EnvironmentKind,
+    /// `<home>/<environment>`: journal, socket, logs.
+    pub folder: PathBuf,
+    /// The user who bootstraps; under sudo the one who called it. Names the instances and owns the socket.
+    pub user: String,
+    pub uid: u32,
+    pub gid: u32,
+    /// Charms looked up here before the built-in ones (`repository:`).
+    pub repository: Option<PathBuf>,
+    /// Debian mirror for images; `None` takes the host's own apt sources (`mirror:`).
+    pub mirror: Option<String>,
+    /// Release of new machines (`default-series:`).
+    pub series: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnvironmentKind {
+    /// LXC containers on this host (`type: local`).
+    Local,
+    /// Machines in memory only (`type: simulated`).
+    Simulated,
+}
+
+impl EnvironmentSettings {
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("controller.sock")
+    }
+
+    pub fn journal(&self) -> PathBuf {
+        self.folder.join("journal.db")
+    }
+
+    pub fn log_folder(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+
+    pub fn controller_log(&self) -> PathBuf {
+        self.log_folder().join("controller.log")
+    }
+}
