@@ -3,4 +3,6 @@
 pub mod api;
 pub mod charm;
 pub mod model;
+pub mod plan;
 pub mod provider;
+pub mod store;
