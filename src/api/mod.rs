@@ -3,10 +3,15 @@
 //! Wire shapes are not the model: they may only grow. A verb is one word everywhere: `cli/commands/add_unit.rs`,
 //! [`AddUnit`], `api/handlers/add_unit.rs`.
 
+pub mod base64;
+pub mod client;
+pub mod frames;
 pub mod requests;
 pub mod settings;
 pub mod status;
 
+pub use crate::model::EnvironmentName;
+pub use client::{Client, ClientError};
 pub use requests::*;
 pub use settings::{EnvironmentKind, EnvironmentSettings};
 pub use status::*;
