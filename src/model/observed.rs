@@ -8,6 +8,8 @@ use super::names::{MachineId, UnitName};
 pub struct Observed {
     /// Why nothing can be provisioned yet (the base image is being built, …).
     pub opening: Option<String>,
+    /// Opening failed: `opening` has the provider's words. It is tried again from time to time.
+    pub opening_failed: bool,
     /// Machines whose instance was looked for. A running machine that is absent here was not looked at yet.
     pub instances: BTreeMap<MachineId, Sighting>,
     /// What is being done to a machine, for `agent-state-info`.

@@ -96,6 +96,7 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
     let due = provision::next(model, machine.id, observed.instances.get(&machine.id).copied()).is_some();
     let (state, message, verdict) = match (&machine.provision, machine.life) {
         (Provision::Host { .. }, _) => match &observed.opening {
+            Some(words) if observed.opening_failed => ("error", words.clone(), Verdict::Failed),
             Some(what) => ("pending", what.clone(), Verdict::Busy),
             None => ("started", String::new(), Verdict::Reached),
         },

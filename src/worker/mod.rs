@@ -12,6 +12,7 @@
 //! - [`observer`]: what became of the instances while nobody looked.
 
 pub mod access;
+pub mod capped;
 pub mod charms;
 pub mod context;
 pub mod driver;
@@ -24,6 +25,7 @@ pub mod provisioner;
 pub mod unit_agent;
 pub mod waiter;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +47,8 @@ pub struct World {
     pub charm_host: Arc<CharmHost>,
     pub charms: Arc<CharmStore>,
     pub logbook: Arc<Logbook>,
+    /// The environment's folder; `None` if it is in memory only.
+    pub folder: Option<PathBuf>,
     /// Before each instance's name: `<user>-<environment>-`.
     pub prefix: String,
     /// True once the provider is open: before that no machine can be made.

@@ -87,7 +87,7 @@ fn machine_status(observed: &Observed, machine: &Machine) -> MachineStatus {
     };
     match &machine.provision {
         Provision::Host { address, hardware } => MachineStatus {
-            agent_state: Some(if observed.opening.is_some() { "pending" } else { "started" }.to_owned()),
+            agent_state: Some(host_state(observed).to_owned()),
             agent_state_info: observed.opening.clone(),
             dns_name: Some(address.to_string()),
             instance_id: "localhost".to_owned(),
@@ -119,6 +119,14 @@ fn machine_status(observed: &Observed, machine: &Machine) -> MachineStatus {
                 ..base
             }
         }
+    }
+}
+
+fn host_state(observed: &Observed) -> &'static str {
+    match &observed.opening {
+        Some(_) if observed.opening_failed => "error",
+        Some(_) => "pending",
+        None => "started",
     }
 }
 
