@@ -241,6 +241,8 @@ async fn lxc_keeps_the_contract() {
     deletion_by_hand_is_survived(&provider).await;
     layers_stack(&provider, &layers).await;
     limits_hold(&provider).await;
+    a_reboot_is_survived(&provider, &one).await;
+    a_killed_controller_leaves_nothing_undone(&provider, folder.path()).await;
 
     let other = LxcProvider::new(settings(folder.path())).unwrap();
     assert_eq!(other.list().await.unwrap()[&one], InstanceState::Running, "a new controller finds its machines");
@@ -515,6 +517,57 @@ async fn limits_hold(provider: &dyn Provider) {
     let ended = exec(provider, &five, shell("perl -e '$x = \"a\" x (400*1024*1024); print length $x'"), b"").await;
     assert_eq!(ended.end, ExecEnd::Exited(137));
     provider.destroy(&five).await.unwrap();
+}
+
+/// Takes away what a reboot does: processes, mounts, links, firewall. Everything must come again.
+async fn a_reboot_is_survived(provider: &dyn Provider, one: &InstanceName) {
+    let address = provider.create(&spec(one.clone())).await.unwrap().address;
+    let port = PublishedPort { protocol: "tcp".into(), host_port: None, address, port: 81 };
+    provider.publish(&[port]).await.unwrap();
+    run(provider, one, "echo 1 > /srv/before; sync").await;
+    let script = format!(
+        "lxc-stop -k -n {one}; umount /var/lib/lxc/{one}/rootfs; t=$(nft list tables | grep {ENVIRONMENT}); \
+         kill $(cat /run/encanto/test-{ENVIRONMENT}-*/dnsmasq.pid); rm -r /run/encanto/test-{ENVIRONMENT}-*; \
+         ip link delete $(ip -j route get {address} | grep -o 'enc[0-9a-f]*' | head -n1); nft delete $t"
+    );
+    assert!(host(&script));
+    provider.open(Arc::new(|_| {})).await.unwrap();
+    assert_eq!(provider.list().await.unwrap()[one], InstanceState::Stopped);
+    provider.start(one).await.unwrap();
+    assert_eq!(run(provider, one, "cat /srv/before; getent ahostsv4 machine-1 | wc -l").await, "1\n3");
+    assert!(host(&format!("nft list ruleset | grep -q '{address} . tcp . 81'")));
+}
+
+/// Kills a controller at any moment of a creation, and lets another one finish or clear it.
+async fn a_killed_controller_leaves_nothing_undone(provider: &LxcProvider, folder: &Path) {
+    let six = machine(6);
+    for moment in (0..150).step_by(7) {
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "plays_a_controller_that_creates", "--nocapture"])
+            .env("ENCANTO_TEST_CREATOR", folder)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        let next = LxcProvider::new(settings(folder)).unwrap();
+        if moment % 2 == 0 {
+            next.create(&spec(six.clone())).await.unwrap();
+            assert_eq!(run(&next, &six, "id -u").await, "0");
+        }
+        next.destroy(&six).await.unwrap();
+        assert!(!Path::new("/var/lib/lxc").join(six.as_str()).exists());
+    }
+    assert_eq!(provider.list().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn plays_a_controller_that_creates() {
+    let Some(folder) = std::env::var_os("ENCANTO_TEST_CREATOR") else { return };
+    let provider = LxcProvider::new(settings(&PathBuf::from(folder))).unwrap();
+    provider.create(&spec(machine(6))).await.unwrap();
+    std::future::pending::<()>().await;
 }
 
 fn nothing_is_left() {

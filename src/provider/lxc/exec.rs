@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rustix::net::{
@@ -29,6 +30,9 @@ use crate::provider::{
 
 /// A reply line is short; more than this is not one.
 const LINE_LIMIT: usize = 4096;
+
+/// A command starts within milliseconds; only a machine that misuses its own mounts can hold it up.
+const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// Starts a command in the machine whose init is `init`.
 pub async fn start(
@@ -62,7 +66,8 @@ pub async fn start(
     let _ = socket.write_all(&bytes[4..]).await;
     let mut control =
         LxcExec { name: name.clone(), socket: Some(socket), child, line: Vec::new(), ended: None, master: None };
-    match control.next_reply().await? {
+    let started = tokio::time::timeout(START_LIMIT, control.next_reply()).await;
+    match started.map_err(|_| entered(std::io::ErrorKind::TimedOut.into()))?? {
         HelperReply::Started => {}
         other => return Err(refused(name, other)),
     }

@@ -157,8 +157,12 @@ impl LxcProvider {
         absent_is_fine(std::fs::remove_file(&log)).map_err(|e| io_error("remove", &log, e))?;
         let log_text = log.display().to_string();
         let arguments = ["-d", "-o", &log_text, "-l", "WARN"];
-        let started = self.lxc("lxc-start", name, &arguments).await;
-        started.map(drop).map_err(|error| match error {
+        let Err(error) = self.lxc("lxc-start", name, &arguments).await else { return Ok(()) };
+        // The start of a controller that was killed may have come first.
+        if self.running()?.contains(name.as_str()) {
+            return Ok(());
+        }
+        Err(match error {
             // The tool itself only says that a log may tell more.
             ProviderError::Command { command, status, .. } => {
                 let output = std::fs::read_to_string(&log).unwrap_or_default();
@@ -298,26 +302,23 @@ fn strip_layer(upper: &Path) -> Result<(), ProviderError> {
     for path in own {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
         if let Some(folder) = open_inside(upper, parent)? {
-            let path = through(&folder).join(name);
-            let gone = match std::fs::symlink_metadata(&path) {
-                Ok(data) if data.is_dir() => std::fs::remove_dir_all(&path),
-                _ => absent_is_fine(std::fs::remove_file(&path)),
-            };
-            gone.map_err(|e| io_error("remove", &path, e))?;
+            remove_entry(&through(&folder).join(name))?;
         }
     }
     for path in ["run", "tmp", "var/tmp", "var/log/journal"] {
         let Some(folder) = open_inside(upper, path)? else { continue };
         for entry in folder_entries(&through(&folder))? {
-            let path = through(&folder).join(entry);
-            let gone = match std::fs::symlink_metadata(&path) {
-                Ok(data) if data.is_dir() => std::fs::remove_dir_all(&path),
-                _ => absent_is_fine(std::fs::remove_file(&path)),
-            };
-            gone.map_err(|e| io_error("remove", &path, e))?;
+            remove_entry(&through(&folder).join(entry))?;
         }
     }
     Ok(())
+}
+
+/// Removes a file, a link or a whole folder, following no link at its end.
+fn remove_entry(path: &Path) -> Result<(), ProviderError> {
+    let is_folder = std::fs::symlink_metadata(path).is_ok_and(|data| data.is_dir());
+    let removed = if is_folder { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    absent_is_fine(removed).map_err(|e| io_error("remove", path, e))
 }
 
 /// Opens a folder below `base` following no symlink: what a charm wrote must not lead out of its layer.

@@ -99,7 +99,7 @@ pub struct LxcProvider {
     settings: LxcSettings,
     record_folder: RecordFolder,
     records: Mutex<BTreeMap<InstanceName, InstanceRecord>>,
-    /// One at a time for each instance.
+    /// One at a time for each instance. Never removed: someone may wait for one.
     turns: Mutex<BTreeMap<InstanceName, Arc<tokio::sync::Mutex<()>>>>,
     inits: Mutex<BTreeMap<InstanceName, Arc<Init>>>,
     network: Mutex<Option<NetworkChoice>>,
@@ -183,7 +183,6 @@ impl LxcProvider {
         self.record_folder.remove(name)?;
         locked(&self.records).remove(name);
         locked(&self.inits).remove(name);
-        locked(&self.turns).remove(name);
         Ok(())
     }
 

@@ -69,6 +69,8 @@ fn serve() -> Step<()> {
                 input.read_to_end(&mut content).at("read the content")?;
             }
             drop(input);
+            // Folders that are made get their usual mode whatever the controller was started with.
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
             let (reply, body) = files::serve(&order, &content)?;
             reply_line(&reply);
             let _ = std::io::stdout().write_all(&body);

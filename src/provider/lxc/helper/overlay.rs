@@ -6,9 +6,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, FlockOperation, flock};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
     fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount as mount_new, mount_change,
@@ -25,6 +26,12 @@ pub const ID_COUNT: u32 = 65536;
 const STAGE: &str = "/mnt";
 
 pub fn mount(order: &MountOrder) -> Step<()> {
+    // A helper whose controller was killed may still be at it.
+    let lock = std::fs::File::open(&order.scratch).at(format!("open {}", order.scratch.display()))?;
+    flock(&lock, FlockOperation::LockExclusive).at("wait for another mount")?;
+    if is_mounted(&order.target).at("look at the mount point")? {
+        return Ok(());
+    }
     let shift = id_shift(order.first_id)?;
     // Folders are opened first: the stage might hide them.
     let lowers: Vec<OwnedFd> = order.lowers.iter().map(|path| view(path, &shift)).collect::<Step<_>>()?;
@@ -45,6 +52,12 @@ pub fn mount(order: &MountOrder) -> Step<()> {
     unsafe { checked(libc::setns(host.as_raw_fd(), libc::CLONE_NEWNS).into()) }.at("return to the host's mounts")?;
     let empty_paths = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(&overlay, "", &target, "", empty_paths).at("attach the overlay")
+}
+
+/// A mount point lies on another device than the folder that it is in.
+fn is_mounted(target: &Path) -> std::io::Result<bool> {
+    let parent = target.parent().unwrap_or(target);
+    Ok(std::fs::metadata(target)?.dev() != std::fs::metadata(parent)?.dev())
 }
 
 fn overlay(lowerdir: &str, scratch: &str, volatile: bool) -> Step<OwnedFd> {
