@@ -47,7 +47,7 @@ impl ControllerBackend {
             CharmSource::Files { path, files } => {
                 let decoded = files.iter().map(|(name, text)| {
                     let content = crate::api::base64::decode(text);
-                    content.map(|content| (name.clone(), content)).map_err(|_| {
+                    content.map(|content| (name.clone(), content)).ok_or_else(|| {
                         Refusal::new(format!("file \"{name}\" of the charm {path} did not arrive whole"))
                     })
                 });

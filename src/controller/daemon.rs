@@ -16,7 +16,7 @@ use crate::api::{EnvironmentKind, EnvironmentSettings};
 use crate::charm::CharmHost;
 use crate::provider::lxc::{LxcProvider, LxcSettings};
 use crate::provider::simulated::SimulatedProvider;
-use crate::provider::{Provider, systemd};
+use crate::provider::{Provider, command, systemd};
 use crate::store::SqliteJournal;
 use crate::worker::World;
 use crate::worker::capped::CappedFile;
@@ -83,6 +83,8 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
     tracing::info!("version {} listens on {}", crate::api::VERSION, settings.socket().display());
     writeln!(ready, "listening on {}", settings.socket().display()).context("cannot tell that it listens")?;
     ready.flush().ok();
+    leave_terminal(settings)?;
+    systemd::notify_ready();
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -127,6 +129,16 @@ pub fn mark_destroyed(world: &World) {
     {
         tracing::error!("{} cannot be written: {error}", folder.join(DESTROYED).display());
     }
+}
+
+/// Started in the background: from here on what goes wrong without a word in the log (a panic) goes there too.
+fn leave_terminal(settings: &EnvironmentSettings) -> anyhow::Result<()> {
+    if std::env::var_os(command::DAEMON).is_some() {
+        let log = OpenOptions::new().append(true).open(settings.controller_log())?;
+        rustix::stdio::dup2_stdout(&log)?;
+        rustix::stdio::dup2_stderr(&log)?;
+    }
+    Ok(())
 }
 
 fn now() -> i64 {

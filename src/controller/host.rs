@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 
 use crate::api::{EnvironmentKind, EnvironmentSettings};
 use crate::cli::host::{Finding, Host};
-use crate::provider::{Provider, command, doctor, systemd};
+use crate::provider::{command, doctor, systemd};
 
 use super::daemon;
 
@@ -13,11 +13,8 @@ pub struct LocalHost;
 impl Host for LocalHost {
     fn check(&self, env: &EnvironmentSettings) -> Vec<Finding> {
         let findings = doctor::check_host(env.kind == EnvironmentKind::Local);
-        let finding = |found: doctor::HostFinding| Finding {
-            blocking: found.blocking,
-            problem: found.problem,
-            fix: found.fix,
-        };
+        let finding =
+            |found: doctor::HostFinding| Finding { blocking: found.blocking, problem: found.problem, fix: found.fix };
         findings.into_iter().map(finding).collect()
     }
 
@@ -64,6 +61,5 @@ fn service(env: &EnvironmentSettings, program: &std::path::Path) -> anyhow::Resu
         home: home.to_owned(),
         uid: env.uid,
         gid: env.gid,
-        socket: env.socket(),
     })
 }

@@ -71,9 +71,8 @@ async fn relay(execution: Execution, mut frames: mpsc::Receiver<Frame>, out: mps
             }
         }
     };
-    let said = async {
-        tokio::join!(pump(&mut stdout, &out, Frame::Stdout), pump(&mut stderr, &out, Frame::Stderr), end).2
-    };
+    let said =
+        async { tokio::join!(pump(&mut stdout, &out, Frame::Stdout), pump(&mut stderr, &out, Frame::Stderr), end).2 };
     let end = tokio::select! {
         end = said => end,
         () = feed => return,

@@ -102,6 +102,43 @@ pub fn spawn_helper(program: &Path, argument: &str, control: OwnedFd) -> Result<
         .map_err(|source| ProviderError::Spawn { command: format!("{} {argument}", program.display()), source })
 }
 
+/// Set for a process that was started by [`spawn_daemon`]: whoever started it reads what it says until it is ready.
+pub const DAEMON: &str = "ENCANTO_DAEMON";
+
+/// Starts a process in a session of its own, which outlives this one. Returns the first line that it says, or, if it
+/// ends before that, all it said.
+pub fn spawn_daemon(argv: &[&str]) -> Result<String, ProviderError> {
+    use std::io::Read as _;
+    use std::os::unix::process::CommandExt as _;
+    let failed = |source| ProviderError::Spawn { command: argv.join(" "), source };
+    let [program, arguments @ ..] = argv else { return Ok(String::new()) };
+    let (mut reader, writer) = std::io::pipe().map_err(failed)?;
+    #[allow(clippy::disallowed_methods, reason = "this file is where processes are spawned")]
+    let mut command = std::process::Command::new(program);
+    command
+        .args(arguments)
+        .env(DAEMON, "1")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone().map_err(failed)?)
+        .stderr(writer);
+    // SAFETY: setsid is async-signal-safe and touches no memory of the parent.
+    unsafe {
+        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(std::io::Error::from));
+    }
+    command.spawn().map_err(failed)?;
+    drop(command); // with it goes this side's copy of the writer
+    let mut said = Vec::new();
+    let mut byte = [0];
+    while reader.read(&mut byte).map_err(failed)? == 1 {
+        said.push(byte[0]);
+        if byte[0] == b'\n' && said.starts_with(b"listening on") {
+            break;
+        }
+    }
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
 fn command(argv: &[&str]) -> Command {
     let (program, arguments) = argv.split_first().map_or(("", &[][..]), |(program, rest)| (*program, rest));
     #[allow(clippy::disallowed_methods, reason = "this file is where processes are spawned")]

@@ -10,6 +10,7 @@ pub mod command;
 pub mod doctor;
 pub mod lxc;
 pub mod simulated;
+pub mod systemd;
 
 use std::collections::BTreeMap;
 use std::fmt;

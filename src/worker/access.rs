@@ -69,11 +69,8 @@ impl MachineAccess for Access {
     }
 
     async fn write(&self, path: &str, content: &[u8], attributes: &FileAttributes) -> Result<(), AccessError> {
-        let options = WriteOptions {
-            mode: attributes.mode,
-            user: attributes.user.clone(),
-            group: attributes.group.clone(),
-        };
+        let options =
+            WriteOptions { mode: attributes.mode, user: attributes.user.clone(), group: attributes.group.clone() };
         self.provider.write_file(&self.instance, path, content, &options).await.map_err(told)
     }
 

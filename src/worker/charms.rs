@@ -48,8 +48,11 @@ impl CharmStore {
         }
         let path = self.folder.clone().unwrap_or_default().join(digest);
         let mut files = CharmFiles::new();
-        read_all(&path, &path, &mut files)
-            .map_err(|source| CharmStoreError { action: "read", path: path.clone(), source })?;
+        read_all(&path, &path, &mut files).map_err(|source| CharmStoreError {
+            action: "read",
+            path: path.clone(),
+            source,
+        })?;
         let files = Arc::new(files);
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.to_owned(), files.clone());
         Ok(files)

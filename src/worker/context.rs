@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::charm::{HookContext, HookOutcome, RelationContext};
-use crate::model::{
-    Hook, HookWrites, Model, Presence, Relation, RelationHook, RelationId, Settings, Unit, UnitName,
-};
+use crate::model::{Hook, HookWrites, Model, Presence, Relation, RelationHook, RelationId, Settings, Unit, UnitName};
 
 /// The context of `hook`, and what committing it must tell the model that it saw. `None` if the unit, its service or
 /// its machine is gone.
@@ -15,7 +13,8 @@ pub fn of(model: &Model, name: &UnitName, hook: &Hook) -> Option<(HookContext, H
     let charm = model.charm_of(unit)?;
     let address = model.machines.get(&unit.machine)?.address()?.to_string();
     let in_scope = unit.scopes.keys().filter_map(|id| model.relations.get(id));
-    let relations = in_scope.filter_map(|relation| Some((relation.id, relation_context(relation, unit, hook)?))).collect();
+    let relations =
+        in_scope.filter_map(|relation| Some((relation.id, relation_context(relation, unit, hook)?))).collect();
     let context = HookContext {
         hook: hook.clone(),
         unit: name.clone(),

@@ -18,6 +18,9 @@ pub enum Next {
     After(Duration),
 }
 
+/// A defect in a reconciler must not take its key out of the world for good.
+const AFTER_PANIC: Duration = Duration::from_secs(30);
+
 /// Reconciles every key that comes in by `nudges` until that is closed, at most `parallel` keys at a time. A nudge for
 /// a key that is being worked on makes it run once more afterwards.
 pub async fn drive<K, F, Fut>(mut nudges: mpsc::UnboundedReceiver<K>, parallel: usize, reconcile: F)
@@ -30,6 +33,7 @@ where
     // The value says whether the key was nudged while it ran.
     let mut running: HashMap<K, bool> = HashMap::new();
     let mut tasks: JoinSet<(K, Next)> = JoinSet::new();
+    let mut keys: HashMap<tokio::task::Id, K> = HashMap::new();
     let (again, mut due_again) = mpsc::unbounded_channel::<K>();
     loop {
         let key = tokio::select! {
@@ -38,10 +42,17 @@ where
                 None => break,
             },
             Some(key) = due_again.recv() => key,
-            Some(ended) = tasks.join_next() => {
-                let Ok((key, next)) = ended else {
-                    tracing::error!("a worker's task ended by itself: {ended:?}");
-                    continue;
+            Some(ended) = tasks.join_next_with_id() => {
+                let (key, next) = match ended {
+                    Ok((id, ended)) => {
+                        keys.remove(&id);
+                        ended
+                    }
+                    Err(error) => {
+                        tracing::error!("a worker's task ended by itself: {error}");
+                        let Some(key) = keys.remove(&error.id()) else { continue };
+                        (key, Next::After(AFTER_PANIC))
+                    }
                 };
                 let nudged = running.remove(&key).unwrap_or(false);
                 match next {
@@ -66,12 +77,14 @@ where
         running.insert(key.clone(), false);
         let work = reconcile(key.clone());
         let slots = slots.clone();
-        tasks.spawn(async move {
+        let started = key.clone();
+        let task = tasks.spawn(async move {
             let slot = slots.acquire().await;
             let next = work.await;
             drop(slot);
             (key, next)
         });
+        keys.insert(task.id(), started);
     }
     // Closed: what still runs is ended, to be found and done again by the next controller.
     tasks.shutdown().await;

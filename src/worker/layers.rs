@@ -63,8 +63,14 @@ async fn build(world: &World, charm: &Charm, series: &str, key: &String, id: Mac
     let name = world.build_name(key).map_err(told)?;
     // Left over from a controller that was killed: half a layer is no layer.
     world.provider.destroy(&name).await.map_err(told)?;
-    let spec =
-        InstanceSpec { name: name.clone(), series: series.to_owned(), layers: vec![], memory: None, cores: None, build: true };
+    let spec = InstanceSpec {
+        name: name.clone(),
+        series: series.to_owned(),
+        layers: vec![],
+        memory: None,
+        cores: None,
+        build: true,
+    };
     world.provider.create(&spec).await.map_err(told)?;
     let unit = first_unit(&world.ledger.model(), id);
     let sink = Arc::new(Sink::new(world, unit, id, Hook::Prepare));

@@ -215,7 +215,11 @@ impl Writer {
             });
             answers.push((request.answer, result));
         }
-        debug_assert!(consistent(&model), "the model is inconsistent: {:?}", crate::model::check::inconsistencies(&model));
+        debug_assert!(
+            consistent(&model),
+            "the model is inconsistent: {:?}",
+            crate::model::check::inconsistencies(&model)
+        );
         let appended = self.journal.append(&entries);
         if let Err(error) = appended {
             let words = super::chain(&error);

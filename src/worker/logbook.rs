@@ -123,7 +123,12 @@ impl Logbook {
     }
 }
 
-fn append(files: &mut BTreeMap<MachineId, CappedFile>, folder: &Path, machine: MachineId, line: &Line) -> io::Result<()> {
+fn append(
+    files: &mut BTreeMap<MachineId, CappedFile>,
+    folder: &Path,
+    machine: MachineId,
+    line: &Line,
+) -> io::Result<()> {
     let file = match files.entry(machine) {
         Entry::Occupied(open) => open.into_mut(),
         Entry::Vacant(vacant) => vacant.insert(CappedFile::open(&folder.join(format!("machine-{machine}.log")))?),

@@ -11,7 +11,7 @@ mod destroy;
 pub(super) mod exec;
 mod expose;
 mod get;
-mod refusal;
+pub mod refusal;
 mod set;
 mod status;
 pub(super) mod wait;
