@@ -4,6 +4,7 @@
 //! provider_contract`.
 
 #![allow(clippy::disallowed_methods, reason = "tests look at the host from outside the provider")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code outside of test functions too")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -232,6 +233,7 @@ async fn lxc_keeps_the_contract() {
     let one = machine(1);
     provider.create(&spec(one.clone())).await.unwrap();
     commands_run_as_asked(&provider, &one).await;
+    many_commands_run_at_once(&provider, &one).await;
     terminals_work(&provider, &one).await;
     groups_are_killed(&provider, &one).await;
     files_stay_inside(&provider, &one).await;
@@ -311,6 +313,14 @@ async fn commands_run_as_asked(provider: &dyn Provider, one: &InstanceName) {
     let groups = run(provider, one, "cat /proc/self/cgroup").await;
     assert!(groups.lines().all(|line| line.ends_with(":/") || line.ends_with("/encanto")), "{groups}");
     assert_eq!(run(provider, one, "id -u; hostname").await, format!("0\n{one}"));
+}
+
+async fn many_commands_run_at_once(provider: &dyn Provider, one: &InstanceName) {
+    let scripts: Vec<String> = (0..60).map(|number| format!("echo {number}; exit {number}")).collect();
+    let runs = scripts.iter().map(|script| exec(provider, one, shell(script), b""));
+    for (number, ended) in (0..).zip(futures_util::future::join_all(runs).await) {
+        assert_eq!((ended.end, ended.text()), (ExecEnd::Exited(number), number.to_string()));
+    }
 }
 
 async fn terminals_work(provider: &dyn Provider, one: &InstanceName) {

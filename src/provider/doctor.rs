@@ -41,7 +41,7 @@ pub fn check_host(lxc: bool) -> Vec<HostFinding> {
         findings.push(blocking("the controller must run as root to make machines", Some("sudo -i")));
     }
     if lxc {
-        findings.extend(missing_packages(|tool| find_tool(tool)));
+        findings.extend(missing_packages(find_tool));
         findings.extend(id_range(&read("/etc/subuid"), &read("/etc/subgid")));
         findings.extend(kernel());
         findings.extend(low_sysctls());

@@ -134,7 +134,9 @@ pub struct Execution {
 
 #[async_trait]
 pub trait ExecControl: Send {
-    /// Waits for the end; the streams must be drained beside it.
+    /// Waits for the end; the streams must be drained beside it. May be dropped and called again.
+    ///
+    /// A process that the command left behind may still hold its streams: after the end, give them a moment, not forever.
     async fn wait(&mut self) -> Result<ExecEnd, ProviderError>;
     /// Tells a terminal its new size (columns, rows); nothing without one.
     async fn resize(&mut self, columns: u16, rows: u16) -> Result<(), ProviderError>;
