@@ -2,5 +2,6 @@
 
 pub mod api;
 pub mod charm;
+pub mod cli;
 pub mod model;
 pub mod provider;

@@ -1,0 +1,30 @@
+//! What the command line needs of the host it runs on, and may not do itself.
+
+use crate::api::EnvironmentSettings;
+
+/// Something that the host lacks for an environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// It must be mended by the operator before anything can work; otherwise [`Host::mend`] sees to it.
+    pub blocking: bool,
+    pub problem: String,
+    /// The command that mends it.
+    pub fix: Option<String>,
+}
+
+/// Implemented beside the controller; `main` passes it in.
+pub trait Host {
+    fn check(&self, env: &EnvironmentSettings) -> Vec<Finding>;
+
+    /// Mends what `check` found and does not block. A line for each thing mended.
+    fn mend(&self, env: &EnvironmentSettings) -> anyhow::Result<Vec<String>>;
+
+    /// Is the controller, in this process, until it is stopped.
+    fn run_controller(&self, env: &EnvironmentSettings) -> anyhow::Result<()>;
+
+    /// Starts the controller as a process of its own. Returns when it listens, or with its own words why it does not.
+    fn spawn_controller(&self, env: &EnvironmentSettings) -> anyhow::Result<()>;
+
+    /// Takes down everything of an environment whose controller is not alive.
+    fn teardown(&self, env: &EnvironmentSettings) -> anyhow::Result<()>;
+}
