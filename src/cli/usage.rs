@@ -68,5 +68,6 @@ fn values(error: &clap::Error, kind: ContextKind) -> Vec<String> {
 fn suggestion(error: &clap::Error) -> Option<String> {
     [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue]
         .into_iter()
-        .find_map(|kind| text(error, kind))
+        // Of several, the last is the most alike.
+        .find_map(|kind| values(error, kind).pop())
 }

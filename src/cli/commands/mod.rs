@@ -45,9 +45,9 @@ macro_rules! commands {
 }
 
 commands! {
-    #[command(visible_alias = "generate-config")]
+    #[command(alias = "generate-config")]
     Init(init);
-    #[command(visible_alias = "env")]
+    #[command(alias = "env")]
     Switch(switch);
     Bootstrap(bootstrap);
     DestroyEnvironment(destroy_environment);
@@ -62,7 +62,7 @@ commands! {
     Get(get);
     Set(set);
     Config(config);
-    #[command(visible_alias = "stat")]
+    #[command(alias = "stat")]
     Status(status);
     Wait(wait);
     DebugLog(debug_log);
