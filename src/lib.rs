@@ -3,5 +3,9 @@
 pub mod api;
 pub mod charm;
 pub mod cli;
+pub mod controller;
 pub mod model;
+pub mod plan;
 pub mod provider;
+pub mod store;
+pub mod worker;

@@ -3,10 +3,13 @@
 //! Wire shapes are not the model: they may only grow. A verb is one word everywhere: `cli/commands/add_unit.rs`,
 //! [`AddUnit`], `api/handlers/add_unit.rs`.
 
+pub mod backend;
 pub mod base64;
 pub mod client;
 pub mod frames;
+pub mod handlers;
 pub mod requests;
+pub mod server;
 pub mod settings;
 pub mod status;
 

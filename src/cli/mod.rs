@@ -9,7 +9,7 @@ mod commands;
 mod config_file;
 mod environments;
 mod error;
-mod host;
+pub mod host;
 mod output;
 mod process;
 mod progress;
@@ -26,7 +26,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 
 use commands::Command;
 use error::{Failure, Outcome};
-pub use host::{Finding, Host};
+use host::Host;
 use output::{Loudness, Output};
 use render::Format;
 use session::Session;

@@ -10,11 +10,17 @@ use super::names::{EndpointName, RelationId, UnitName};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hook {
+    /// The charm's software, on a machine that has no layer with it.
+    Prepare,
     Install,
     ConfigChanged,
     Start,
     Stop,
-    Relation { relation: RelationId, endpoint: EndpointName, kind: RelationHook },
+    Relation {
+        relation: RelationId,
+        endpoint: EndpointName,
+        kind: RelationHook,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +60,7 @@ impl fmt::Display for Hook {
     /// The name under which a charm declares it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Hook::Prepare => f.write_str("prepare"),
             Hook::Install => f.write_str("install"),
             Hook::ConfigChanged => f.write_str("config-changed"),
             Hook::Start => f.write_str("start"),

@@ -1,18 +1,38 @@
 //! The nouns and their rules, as plain values.
+//!
+//! Pure: no I/O, no async, no clock, no randomness, no Lua and no logging in here; time and random values are
+//! arguments. [`change`] is the only way in, [`Model::apply`] the only thing that mutates, [`check`] lists what must
+//! not be.
 
+pub mod change;
 pub mod charm;
+pub mod check;
 pub mod config;
+pub mod constraints;
+pub mod entities;
+pub mod event;
 pub mod hook;
 pub mod names;
+pub mod observed;
 pub mod settings;
+pub mod state;
 pub mod status;
 
+pub use change::{Change, ChangeError, Deployment, EndpointRef, Placement};
 pub use charm::{CharmMeta, CharmUrl, EndpointDecl, Role, Scope};
 pub use config::{ConfigError, ConfigValue, OptionDecl, OptionKind};
+pub use constraints::{ConstraintError, Constraints};
+pub use entities::{
+    FailedHook, HardwareFacts, Life, Machine, Member, Millis, Presence, Provision, PublishedMapping, Relation,
+    RelationEndpoint, Service, Unit, UnitScope,
+};
+pub use event::{Event, HookWrites};
 pub use hook::{Hook, RelationHook};
 pub use names::{
     CharmName, EndpointName, EnvironmentName, InterfaceName, MachineId, NameError, Port, Protocol, RelationId,
     ServiceName, UnitName,
 };
+pub use observed::{Observed, Sighting};
 pub use settings::{Setting, Settings, SettingsChange};
+pub use state::{Charm, Model};
 pub use status::{LogLevel, WorkloadState, WorkloadStatus};

@@ -6,6 +6,12 @@
 //! - [`lxc`]: unprivileged system containers through the `lxc-*` tools, the default.
 //! - [`simulated`]: the same trait in memory, for fast tests and planning; it keeps state and can be told to fail.
 
+pub mod command;
+pub mod doctor;
+pub mod lxc;
+pub mod simulated;
+pub mod systemd;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -128,7 +134,9 @@ pub struct Execution {
 
 #[async_trait]
 pub trait ExecControl: Send {
-    /// Waits for the end; the streams must be drained beside it.
+    /// Waits for the end; the streams must be drained beside it. May be dropped and called again.
+    ///
+    /// A process that the command left behind may still hold its streams: after the end, give them a moment, not forever.
     async fn wait(&mut self) -> Result<ExecEnd, ProviderError>;
     /// Tells a terminal its new size (columns, rows); nothing without one.
     async fn resize(&mut self, columns: u16, rows: u16) -> Result<(), ProviderError>;
@@ -165,7 +173,7 @@ pub struct WriteOptions {
 }
 
 /// One port that is reachable from outside the host.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PublishedPort {
     /// `tcp` or `udp`.
     pub protocol: String,
@@ -273,7 +281,11 @@ pub enum ProviderError {
     #[error("cannot enter {name}")]
     Enter { name: InstanceName, source: std::io::Error },
     #[error("cannot mount {}: {step}", target.display())]
-    Mount { target: PathBuf, step: &'static str, source: std::io::Error },
+    Mount { target: PathBuf, step: String, source: std::io::Error },
+    #[error("there is no user or group {user:?} in {name}")]
+    NoUser { name: InstanceName, user: String },
+    #[error("root has no range of 65536 ids in /etc/subuid and /etc/subgid")]
+    NoIdRange,
     #[error("{name} did not become ready within {seconds} s: {output}")]
     NotReady { name: InstanceName, seconds: u64, output: String },
     #[error("no free subnet for a bridge was found among {tried}")]

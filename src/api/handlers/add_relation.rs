@@ -1,0 +1,34 @@
+//! add-relation
+
+use async_trait::async_trait;
+
+use crate::model::{Change, EndpointRef};
+
+use super::super::backend::Backend;
+use super::super::requests::{AddRelation, Done, Refusal};
+use super::super::server::Handle;
+use super::name;
+
+#[async_trait]
+impl Handle for AddRelation {
+    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+        let [one, other] = self.endpoints.as_slice() else {
+            return Err(Refusal::new("a relation must involve two services")
+                .hint("for example `encanto add-relation mediawiki mysql`"));
+        };
+        let (one, other) = (endpoint(one)?, endpoint(other)?);
+        let targets = vec![one.service.to_string(), other.service.to_string()];
+        backend.commit(by, Change::AddRelation { one, other }).await?;
+        Ok(Done { notes: Vec::new(), targets })
+    }
+}
+
+fn endpoint(text: &str) -> Result<EndpointRef, Refusal> {
+    match text.split_once(':') {
+        None => Ok(EndpointRef { service: name(text)?, endpoint: None }),
+        Some((service, endpoint)) => {
+            let endpoint = endpoint.parse().map_err(|_| Refusal::new(format!("invalid endpoint \"{text}\"")))?;
+            Ok(EndpointRef { service: name(service)?, endpoint: Some(endpoint) })
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! deploy
+
+use async_trait::async_trait;
+
+use crate::model::{Change, Deployment, ServiceName};
+
+use super::super::backend::Backend;
+use super::super::requests::{Deploy, Done, Refusal};
+use super::super::server::Handle;
+use super::{constraints, done, name, placement};
+
+#[async_trait]
+impl Handle for Deploy {
+    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+        let placement = placement(self.to.as_deref())?;
+        let constraints = constraints(self.constraints.as_deref())?;
+        let given: Option<ServiceName> = self.service.as_deref().map(name).transpose()?;
+        let charm = backend.load_charm(&self.charm).await?;
+        let service = match given {
+            Some(service) => service,
+            None => name(charm.meta.name.as_str())?,
+        };
+        let wanted = charm.meta.config.iter().filter_map(|(key, decl)| Some((key, decl.generate?)));
+        let generated = wanted.map(|(key, length)| (key.clone(), backend.random_text(length))).collect();
+        let deployment = Deployment {
+            service: service.clone(),
+            charm: charm.meta,
+            digest: charm.digest,
+            units: self.units,
+            placement,
+            config: self.config,
+            generated,
+            constraints,
+            expose: self.expose,
+        };
+        let events = backend.commit(by, Change::Deploy(Box::new(deployment))).await?;
+        let mut done = done(&events);
+        done.targets = vec![service.to_string()];
+        Ok(done)
+    }
+}

@@ -1,0 +1,67 @@
+//! One handler a verb: the wire's words become a change, what came of it becomes the answer.
+
+mod add_machine;
+mod add_relation;
+mod add_unit;
+mod check;
+mod controller;
+pub(super) mod debug_log;
+mod deploy;
+mod destroy;
+pub(super) mod exec;
+mod expose;
+mod get;
+pub mod refusal;
+mod set;
+mod status;
+pub(super) mod wait;
+
+use crate::model::{ConstraintError, Constraints, Event, NameError, Placement};
+
+use super::requests::{Done, Refusal};
+
+/// `created machine 1` and the like, from what happened.
+fn done(events: &[Event]) -> Done {
+    let mut done = Done::default();
+    for event in events {
+        match event {
+            Event::MachineAdded { machine, .. } => done.notes.push(format!("created machine {machine}")),
+            Event::UnitAdded { unit, machine } => {
+                done.notes.push(format!("unit {unit} is placed on machine {machine}"));
+                done.targets.push(unit.to_string());
+            }
+            _ => {}
+        }
+    }
+    done
+}
+
+/// `--to`: nothing, `lxc` (a new container) or a machine's number.
+fn placement(to: Option<&str>) -> Result<Placement, Refusal> {
+    match to {
+        None => Ok(Placement::Automatic),
+        Some("lxc" | "new") => Ok(Placement::New),
+        Some(text) => {
+            let machine = text.parse().map_err(|_| {
+                Refusal::new(format!("invalid --to parameter \"{text}\""))
+                    .hint("give a machine's number, or `lxc` for a new container")
+            })?;
+            Ok(Placement::On(machine))
+        }
+    }
+}
+
+fn constraints(text: Option<&str>) -> Result<Constraints, Refusal> {
+    let parsed: Result<Constraints, ConstraintError> = text.unwrap_or_default().parse();
+    parsed.map_err(|error| {
+        let refusal = Refusal::new(error.to_string());
+        match error {
+            ConstraintError::Unknown(_) => refusal.hint("constraints are mem, cpu-cores, arch and container"),
+            _ => refusal,
+        }
+    })
+}
+
+fn name<T: std::str::FromStr<Err = NameError>>(text: &str) -> Result<T, Refusal> {
+    text.parse().map_err(|error: NameError| refusal::bad_name(&error))
+}

@@ -1,0 +1,108 @@
+//! What to type next, for each way in which a change is refused.
+
+use crate::model::{ChangeError, ConfigError, Model, NameError};
+
+use super::super::requests::Refusal;
+
+/// The error's words, with hints that the model gives.
+pub fn of(error: &ChangeError, model: &Model) -> Refusal {
+    let refusal = Refusal::new(error.to_string());
+    match error {
+        ChangeError::NoService(name) => {
+            suggest(refusal, name.as_str(), model.services.keys().map(|name| name.to_string()), "services")
+        }
+        ChangeError::NoUnit(name) => {
+            suggest(refusal, &name.to_string(), model.units.keys().map(|name| name.to_string()), "units")
+        }
+        ChangeError::NoMachine(_) => refusal.hint("`encanto status` lists the machines"),
+        ChangeError::ServiceExists(name) => {
+            let hint =
+                format!("give it another name, e.g. `encanto deploy CHARM {name}-b`, or `encanto add-unit {name}`");
+            refusal.hint(hint)
+        }
+        ChangeError::ServiceStillDying(name) => {
+            refusal.hint(format!("`encanto wait {name} --for gone` returns when it is gone"))
+        }
+        ChangeError::Series { known, .. } => refusal.hint(format!("it supports {}", known.join(", "))),
+        ChangeError::Config(ConfigError::Unknown { key, known }) => {
+            suggest(refusal, key, known.iter().cloned(), "options")
+        }
+        ChangeError::NoEndpoint { endpoint, known, .. } => {
+            suggest(refusal, endpoint.as_str(), known.iter().cloned(), "relations")
+        }
+        ChangeError::NoCommonInterface { one, other, one_has, other_has } => refusal
+            .hint(format!("{one} {}", list_or(one_has, "has no endpoints")))
+            .hint(format!("{other} {}", list_or(other_has, "has no endpoints"))),
+        ChangeError::Ambiguous { candidates, .. } => match candidates.first() {
+            Some(first) => refusal.hint(format!("name the endpoints, e.g. `encanto add-relation {first}`")),
+            None => refusal,
+        },
+        ChangeError::RelationExists(_) => refusal.hint("`encanto status` shows the relations of each service"),
+        ChangeError::HostPortTaken { service, .. } => {
+            refusal.hint(format!("publish another port, or `encanto unexpose {service}`"))
+        }
+        ChangeError::NoMachinesDestroyed(_) => {
+            refusal.hint("destroy its units first, or use --force to destroy both at once")
+        }
+        ChangeError::NoUnitsDestroyed(_) => refusal.hint("`encanto status` lists the units"),
+        _ => refusal,
+    }
+}
+
+pub fn bad_name(error: &NameError) -> Refusal {
+    let refusal = Refusal::new(error.to_string());
+    match error {
+        NameError::Service(_) => {
+            refusal.hint("lower-case letters, digits and dashes, beginning with a letter, e.g. `my-wiki`")
+        }
+        NameError::Unit(_) => refusal.hint("a unit is a service's name and a number, e.g. `mysql/0`"),
+        NameError::Machine(_) => refusal.hint("a machine is a number, e.g. `1`; `encanto status` lists them"),
+        NameError::Port(_) => refusal.hint("a port is a number from 1 to 65535, e.g. `80` or `53/udp`"),
+        _ => refusal,
+    }
+}
+
+fn list_or(list: &[String], none: &str) -> String {
+    if list.is_empty() { none.to_owned() } else { list.join(", ") }
+}
+
+/// "did you mean", or else what there is.
+pub fn suggest(refusal: Refusal, asked: &str, known: impl Iterator<Item = String>, what: &str) -> Refusal {
+    let known: Vec<String> = known.collect();
+    let near = known.iter().map(|name| (distance(asked, name), name)).min();
+    match near {
+        Some((distance, name)) if distance <= 2.max(asked.len() / 4) => refusal.hint(format!("did you mean `{name}`?")),
+        Some(_) => refusal.hint(format!("{what}: {}", known.join(", "))),
+        None => refusal.hint(format!("there are no {what} yet")),
+    }
+}
+
+/// Edits (insert, delete, replace) between two words.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_name_is_suggested_and_else_all_are_told() {
+        let known = || ["mysql", "mediawiki"].map(String::from).into_iter();
+        let hint = |asked| suggest(Refusal::new("x"), asked, known(), "services").hints.join("");
+        assert_eq!(hint("mysqk"), "did you mean `mysql`?");
+        assert_eq!(hint("haproxy"), "services: mysql, mediawiki");
+        assert_eq!(suggest(Refusal::new("x"), "a", std::iter::empty(), "units").hints, ["there are no units yet"]);
+    }
+}

@@ -1,0 +1,231 @@
+//! status
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use indexmap::IndexMap;
+
+use crate::model::{
+    HardwareFacts, Life, Machine, MachineId, Model, Observed, Provision, Service, Sighting, Unit, UnitName,
+    WorkloadState,
+};
+
+use super::super::backend::Backend;
+use super::super::requests::{Refusal, Status, VERSION};
+use super::super::server::Handle;
+use super::super::status::{EnvironmentStatus, MachineStatus, ServiceStatus, UnitStatus, WorkloadStatusInfo};
+
+#[async_trait]
+impl Handle for Status {
+    async fn handle(self, backend: &dyn Backend, _by: &str) -> Result<EnvironmentStatus, Refusal> {
+        let patterns = self.patterns.iter().map(|text| Pattern::of(text)).collect::<Result<Vec<_>, _>>()?;
+        let (model, observed) = (backend.model(), backend.observed());
+        Ok(status(&model, &observed, &patterns))
+    }
+}
+
+/// A glob on a service's or unit's name; a bare name stands for all units of it.
+struct Pattern {
+    service: String,
+    number: String,
+}
+
+impl Pattern {
+    fn of(text: &str) -> Result<Pattern, Refusal> {
+        let (service, number) = text.split_once('/').unwrap_or((text, "*"));
+        if number.contains('/') {
+            return Err(Refusal::new(format!("pattern \"{text}\" contains too many '/' characters")));
+        }
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'*';
+        if !text.bytes().all(|b| fits(b) || b == b'/') {
+            return Err(Refusal::new(format!("pattern \"{text}\" contains invalid characters")));
+        }
+        Ok(Pattern { service: service.to_owned(), number: number.to_owned() })
+    }
+
+    fn matches(&self, unit: &UnitName) -> bool {
+        glob(&self.service, unit.service.as_str()) && glob(&self.number, &unit.number.to_string())
+    }
+}
+
+fn glob(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, tail)) => text.strip_prefix(head).is_some_and(|rest| {
+            let ends = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
+            ends.into_iter().any(|at| glob(tail, &rest[at..]))
+        }),
+    }
+}
+
+fn status(model: &Model, observed: &Observed, patterns: &[Pattern]) -> EnvironmentStatus {
+    let wanted = |unit: &UnitName| patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(unit));
+    let units: Vec<&Unit> = model.units.values().filter(|unit| wanted(&unit.name)).collect();
+    let hosts: BTreeSet<MachineId> = units.iter().map(|unit| unit.machine).collect();
+    let machines = model.machines.values().filter(|machine| patterns.is_empty() || hosts.contains(&machine.id));
+    let services = model.services.values().filter(|service| {
+        let by_name = |pattern: &Pattern| glob(&pattern.service, service.name.as_str()) && pattern.number == "*";
+        patterns.is_empty()
+            || patterns.iter().any(by_name)
+            || service.units.iter().any(|n| wanted(&UnitName { service: service.name.clone(), number: *n }))
+    });
+    EnvironmentStatus {
+        environment: model.environment.as_ref().map(|name| name.to_string()).unwrap_or_default(),
+        machines: machines.map(|m| (m.id.to_string(), machine_status(observed, m))).collect(),
+        services: services.map(|s| (s.name.to_string(), service_status(model, observed, s, &wanted))).collect(),
+    }
+}
+
+fn machine_status(observed: &Observed, machine: &Machine) -> MachineStatus {
+    let sighting = observed.instances.get(&machine.id);
+    let activity = observed.machine_activity.get(&machine.id).cloned();
+    let base = MachineStatus {
+        life: life(machine.life),
+        series: machine.series.clone(),
+        agent_version: Some(VERSION.to_owned()),
+        ..MachineStatus::default()
+    };
+    match &machine.provision {
+        Provision::Host { address, hardware } => MachineStatus {
+            agent_state: Some(host_state(observed).to_owned()),
+            agent_state_info: observed.opening.clone(),
+            dns_name: Some(address.to_string()),
+            instance_id: "localhost".to_owned(),
+            hardware: Some(hardware_text(hardware)),
+            ..base
+        },
+        Provision::Pending => MachineStatus {
+            agent_version: None,
+            agent_state_info: activity.or_else(|| observed.opening.clone()),
+            instance_id: "pending".to_owned(),
+            ..base
+        },
+        Provision::Failed { message } => MachineStatus {
+            agent_version: None,
+            agent_state: Some("error".to_owned()),
+            agent_state_info: Some(message.clone()),
+            instance_id: "pending".to_owned(),
+            ..base
+        },
+        Provision::Running { instance, address, hardware, .. } => {
+            let down = matches!(sighting, Some(Sighting::Missing | Sighting::Stopped));
+            MachineStatus {
+                agent_state: Some(if down { "down" } else { "started" }.to_owned()),
+                agent_state_info: activity.or_else(|| down.then(|| "(started)".to_owned())),
+                dns_name: Some(address.to_string()),
+                instance_id: instance.clone(),
+                instance_state: sighting.map(|sighting| sighting.as_str().to_owned()),
+                hardware: Some(hardware_text(hardware)),
+                ..base
+            }
+        }
+    }
+}
+
+fn host_state(observed: &Observed) -> &'static str {
+    match &observed.opening {
+        Some(_) if observed.opening_failed => "error",
+        Some(_) => "pending",
+        None => "started",
+    }
+}
+
+fn service_status(
+    model: &Model,
+    observed: &Observed,
+    service: &Service,
+    wanted: &dyn Fn(&UnitName) -> bool,
+) -> ServiceStatus {
+    let names = service.units.iter().map(|number| UnitName { service: service.name.clone(), number: *number });
+    let units = names.filter(|name| wanted(name)).filter_map(|name| model.units.get(&name));
+    ServiceStatus {
+        charm: service.charm.to_string(),
+        exposed: service.exposed,
+        life: life(service.life),
+        published: service.published.iter().map(|m| format!("{}:{}", m.host_port, m.port)).collect(),
+        relations: relations(model, service),
+        units: units.map(|unit| (unit.name.to_string(), unit_status(model, observed, unit))).collect(),
+    }
+}
+
+fn relations(model: &Model, service: &Service) -> IndexMap<String, Vec<String>> {
+    let mut by_endpoint: IndexMap<String, BTreeSet<String>> = IndexMap::new();
+    for relation in service.relations.iter().filter_map(|id| model.relations.get(id)) {
+        let Some(endpoint) = relation.endpoint_of(&service.name) else { continue };
+        let remote = relation.remote_service(&service.name).to_string();
+        by_endpoint.entry(endpoint.endpoint.to_string()).or_default().insert(remote);
+    }
+    by_endpoint.sort_keys();
+    by_endpoint.into_iter().map(|(endpoint, services)| (endpoint, services.into_iter().collect())).collect()
+}
+
+fn unit_status(model: &Model, observed: &Observed, unit: &Unit) -> UnitStatus {
+    let machine = model.machines.get(&unit.machine);
+    let down = matches!(observed.instances.get(&unit.machine), Some(Sighting::Missing | Sighting::Stopped));
+    let running = observed.unit_activity.get(&unit.name).cloned();
+    let (state, info) = match &unit.failed {
+        Some(failed) => ("error", Some(format!("hook failed: \"{}\": {}", failed.hook, failed.message))),
+        None if down && unit.started => ("down", Some("(started)".to_owned())),
+        None if unit.stopped => ("stopped", running),
+        None if unit.started => ("started", running),
+        None if unit.installed => ("installed", running),
+        None => ("pending", running.or_else(|| Some(awaited(machine)))),
+    };
+    let workload = match &unit.failed {
+        Some(failed) => (WorkloadState::Error, format!("hook failed: \"{}\"", failed.hook)),
+        None => (unit.workload.state, unit.workload.message.clone()),
+    };
+    UnitStatus {
+        workload_status: WorkloadStatusInfo {
+            current: workload.0.to_string(),
+            message: workload.1,
+            since: since(unit.workload_since),
+        },
+        agent_state: state.to_owned(),
+        agent_state_info: info,
+        agent_version: unit.installed.then(|| VERSION.to_owned()),
+        life: life(unit.life),
+        machine: Some(unit.machine.to_string()),
+        open_ports: unit.open_ports.iter().map(|port| port.to_string()).collect(),
+        public_address: machine.and_then(Machine::address).map(|address| address.to_string()),
+    }
+}
+
+fn awaited(machine: Option<&Machine>) -> String {
+    match machine.map(|machine| &machine.provision) {
+        Some(Provision::Failed { .. }) => "its machine could not be created".to_owned(),
+        Some(Provision::Running { .. }) => "waiting for its first hook".to_owned(),
+        _ => "waiting for machine".to_owned(),
+    }
+}
+
+fn life(life: Life) -> Option<String> {
+    (life == Life::Dying).then(|| "dying".to_owned())
+}
+
+/// Juju's order: arch, cores, memory.
+fn hardware_text(hardware: &HardwareFacts) -> String {
+    format!("arch={} cpu-cores={} mem={}M", hardware.arch, hardware.cores, hardware.mem)
+}
+
+fn since(at: crate::model::Millis) -> String {
+    let time = jiff::Timestamp::from_millisecond(at).unwrap_or_default();
+    format!("{time:.0}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_a_glob_on_service_or_unit() {
+        let matches = |pattern: &str, unit: &str| {
+            Pattern::of(pattern).map(|pattern| pattern.matches(&unit.parse().unwrap())).unwrap()
+        };
+        assert!(matches("mysql", "mysql/3") && matches("my*", "mysql/0") && matches("*/0", "mysql/0"));
+        assert!(!matches("mysql/1", "mysql/0") && !matches("sql", "mysql/0"));
+        let refused = |pattern: &str| Pattern::of(pattern).err().map(|refusal| refusal.error);
+        assert_eq!(refused("a/b/c").as_deref(), Some("pattern \"a/b/c\" contains too many '/' characters"));
+        assert_eq!(refused("a b").as_deref(), Some("pattern \"a b\" contains invalid characters"));
+    }
+}

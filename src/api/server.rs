@@ -1,0 +1,110 @@
+//! The routes, and what is the same for all of them: version check, JSON in and out, refusals.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+
+use super::backend::Backend;
+use super::handlers;
+use super::requests::{COMMAND_HEADER, Refusal, VERSION, VERSION_HEADER, Verb};
+
+pub type Shared = Arc<dyn Backend>;
+
+/// A charm of 10 MiB in base64 fits.
+const BODY_LIMIT: usize = 16 << 20;
+
+/// One verb's handler.
+#[async_trait::async_trait]
+pub trait Handle: Verb {
+    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Self::Answer, Refusal>;
+}
+
+/// The whole API.
+pub fn router(backend: Shared) -> Router {
+    use super::requests::*;
+    let mut router = Router::new();
+    macro_rules! verbs {
+        ($($verb:ty),* $(,)?) => {
+            $(router = router.route(&format!("/v1/{}", <$verb as Verb>::PATH), post(verb::<$verb>));)*
+        };
+    }
+    verbs!(
+        Deploy,
+        AddUnit,
+        AddRelation,
+        AddMachine,
+        DestroyUnit,
+        DestroyService,
+        DestroyMachine,
+        Expose,
+        Unexpose,
+        SetConfig,
+        GetConfig,
+        Status,
+        Check,
+        ControllerInfo,
+        StopController,
+        DestroyEnvironment,
+    );
+    router
+        .route("/v1/wait", post(handlers::wait::handle))
+        .route("/v1/debug-log", post(handlers::debug_log::handle))
+        .route("/v1/exec", post(handlers::exec::handle))
+        .layer(middleware::from_fn(check_version))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(backend)
+}
+
+async fn verb<V: Handle>(State(backend): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+    let request: V = match serde_json::from_slice(&body) {
+        Ok(request) => request,
+        Err(error) => return Refusal::new(format!("the request cannot be read: {error}")).into_response(),
+    };
+    let by = headers.get(COMMAND_HEADER).and_then(|by| by.to_str().ok()).unwrap_or(V::PATH).to_owned();
+    match request.handle(backend.as_ref(), &by).await {
+        Ok(answer) => json(StatusCode::OK, &answer),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn check_version(request: Request, next: Next) -> Response {
+    let client = request.headers().get(VERSION_HEADER).and_then(|version| version.to_str().ok()).unwrap_or("unknown");
+    if client == VERSION {
+        return next.run(request).await;
+    }
+    let refusal = Refusal {
+        error: format!("the controller is version {VERSION}, this client is version {client}"),
+        hints: vec!["restart the controller with this version: encanto controller stop, then start".to_owned()],
+    };
+    json(StatusCode::CONFLICT, &refusal)
+}
+
+pub fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+impl Refusal {
+    pub fn new(error: impl Into<String>) -> Refusal {
+        Refusal { error: error.into(), hints: Vec::new() }
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Refusal {
+        self.hints.push(hint.into());
+        self
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        json(StatusCode::BAD_REQUEST, &self)
+    }
+}

@@ -1,0 +1,238 @@
+//! What the API's handlers ask of the controller.
+
+use std::path::PathBuf;
+use std::sync::{Arc, RwLockReadGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rand::RngExt;
+use rand::distr::Alphanumeric;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::backend::{Backend, LoadedCharm, Session, WaitFor, WaitTarget};
+use crate::api::handlers::refusal;
+use crate::api::{CharmSource, ControllerAnswer, Exec, LogLine, ProgressLine, Refusal, VERSION, WaitEvent};
+use crate::charm::{self, CharmFiles};
+use crate::model::{Change, Event, MachineId, Model, Observed, Provision, check};
+use crate::plan::settled::{Condition, Target, Verdict};
+use crate::worker::ledger::LedgerError;
+use crate::worker::logbook::{Line, time_text};
+use crate::worker::waiter::{self, Told};
+use crate::worker::{World, chain, observer};
+
+use super::{Workers, session};
+
+pub struct ControllerBackend {
+    world: World,
+    workers: Arc<Workers>,
+    stopping: CancellationToken,
+    repository: Option<PathBuf>,
+    started: String,
+}
+
+impl ControllerBackend {
+    pub(super) fn new(
+        world: World,
+        workers: Arc<Workers>,
+        stopping: CancellationToken,
+        repository: Option<PathBuf>,
+    ) -> Self {
+        let started = time_text(world.ledger.now());
+        ControllerBackend { world, workers, stopping, repository, started }
+    }
+
+    fn find(&self, source: &CharmSource) -> Result<CharmFiles, Refusal> {
+        match source {
+            CharmSource::Files { path, files } => {
+                let decoded = files.iter().map(|(name, text)| {
+                    let content = crate::api::base64::decode(text);
+                    content.map(|content| (name.clone(), content)).ok_or_else(|| {
+                        Refusal::new(format!("file \"{name}\" of the charm {path} did not arrive whole"))
+                    })
+                });
+                decoded.collect()
+            }
+            CharmSource::Named(text) => self.find_named(text),
+        }
+    }
+
+    /// `mysql`, `local:bookworm/mysql`, `cs:precise/mysql-28`: series and revision of a store do not bind.
+    fn find_named(&self, text: &str) -> Result<CharmFiles, Refusal> {
+        let bare = text.split_once(':').map_or(text, |(_, rest)| rest);
+        let bare = bare.rsplit('/').next().unwrap_or(bare);
+        let name = match bare.rsplit_once('-') {
+            Some((name, number)) if text.contains(':') && number.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => bare,
+        };
+        if name.parse::<crate::model::CharmName>().is_err() {
+            return Err(Refusal::new(format!("invalid charm name \"{text}\""))
+                .hint("a charm in a folder is given as a path: `encanto deploy ./my-charm`"));
+        }
+        let series = self.world.ledger.model().series.clone();
+        let found = charm::find_charm(self.repository.as_deref(), Some(&series), name);
+        match found.map_err(|error| Refusal::new(chain(&error)))? {
+            Some(files) => Ok(files),
+            None => {
+                let refusal = Refusal::new(format!("charm not found: \"{text}\""));
+                let refusal = refusal::suggest(refusal, name, charm::builtin_charms().into_iter(), "charms");
+                Err(refusal.hint("a charm in a folder is given as a path: `encanto deploy ./my-charm`"))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for ControllerBackend {
+    async fn commit(&self, by: &str, change: Change) -> Result<Vec<Event>, Refusal> {
+        match self.world.ledger.commit(by, change).await {
+            Ok(committed) => Ok(committed.events),
+            Err(LedgerError::Refused(error)) => Err(refusal::of(&error, &self.world.ledger.model())),
+            Err(error) => Err(Refusal::new(error.to_string())),
+        }
+    }
+
+    fn model(&self) -> RwLockReadGuard<'_, Model> {
+        self.world.ledger.model()
+    }
+
+    fn observed(&self) -> RwLockReadGuard<'_, Observed> {
+        self.world.ledger.observed()
+    }
+
+    async fn load_charm(&self, source: &CharmSource) -> Result<LoadedCharm, Refusal> {
+        let files = self.find(source)?;
+        let meta = self.world.charm_host.load(&files).await.map_err(|error| {
+            let text = error.to_string();
+            let mut lines = text.lines();
+            let refusal = Refusal::new(format!("cannot deploy: {}", lines.next().unwrap_or_default()));
+            lines.fold(refusal, |refusal, line| refusal.hint(line.trim_end()))
+        })?;
+        let digest = charm::digest(&files);
+        self.world.charms.keep(&digest, files).await.map_err(|error| Refusal::new(chain(&error)))?;
+        Ok(LoadedCharm { meta, digest })
+    }
+
+    fn random_text(&self, length: u8) -> String {
+        rand::rng().sample_iter(Alphanumeric).take(length.into()).map(char::from).collect()
+    }
+
+    fn wait(&self, targets: Vec<WaitTarget>, what: WaitFor, timeout: Option<Duration>) -> mpsc::Receiver<WaitEvent> {
+        let (told, mut tells) = mpsc::channel(64);
+        let (out, events) = mpsc::channel(64);
+        let targets = targets.into_iter().map(target).collect();
+        let condition = match what {
+            WaitFor::Active => Condition::Active,
+            WaitFor::Started => Condition::Started,
+            WaitFor::Settled => Condition::Settled,
+            WaitFor::Gone => Condition::Gone,
+        };
+        tokio::spawn(waiter::wait(self.world.ledger.clone(), targets, condition, timeout, told));
+        tokio::spawn(async move {
+            while let Some(told) = tells.recv().await {
+                if out.send(wait_event(told)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        events
+    }
+
+    fn log_after(&self, after: u64, wanted: &dyn Fn(&LogLine) -> bool) -> Vec<LogLine> {
+        let lines = self.world.logbook.lines_after(after, |_| true);
+        lines.into_iter().map(log_line).filter(|line| wanted(line)).collect()
+    }
+
+    fn log_last(&self) -> watch::Receiver<u64> {
+        self.world.logbook.last()
+    }
+
+    async fn exec(&self, machine: MachineId, request: &Exec) -> Result<Session, Refusal> {
+        let provision = self.model().machines.get(&machine).map(|machine| machine.provision.clone());
+        let instance = match provision {
+            Some(Provision::Running { instance, .. }) => instance,
+            Some(Provision::Host { .. }) => {
+                return Err(Refusal::new("machine 0 is this host").hint("open a terminal instead"));
+            }
+            Some(Provision::Failed { message }) => {
+                return Err(Refusal::new(format!("machine {machine} could not be created: {message}")));
+            }
+            _ => {
+                return Err(Refusal::new(format!("machine {machine} is not there yet"))
+                    .hint(format!("`encanto wait {machine} --for started` returns when it is")));
+            }
+        };
+        session::open(self.world.provider.clone(), instance, request).await
+    }
+
+    async fn problems(&self) -> Vec<String> {
+        let mut problems = check::inconsistencies(&self.model());
+        match observer::leaked(&self.world).await {
+            Ok(leaked) => problems.extend(leaked.iter().map(|name| format!("instance {name} belongs to no machine"))),
+            Err(error) => problems.push(format!("the instances cannot be listed: {}", chain(&error))),
+        }
+        problems
+    }
+
+    fn info(&self) -> ControllerAnswer {
+        let model = self.model();
+        ControllerAnswer {
+            version: VERSION.to_owned(),
+            environment: model.environment.as_ref().map(|name| name.to_string()).unwrap_or_default(),
+            pid: std::process::id(),
+            started: self.started.clone(),
+            sequence: self.world.ledger.sequence(),
+            machines: model.machines.len() as u64,
+            units: model.units.len() as u64,
+        }
+    }
+
+    fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    async fn destroy(&self) -> Result<(), Refusal> {
+        self.workers.stop().await;
+        self.world.provider.teardown().await.map_err(|error| {
+            Refusal::new(format!("not everything could be taken down: {}", chain(&error)))
+                .hint("mend that and repeat the command; machines are not worked on any more until then")
+        })?;
+        super::daemon::mark_destroyed(&self.world);
+        self.stopping.cancel();
+        Ok(())
+    }
+}
+
+fn target(target: WaitTarget) -> Target {
+    match target {
+        WaitTarget::Machine(id) => Target::Machine(id),
+        WaitTarget::Unit(name) => Target::Unit(name),
+        WaitTarget::Service(name) => Target::Service(name),
+    }
+}
+
+fn wait_event(told: Told) -> WaitEvent {
+    match told {
+        Told::Progress(progress) => WaitEvent::Progress(ProgressLine {
+            entity: progress.entity,
+            parent: progress.parent,
+            state: progress.state,
+            message: progress.message,
+            settled: progress.verdict != Verdict::Busy,
+        }),
+        Told::Ready => WaitEvent::Ready,
+        Told::Failed(reasons) => WaitEvent::Failed { reasons },
+        Told::TimedOut(reasons) => WaitEvent::TimedOut { reasons },
+    }
+}
+
+fn log_line(line: Line) -> LogLine {
+    LogLine {
+        sequence: line.sequence,
+        time: time_text(line.at),
+        entity: line.entity,
+        level: line.level.to_string(),
+        module: line.module,
+        message: line.message,
+    }
+}

@@ -1,0 +1,65 @@
+//! What the command line asks of this host: checks, starting the controller, taking down what a dead one left.
+
+use anyhow::{Context, bail};
+
+use crate::api::{EnvironmentKind, EnvironmentSettings};
+use crate::cli::host::{Finding, Host};
+use crate::provider::{command, doctor, systemd};
+
+use super::daemon;
+
+pub struct LocalHost;
+
+impl Host for LocalHost {
+    fn check(&self, env: &EnvironmentSettings) -> Vec<Finding> {
+        let findings = doctor::check_host(env.kind == EnvironmentKind::Local);
+        let finding =
+            |found: doctor::HostFinding| Finding { blocking: found.blocking, problem: found.problem, fix: found.fix };
+        findings.into_iter().map(finding).collect()
+    }
+
+    fn mend(&self, env: &EnvironmentSettings) -> anyhow::Result<Vec<String>> {
+        match env.kind {
+            EnvironmentKind::Local => Ok(doctor::mend_host()?),
+            EnvironmentKind::Simulated => Ok(Vec::new()),
+        }
+    }
+
+    fn run_controller(&self, env: &EnvironmentSettings) -> anyhow::Result<()> {
+        daemon::run(env, &mut std::io::stdout())
+    }
+
+    fn spawn_controller(&self, env: &EnvironmentSettings) -> anyhow::Result<()> {
+        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        if env.kind == EnvironmentKind::Local && systemd::runs() {
+            return Ok(systemd::start_service(&service(env, &program)?)?);
+        }
+        let name = env.name.to_string();
+        let program = program.to_string_lossy();
+        let said = command::spawn_daemon(&[&program, "-e", &name, "controller", "run"])?;
+        if said.starts_with("listening on") {
+            return Ok(());
+        }
+        bail!("the controller did not start: {}", said.trim().trim_start_matches("error: "))
+    }
+
+    fn teardown(&self, env: &EnvironmentSettings) -> anyhow::Result<()> {
+        let provider = daemon::provider(env)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(provider.teardown())?;
+        systemd::forget_service(&env.user, env.name.as_str());
+        Ok(())
+    }
+}
+
+fn service(env: &EnvironmentSettings, program: &std::path::Path) -> anyhow::Result<systemd::Service> {
+    let home = env.folder.parent().context("the environment's folder has no parent")?;
+    Ok(systemd::Service {
+        user: env.user.clone(),
+        environment: env.name.to_string(),
+        program: program.to_owned(),
+        home: home.to_owned(),
+        uid: env.uid,
+        gid: env.gid,
+    })
+}

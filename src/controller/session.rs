@@ -1,0 +1,103 @@
+//! A command or a shell in a machine, for somebody at the other end of the API.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use crate::api::backend::Session;
+use crate::api::{Exec, Frame, Refusal};
+use crate::provider::{ExecEnd, ExecRequest, Execution, InstanceName, Provider};
+use crate::worker::chain;
+
+/// Starts it. The command is killed when the session's output is dropped.
+pub async fn open(provider: Arc<dyn Provider>, instance: String, request: &Exec) -> Result<Session, Refusal> {
+    let told = |error: crate::provider::ProviderError| Refusal::new(chain(&error));
+    let instance = InstanceName::new(instance).map_err(told)?;
+    let argv = match request.argv.as_slice() {
+        [] => vec!["/bin/bash".to_owned(), "-l".to_owned()],
+        // Like ssh: one word is a command line for the shell.
+        [line] if line.contains(|c: char| !c.is_ascii_alphanumeric() && !"/._-".contains(c)) => {
+            vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()]
+        }
+        argv => argv.to_vec(),
+    };
+    let mut env = BTreeMap::new();
+    if let Some(term) = &request.term {
+        env.insert("TERM".to_owned(), term.clone());
+    }
+    let request =
+        ExecRequest { argv, env, cwd: Some("/root".to_owned()), user: None, timeout: None, terminal: request.terminal };
+    let execution = provider.exec(&instance, request).await.map_err(told)?;
+    let (input, frames) = mpsc::channel(16);
+    let (out, output) = mpsc::channel(16);
+    tokio::spawn(relay(execution, frames, out));
+    Ok(Session { input, output })
+}
+
+async fn relay(execution: Execution, mut frames: mpsc::Receiver<Frame>, out: mpsc::Sender<Frame>) {
+    let Execution { stdin, mut stdout, mut stderr, mut control } = execution;
+    let mut stdin = Some(stdin);
+    let (resizes, mut resized) = mpsc::channel::<(u16, u16)>(4);
+    let feed = async {
+        while let Some(frame) = frames.recv().await {
+            match frame {
+                Frame::Stdin(bytes) if bytes.is_empty() => stdin = None,
+                Frame::Stdin(bytes) => {
+                    if let Some(pipe) = &mut stdin
+                        && (pipe.write_all(&bytes).await.is_err() || pipe.flush().await.is_err())
+                    {
+                        stdin = None; // the command reads no more
+                    }
+                }
+                // The newest size is the one that counts; a full queue has newer ones.
+                Frame::Resize(columns, rows) => drop(resizes.try_send((columns, rows))),
+                _ => {}
+            }
+        }
+        // The client said nothing more; what the command still says is sent all the same.
+        std::future::pending::<()>().await
+    };
+    let end = async {
+        loop {
+            tokio::select! {
+                end = control.wait() => break end,
+                Some((columns, rows)) = resized.recv() => {
+                    if let Err(error) = control.resize(columns, rows).await {
+                        tracing::debug!("a terminal was not resized: {error}");
+                    }
+                }
+            }
+        }
+    };
+    let said =
+        async { tokio::join!(pump(&mut stdout, &out, Frame::Stdout), pump(&mut stderr, &out, Frame::Stderr), end).2 };
+    let end = tokio::select! {
+        end = said => end,
+        () = feed => return,
+        () = out.closed() => return, // dropping the execution kills the command
+    };
+    let last = match end {
+        Ok(ExecEnd::Exited(code)) => Frame::Exit(code),
+        Ok(ExecEnd::TimedOut) => Frame::Failed("the command took too long".to_owned()),
+        Err(error) => Frame::Failed(chain(&error)),
+    };
+    // Nobody may be there any more to hear it.
+    let _ = out.send(last).await;
+}
+
+async fn pump(from: &mut (dyn AsyncRead + Send + Unpin), out: &mpsc::Sender<Frame>, frame: fn(Vec<u8>) -> Frame) {
+    let mut buffer = vec![0; 32 << 10];
+    loop {
+        match from.read(&mut buffer).await {
+            Ok(count) if count > 0 => {
+                if out.send(frame(buffer[..count].to_vec())).await.is_err() {
+                    return;
+                }
+            }
+            // A closed terminal reads as an error: it ends like a closed pipe.
+            _ => return,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! deploy, add-unit, add-machine, set.
+
+use indexmap::IndexMap;
+
+use super::super::charm::{CharmMeta, CharmUrl, Role};
+use super::super::config::{self, ConfigError, ConfigValue, OptionDecl};
+use super::super::constraints::Constraints;
+use super::super::entities::{Life, Machine, Provision, RelationEndpoint};
+use super::super::event::Event;
+use super::super::names::{MachineId, RelationId, ServiceName, UnitName};
+use super::{ChangeError, Decider, Deployment, Placement};
+
+impl Decider<'_> {
+    pub(super) fn deploy(&mut self, deployment: Deployment) -> Result<(), ChangeError> {
+        let Deployment { service: name, charm, digest, units, placement, config, generated, constraints, expose } =
+            deployment;
+        if let Some(existing) = self.model.services.get(&name) {
+            return Err(match existing.life {
+                Life::Alive => ChangeError::ServiceExists(name),
+                Life::Dying => ChangeError::ServiceStillDying(name),
+            });
+        }
+        if charm.subordinate {
+            return Err(ChangeError::Subordinate(charm.name.to_string()));
+        }
+        let series = self.series_for(&charm)?;
+        check_count(units, placement)?;
+        if let Placement::On(machine) = placement {
+            self.assignable(&format!("{name}/0"), machine, &series)?;
+        }
+        let mut settings = parse_settings(&charm.config, &config)?;
+        for (key, value) in generated {
+            if charm.config.contains_key(&key) && !settings.contains_key(&key) {
+                settings.insert(key, ConfigValue::String(value));
+            }
+        }
+
+        let url = self.add_charm(&charm, digest, series);
+        self.emit(Event::ServiceAdded { service: name.clone(), charm: url, config: settings, constraints });
+        for (endpoint, decl) in &charm.peers {
+            let relation = RelationId(self.model.next_relation);
+            let endpoint = RelationEndpoint {
+                service: name.clone(),
+                endpoint: endpoint.clone(),
+                interface: decl.interface.clone(),
+                role: Role::Peer,
+                scope: decl.scope,
+            };
+            self.emit(Event::RelationAdded { relation, endpoints: vec![endpoint] });
+        }
+        if expose {
+            self.emit(Event::ServiceExposed { service: name.clone(), published: Default::default() });
+        }
+        self.add_units(&name, units, placement)
+    }
+
+    pub(super) fn add_units(
+        &mut self,
+        name: &ServiceName,
+        count: u32,
+        placement: Placement,
+    ) -> Result<(), ChangeError> {
+        let service = self.alive(name)?;
+        let (series, constraints) = (service.charm.series.clone(), service.constraints.clone());
+        check_count(count, placement)?;
+        if let Placement::On(machine) = placement {
+            let number = self.model.next_unit.get(name).copied().unwrap_or(0);
+            self.assignable(&format!("{name}/{number}"), machine, &series)?;
+        }
+        for _ in 0..count {
+            let number = self.model.next_unit.get(name).copied().unwrap_or(0);
+            let unit = UnitName { service: name.clone(), number };
+            let machine = match placement {
+                Placement::On(machine) => machine,
+                Placement::New => self.new_machine(&series, &constraints),
+                Placement::Automatic => {
+                    self.clean_machine(&series, &constraints).unwrap_or_else(|| self.new_machine(&series, &constraints))
+                }
+            };
+            self.emit(Event::UnitAdded { unit, machine });
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_machines(
+        &mut self,
+        count: u32,
+        series: Option<String>,
+        constraints: &Constraints,
+    ) -> Result<(), ChangeError> {
+        if count == 0 {
+            return Err(ChangeError::NoUnits);
+        }
+        let series = series.unwrap_or_else(|| self.model.series.clone());
+        for _ in 0..count {
+            self.new_machine(&series, constraints);
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_config(
+        &mut self,
+        name: ServiceName,
+        values: &IndexMap<String, serde_json::Value>,
+    ) -> Result<(), ChangeError> {
+        let service = self.service(&name)?;
+        if values.is_empty() {
+            return Err(ChangeError::NoSettings);
+        }
+        let declared = self.model.charms.get(&service.charm).map(|charm| charm.meta.clone());
+        let declared = declared.ok_or_else(|| ChangeError::NoService(name.clone()))?;
+        let mut changes = parse_settings(&declared.config, values)?;
+        let effective = self.model.effective_config(service);
+        changes.retain(|key, value| effective.get(key) != Some(value));
+        if !changes.is_empty() {
+            self.emit(Event::ServiceConfigured { service: name, changes });
+        }
+        Ok(())
+    }
+
+    fn series_for(&self, charm: &CharmMeta) -> Result<String, ChangeError> {
+        if charm.series.contains(&self.model.series) {
+            return Ok(self.model.series.clone());
+        }
+        Err(ChangeError::Series {
+            charm: charm.name.to_string(),
+            series: self.model.series.clone(),
+            known: charm.series.clone(),
+        })
+    }
+
+    /// The url of this very content; a new revision if the environment has not seen it.
+    fn add_charm(&mut self, charm: &CharmMeta, digest: String, series: String) -> CharmUrl {
+        let first = CharmUrl { series: series.clone(), name: charm.name.clone(), revision: 0 };
+        let last = CharmUrl { revision: u32::MAX, ..first.clone() };
+        if let Some((url, _)) = self.model.charms.range(first..=last).find(|(_, known)| known.digest == digest) {
+            return url.clone();
+        }
+        let revision = self.model.next_revision.get(&format!("{series}/{}", charm.name)).copied().unwrap_or(0);
+        let url = CharmUrl { series, name: charm.name.clone(), revision };
+        self.emit(Event::CharmAdded { url: url.clone(), digest, meta: Box::new(charm.clone()) });
+        url
+    }
+
+    fn new_machine(&mut self, series: &str, constraints: &Constraints) -> MachineId {
+        let machine = MachineId(self.model.next_machine);
+        self.emit(Event::MachineAdded { machine, series: series.to_owned(), constraints: constraints.clone() });
+        machine
+    }
+
+    /// Juju's "clean and empty": alive, not broken, never used, and made with the same constraints.
+    fn clean_machine(&self, series: &str, constraints: &Constraints) -> Option<MachineId> {
+        let clean = |machine: &&Machine| {
+            machine.id != MachineId::HOST
+                && machine.life == Life::Alive
+                && !machine.used
+                && !matches!(machine.provision, Provision::Failed { .. })
+                && machine.series == series
+                && machine.constraints == *constraints
+        };
+        self.model.unused_machines().find(clean).map(|machine| machine.id)
+    }
+
+    fn assignable(&self, unit: &str, machine: MachineId, series: &str) -> Result<(), ChangeError> {
+        let Some(found) = self.model.machines.get(&machine) else { return Err(ChangeError::NoMachine(machine)) };
+        let reason = if machine == MachineId::HOST {
+            "units run in containers; use --to lxc for a new one"
+        } else if found.life != Life::Alive {
+            "machine is not alive"
+        } else if found.series != series {
+            "series does not match"
+        } else {
+            return Ok(());
+        };
+        Err(ChangeError::CannotAssign { unit: unit.to_owned(), machine, reason })
+    }
+}
+
+fn check_count(units: u32, placement: Placement) -> Result<(), ChangeError> {
+    match (units, placement) {
+        (0, _) => Err(ChangeError::NoUnits),
+        (2.., Placement::On(_)) => Err(ChangeError::SeveralToOneMachine),
+        _ => Ok(()),
+    }
+}
+
+/// Strings are read by the option's type; other values must have it. `null` is refused like a wrong type.
+fn parse_settings(
+    declared: &IndexMap<String, OptionDecl>,
+    values: &IndexMap<String, serde_json::Value>,
+) -> Result<IndexMap<String, ConfigValue>, ConfigError> {
+    let mut settings = IndexMap::new();
+    for (key, value) in values {
+        let decl = config::option(declared, key)?;
+        let parsed = match value {
+            serde_json::Value::String(text) => decl.parse(key, text)?,
+            serde_json::Value::Bool(flag) => ConfigValue::Boolean(*flag),
+            serde_json::Value::Number(number) => match number.as_i64() {
+                Some(whole) => ConfigValue::Int(whole),
+                None => ConfigValue::Float(number.as_f64().unwrap_or_default()),
+            },
+            other => decl.parse(key, &other.to_string())?,
+        };
+        decl.check(key, &parsed)?;
+        settings.insert(key.clone(), parsed);
+    }
+    Ok(settings)
+}

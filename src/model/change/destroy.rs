@@ -1,0 +1,154 @@
+//! destroy-unit, destroy-service, destroy-machine, and what follows when the last reference goes.
+
+use super::super::entities::{Life, Presence, Provision};
+use super::super::event::Event;
+use super::super::names::{MachineId, RelationId, ServiceName, UnitName};
+use super::{ChangeError, Decider};
+
+impl Decider<'_> {
+    pub(super) fn destroy_units(&mut self, units: &[UnitName], force: bool) -> Result<(), ChangeError> {
+        let missing: Vec<String> = units
+            .iter()
+            .filter(|unit| !self.model.units.contains_key(*unit))
+            .map(|unit| format!("unit \"{unit}\" does not exist"))
+            .collect();
+        if !missing.is_empty() {
+            return Err(ChangeError::NoUnitsDestroyed(missing.join("; ")));
+        }
+        for unit in units {
+            self.destroy_unit(unit, force);
+        }
+        Ok(())
+    }
+
+    pub(super) fn destroy_services(&mut self, services: &[ServiceName], force: bool) -> Result<(), ChangeError> {
+        for name in services {
+            self.service(name)?;
+        }
+        for name in services {
+            let Some(service) = self.model.services.get(name) else { continue };
+            let alive = service.life == Life::Alive;
+            let relations: Vec<RelationId> = service.relations.iter().copied().collect();
+            let units: Vec<UnitName> =
+                service.units.iter().map(|number| UnitName { service: name.clone(), number: *number }).collect();
+            if alive {
+                self.emit(Event::ServiceDying { service: name.clone() });
+            }
+            for relation in relations {
+                self.end_relation(relation);
+            }
+            for unit in units {
+                self.destroy_unit(&unit, force);
+            }
+            self.remove_service_if_done(name);
+        }
+        Ok(())
+    }
+
+    pub(super) fn destroy_machines(&mut self, machines: &[MachineId], force: bool) -> Result<(), ChangeError> {
+        let mut refused = Vec::new();
+        for id in machines {
+            match self.model.machines.get(id) {
+                None => refused.push(format!("machine {id} does not exist")),
+                Some(_) if *id == MachineId::HOST => {
+                    refused.push(format!("machine {id} is required by the environment"));
+                }
+                Some(machine) if !force => {
+                    if let Some(unit) = machine.units.first() {
+                        refused.push(format!("machine {id} has unit \"{unit}\" assigned"));
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        if !refused.is_empty() {
+            return Err(ChangeError::NoMachinesDestroyed(refused.join("; ")));
+        }
+        for id in machines {
+            self.destroy_machine(*id);
+        }
+        Ok(())
+    }
+
+    fn destroy_machine(&mut self, id: MachineId) {
+        let Some(machine) = self.model.machines.get(&id) else { return };
+        let units: Vec<UnitName> = machine.units.iter().cloned().collect();
+        for unit in units {
+            self.remove_unit(&unit);
+        }
+        if self.model.machines.get(&id).is_some_and(|machine| machine.life == Life::Alive) {
+            self.emit(Event::MachineDying { machine: id });
+        }
+    }
+
+    /// A unit that has not run a hook yet goes at once, as in Juju; so does any with force.
+    fn destroy_unit(&mut self, name: &UnitName, force: bool) {
+        let Some(unit) = self.model.units.get(name) else { return };
+        let untouched = !unit.installed && unit.scopes.is_empty() && self.not_provisioned(unit.machine);
+        if force || untouched {
+            self.remove_unit(name);
+        } else if unit.life == Life::Alive {
+            self.emit(Event::UnitDying { unit: name.clone() });
+        }
+    }
+
+    fn not_provisioned(&self, machine: MachineId) -> bool {
+        let machine = self.model.machines.get(&machine);
+        machine.is_none_or(|machine| matches!(machine.provision, Provision::Pending | Provision::Failed { .. }))
+    }
+
+    /// Takes the unit out of the model and follows up whatever waited for it.
+    pub(super) fn remove_unit(&mut self, name: &UnitName) {
+        let Some(unit) = self.model.units.get(name) else { return };
+        let relations: Vec<RelationId> = unit.scopes.keys().copied().collect();
+        self.emit(Event::UnitRemoved { unit: name.clone() });
+        for relation in relations {
+            self.remove_relation_if_done(relation);
+        }
+        self.remove_service_if_done(&name.service);
+    }
+
+    fn end_relation(&mut self, id: RelationId) {
+        if self.model.relations.get(&id).is_some_and(|relation| relation.life == Life::Alive) {
+            self.emit(Event::RelationDying { relation: id });
+        }
+        self.remove_relation_if_done(id);
+    }
+
+    /// A dying relation goes with its last member, and may take a dying service with it.
+    pub(super) fn remove_relation_if_done(&mut self, id: RelationId) {
+        let Some(relation) = self.model.relations.get(&id) else { return };
+        let busy = relation.members.values().any(|member| member.presence != Presence::Left);
+        if relation.life == Life::Alive || busy {
+            return;
+        }
+        let services: Vec<ServiceName> = relation.endpoints.iter().map(|e| e.service.clone()).collect();
+        self.emit(Event::RelationRemoved { relation: id });
+        for service in services {
+            self.remove_service_if_done(&service);
+        }
+    }
+
+    fn remove_service_if_done(&mut self, name: &ServiceName) {
+        let Some(service) = self.model.services.get(name) else { return };
+        if service.life == Life::Alive || !service.units.is_empty() {
+            return;
+        }
+        // Its own peer relations have no members left; others end with their last member.
+        let relations: Vec<RelationId> = service.relations.iter().copied().collect();
+        for id in relations {
+            let Some(relation) = self.model.relations.get(&id) else { continue };
+            if relation.members.values().all(|member| member.presence == Presence::Left) {
+                self.emit(Event::RelationRemoved { relation: id });
+            }
+        }
+        let Some(service) = self.model.services.get(name) else { return };
+        if service.relations.is_empty() {
+            let charm = service.charm.clone();
+            self.emit(Event::ServiceRemoved { service: name.clone() });
+            if !self.model.services.values().any(|other| other.charm == charm) {
+                self.emit(Event::CharmRemoved { url: charm });
+            }
+        }
+    }
+}

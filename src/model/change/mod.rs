@@ -1,0 +1,305 @@
+//! The only way in: a [`Change`] is checked against the model and becomes [`Event`]s, or an error.
+//!
+//! **Invariant:** on an error nothing was changed. Every function here checks first and emits afterwards.
+
+mod deploy;
+mod destroy;
+mod relate;
+mod report;
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use indexmap::IndexMap;
+
+use super::charm::{CharmMeta, CharmUrl};
+use super::config::ConfigError;
+use super::constraints::Constraints;
+use super::entities::{HardwareFacts, Life, Millis, PublishedMapping, Service};
+use super::event::{Event, HookWrites};
+use super::hook::Hook;
+use super::names::{EndpointName, EnvironmentName, MachineId, RelationId, ServiceName, UnitName};
+use super::state::Model;
+use super::status::WorkloadStatus;
+
+/// Something asked of the model, by an operator or by a worker that reports.
+#[derive(Clone, Debug)]
+pub enum Change {
+    CreateEnvironment {
+        name: EnvironmentName,
+        series: String,
+    },
+    HostFound {
+        series: String,
+        address: Ipv4Addr,
+        hardware: HardwareFacts,
+    },
+
+    Deploy(Box<Deployment>),
+    AddUnits {
+        service: ServiceName,
+        count: u32,
+        placement: Placement,
+    },
+    AddMachines {
+        count: u32,
+        series: Option<String>,
+        constraints: Constraints,
+    },
+    AddRelation {
+        one: EndpointRef,
+        other: EndpointRef,
+    },
+    Expose {
+        service: ServiceName,
+        published: BTreeSet<PublishedMapping>,
+    },
+    Unexpose {
+        service: ServiceName,
+    },
+    SetConfig {
+        service: ServiceName,
+        values: IndexMap<String, serde_json::Value>,
+    },
+    DestroyUnits {
+        units: Vec<UnitName>,
+        force: bool,
+    },
+    DestroyServices {
+        services: Vec<ServiceName>,
+        force: bool,
+    },
+    DestroyMachines {
+        machines: Vec<MachineId>,
+        force: bool,
+    },
+
+    MachineProvisioned {
+        machine: MachineId,
+        instance: String,
+        address: Ipv4Addr,
+        hardware: HardwareFacts,
+        prepared: Option<CharmUrl>,
+    },
+    MachineFailed {
+        machine: MachineId,
+        message: String,
+    },
+    /// The instance of a dying machine is gone.
+    MachineGone {
+        machine: MachineId,
+    },
+    AdmitScope {
+        unit: UnitName,
+        relation: RelationId,
+    },
+    LeaveScope {
+        unit: UnitName,
+        relation: RelationId,
+    },
+    CommitHook {
+        unit: UnitName,
+        hook: Hook,
+        writes: Box<HookWrites>,
+    },
+    FailHook {
+        unit: UnitName,
+        hook: Hook,
+        message: String,
+    },
+    SetStatus {
+        unit: UnitName,
+        status: WorkloadStatus,
+    },
+    /// A dying unit has nothing left to do.
+    UnitDone {
+        unit: UnitName,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    pub service: ServiceName,
+    pub charm: CharmMeta,
+    /// Names the content of the charm.
+    pub digest: String,
+    pub units: u32,
+    pub placement: Placement,
+    /// As typed (strings), or typed already (from YAML).
+    pub config: IndexMap<String, serde_json::Value>,
+    /// A random value for each option that wants one.
+    pub generated: IndexMap<String, String>,
+    pub constraints: Constraints,
+    pub expose: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// A machine that never hosted a unit and fits, else a new one.
+    Automatic,
+    New,
+    On(MachineId),
+}
+
+/// `service` or `service:endpoint`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointRef {
+    pub service: ServiceName,
+    pub endpoint: Option<EndpointName>,
+}
+
+/// Why a change was refused. Words are Juju's where Juju has any.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    #[error("service \"{0}\" not found")]
+    NoService(ServiceName),
+    #[error("unit \"{0}\" not found")]
+    NoUnit(UnitName),
+    #[error("machine {0} not found")]
+    NoMachine(MachineId),
+    #[error("cannot add service \"{0}\": service already exists")]
+    ServiceExists(ServiceName),
+    #[error("cannot add service \"{0}\": a service of that name is still being removed")]
+    ServiceStillDying(ServiceName),
+    #[error("cannot add unit to service \"{0}\": service is not alive")]
+    ServiceNotAlive(ServiceName),
+    #[error("--num-units must be a positive integer")]
+    NoUnits,
+    #[error("cannot use --num-units > 1 with --to")]
+    SeveralToOneMachine,
+    #[error("cannot assign unit \"{unit}\" to machine {machine}: {reason}")]
+    CannotAssign { unit: String, machine: MachineId, reason: &'static str },
+    #[error("charm \"{charm}\" does not support series \"{series}\"")]
+    Series { charm: String, series: String, known: Vec<String> },
+    #[error("charm \"{0}\" is a subordinate: subordinate charms are not supported by this version")]
+    Subordinate(String),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("no settings were given")]
+    NoSettings,
+    #[error("a relation must involve two services")]
+    OneService,
+    #[error("service \"{service}\" has no \"{endpoint}\" relation")]
+    NoEndpoint { service: ServiceName, endpoint: EndpointName, known: Vec<String> },
+    #[error("no relations found")]
+    NoCommonInterface { one: String, other: String, one_has: Vec<String>, other_has: Vec<String> },
+    #[error("ambiguous relation: \"{asked}\" could refer to {}", candidates.iter().map(|c| format!("\"{c}\"")).collect::<Vec<_>>().join("; "))]
+    Ambiguous { asked: String, candidates: Vec<String> },
+    #[error("cannot add relation \"{0}\": relation already exists")]
+    RelationExists(String),
+    #[error("cannot add relation \"{key}\": service \"{service}\" is not alive")]
+    RelationToDying { key: String, service: ServiceName },
+    #[error("cannot add relation \"{key}\": endpoints do not relate")]
+    EndpointsDoNotRelate { key: String },
+    #[error("cannot publish host port {port}: service \"{service}\" publishes it already")]
+    HostPortTaken { port: u16, service: ServiceName },
+    #[error("no machines were destroyed: {0}")]
+    NoMachinesDestroyed(String),
+    #[error("no units were destroyed: {0}")]
+    NoUnitsDestroyed(String),
+    #[error("the environment exists already")]
+    EnvironmentExists,
+    /// A worker reported on something that has gone meanwhile: nothing to do.
+    #[error("{0} is not there any more")]
+    Outdated(String),
+}
+
+impl Model {
+    /// Checks the change and carries it out in memory; the caller makes the events durable.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; the model is then unchanged.
+    pub fn change(&mut self, change: Change, at: Millis) -> Result<Vec<Event>, ChangeError> {
+        let mut decider = Decider { model: self, at, events: Vec::new() };
+        decider.decide(change)?;
+        Ok(decider.events)
+    }
+}
+
+/// Applies each event as it is emitted, so that later decisions of the same change see it.
+struct Decider<'a> {
+    model: &'a mut Model,
+    at: Millis,
+    events: Vec<Event>,
+}
+
+impl Decider<'_> {
+    fn emit(&mut self, event: Event) {
+        self.model.apply(&event, self.at);
+        self.events.push(event);
+    }
+
+    fn decide(&mut self, change: Change) -> Result<(), ChangeError> {
+        match change {
+            Change::CreateEnvironment { name, series } => {
+                if self.model.environment.is_some() {
+                    return Err(ChangeError::EnvironmentExists);
+                }
+                self.emit(Event::EnvironmentCreated { name, series });
+                Ok(())
+            }
+            Change::HostFound { series, address, hardware } => {
+                self.host_found(series, address, hardware);
+                Ok(())
+            }
+            Change::Deploy(deployment) => self.deploy(*deployment),
+            Change::AddUnits { service, count, placement } => self.add_units(&service, count, placement),
+            Change::AddMachines { count, series, constraints } => self.add_machines(count, series, &constraints),
+            Change::AddRelation { one, other } => self.add_relation(&one, &other),
+            Change::Expose { service, published } => self.expose(service, published),
+            Change::Unexpose { service } => self.unexpose(service),
+            Change::SetConfig { service, values } => self.set_config(service, &values),
+            Change::DestroyUnits { units, force } => self.destroy_units(&units, force),
+            Change::DestroyServices { services, force } => self.destroy_services(&services, force),
+            Change::DestroyMachines { machines, force } => self.destroy_machines(&machines, force),
+            report => self.report(report),
+        }
+    }
+
+    fn service(&self, name: &ServiceName) -> Result<&Service, ChangeError> {
+        self.model.services.get(name).ok_or_else(|| ChangeError::NoService(name.clone()))
+    }
+
+    fn expose(&mut self, name: ServiceName, published: BTreeSet<PublishedMapping>) -> Result<(), ChangeError> {
+        let service = self.service(&name)?;
+        if service.exposed && service.published == published {
+            return Ok(());
+        }
+        for mapping in &published {
+            let holds = |other: &&Service| {
+                let same = |held: &PublishedMapping| {
+                    held.host_port == mapping.host_port && held.port.protocol == mapping.port.protocol
+                };
+                other.name != name && other.published.iter().any(same)
+            };
+            if let Some(other) = self.model.services.values().find(holds) {
+                return Err(ChangeError::HostPortTaken { port: mapping.host_port, service: other.name.clone() });
+            }
+        }
+        self.emit(Event::ServiceExposed { service: name, published });
+        Ok(())
+    }
+
+    fn unexpose(&mut self, name: ServiceName) -> Result<(), ChangeError> {
+        if self.service(&name)?.exposed {
+            self.emit(Event::ServiceUnexposed { service: name });
+        }
+        Ok(())
+    }
+
+    fn host_found(&mut self, series: String, address: Ipv4Addr, hardware: HardwareFacts) {
+        use super::entities::Provision;
+        let known = self.model.machines.get(&MachineId::HOST);
+        let same = known.is_some_and(|host| {
+            host.series == series && host.provision == Provision::Host { address, hardware: hardware.clone() }
+        });
+        if !same {
+            self.emit(Event::HostFound { series, address, hardware });
+        }
+    }
+
+    fn alive(&self, name: &ServiceName) -> Result<&Service, ChangeError> {
+        let service = self.service(name)?;
+        if service.life == Life::Alive { Ok(service) } else { Err(ChangeError::ServiceNotAlive(name.clone())) }
+    }
+}

@@ -1,0 +1,116 @@
+//! add-relation: which endpoints are meant.
+
+use super::super::charm::{Role, Scope};
+use super::super::entities::{Life, Relation, RelationEndpoint};
+use super::super::event::Event;
+use super::super::names::RelationId;
+use super::{ChangeError, Decider, EndpointRef};
+
+impl Decider<'_> {
+    pub(super) fn add_relation(&mut self, one: &EndpointRef, other: &EndpointRef) -> Result<(), ChangeError> {
+        let ones = self.candidates(one)?;
+        let others = self.candidates(other)?;
+        if one.service == other.service {
+            return Err(ChangeError::OneService);
+        }
+        let endpoints = self.choose(one, other, (&ones, &others))?;
+        let key = key_of(&endpoints);
+        let exists = |relation: &Relation| relation.life == Life::Alive && relation.endpoints == endpoints;
+        let service = self.service(&one.service)?;
+        if service.relations.iter().filter_map(|id| self.model.relations.get(id)).any(exists) {
+            return Err(ChangeError::RelationExists(key));
+        }
+        for name in [&one.service, &other.service] {
+            if self.service(name)?.life != Life::Alive {
+                return Err(ChangeError::RelationToDying { key, service: name.clone() });
+            }
+        }
+        let relation = RelationId(self.model.next_relation);
+        self.emit(Event::RelationAdded { relation, endpoints });
+        Ok(())
+    }
+
+    /// The endpoints that `asked` may mean, peers left out; never empty.
+    fn candidates(&self, asked: &EndpointRef) -> Result<Vec<RelationEndpoint>, ChangeError> {
+        let service = self.service(&asked.service)?;
+        let Some(charm) = self.model.charms.get(&service.charm) else { return Ok(Vec::new()) };
+        let all: Vec<RelationEndpoint> = charm
+            .meta
+            .endpoints()
+            .filter(|(role, ..)| *role != Role::Peer)
+            .map(|(role, endpoint, decl)| RelationEndpoint {
+                service: asked.service.clone(),
+                endpoint: endpoint.clone(),
+                interface: decl.interface.clone(),
+                role,
+                scope: decl.scope,
+            })
+            .collect();
+        let Some(wanted) = &asked.endpoint else { return Ok(all) };
+        let known = all.iter().map(|e| e.endpoint.to_string()).collect();
+        let found: Vec<RelationEndpoint> = all.into_iter().filter(|e| e.endpoint == *wanted).collect();
+        if found.is_empty() {
+            return Err(ChangeError::NoEndpoint { service: asked.service.clone(), endpoint: wanted.clone(), known });
+        }
+        Ok(found)
+    }
+
+    fn choose(
+        &self,
+        one: &EndpointRef,
+        other: &EndpointRef,
+        (ones, others): (&[RelationEndpoint], &[RelationEndpoint]),
+    ) -> Result<Vec<RelationEndpoint>, ChangeError> {
+        let mut pairs: Vec<Vec<RelationEndpoint>> = Vec::new();
+        for left in ones {
+            for right in others {
+                let fits = left.interface == right.interface && left.role != right.role;
+                if fits {
+                    let (requirer, provider) = if left.role == Role::Requirer { (left, right) } else { (right, left) };
+                    pairs.push(vec![with_scope(requirer, right, left), with_scope(provider, right, left)]);
+                }
+            }
+        }
+        let asked = format!("{} {}", shown(one), shown(other));
+        match pairs.len() {
+            1 => Ok(pairs.remove(0)),
+            0 if one.endpoint.is_some() && other.endpoint.is_some() => {
+                Err(ChangeError::EndpointsDoNotRelate { key: asked })
+            }
+            0 => Err(ChangeError::NoCommonInterface {
+                one: one.service.to_string(),
+                other: other.service.to_string(),
+                one_has: ones.iter().map(described).collect(),
+                other_has: others.iter().map(described).collect(),
+            }),
+            _ => {
+                let mut candidates: Vec<String> = pairs.iter().map(|pair| key_of(pair)).collect();
+                candidates.sort();
+                Err(ChangeError::Ambiguous { asked, candidates })
+            }
+        }
+    }
+}
+
+/// If either side is container-scoped the relation is.
+fn with_scope(endpoint: &RelationEndpoint, one: &RelationEndpoint, other: &RelationEndpoint) -> RelationEndpoint {
+    let container = one.scope == Scope::Container || other.scope == Scope::Container;
+    RelationEndpoint { scope: if container { Scope::Container } else { Scope::Global }, ..endpoint.clone() }
+}
+
+fn key_of(endpoints: &[RelationEndpoint]) -> String {
+    let ends: Vec<String> = endpoints.iter().map(|e| format!("{}:{}", e.service, e.endpoint)).collect();
+    ends.join(" ")
+}
+
+fn shown(asked: &EndpointRef) -> String {
+    match &asked.endpoint {
+        Some(endpoint) => format!("{}:{endpoint}", asked.service),
+        None => asked.service.to_string(),
+    }
+}
+
+fn described(endpoint: &RelationEndpoint) -> String {
+    let verb = if endpoint.role == Role::Requirer { "requires" } else { "provides" };
+    format!("{verb} {}: {}", endpoint.endpoint, endpoint.interface)
+}

@@ -1,0 +1,92 @@
+//! What workers report: machines that came up, hooks that ran.
+
+use super::super::entities::{Life, Provision};
+use super::super::event::Event;
+use super::super::hook::{Hook, RelationHook};
+use super::super::names::{MachineId, UnitName};
+use super::{Change, ChangeError, Decider};
+
+impl Decider<'_> {
+    pub(super) fn report(&mut self, change: Change) -> Result<(), ChangeError> {
+        match change {
+            Change::MachineProvisioned { machine, instance, address, hardware, prepared } => {
+                self.known_machine(machine)?;
+                self.emit(Event::MachineProvisioned { machine, instance, address, hardware, prepared });
+            }
+            Change::MachineFailed { machine, message } => {
+                self.known_machine(machine)?;
+                self.emit(Event::MachineFailed { machine, message });
+            }
+            Change::MachineGone { machine } => {
+                self.known_machine(machine)?;
+                self.emit(Event::MachineRemoved { machine });
+            }
+            Change::AdmitScope { unit, relation } => {
+                self.known_unit(&unit)?;
+                let alive = self.model.relations.get(&relation).is_some_and(|r| r.life == Life::Alive);
+                if !alive {
+                    return Err(ChangeError::Outdated(format!("relation {relation}")));
+                }
+                self.emit(Event::ScopeAdmitted { unit, relation });
+            }
+            Change::LeaveScope { unit, relation } => {
+                self.known_unit(&unit)?;
+                self.emit(Event::ScopeLeft { unit, relation });
+                self.remove_relation_if_done(relation);
+            }
+            Change::CommitHook { unit, hook, writes } => {
+                self.known_unit(&unit)?;
+                let event = Event::HookCommitted { unit, hook: hook.clone(), writes };
+                self.after_hook(event, &hook);
+            }
+            Change::FailHook { unit, hook, message } => self.fail_hook(unit, hook, message)?,
+            Change::SetStatus { unit, status } => {
+                self.known_unit(&unit)?;
+                if self.model.units.get(&unit).is_some_and(|known| known.workload != status) {
+                    self.emit(Event::UnitStatusSet { unit, status });
+                }
+            }
+            Change::UnitDone { unit } => {
+                self.known_unit(&unit)?;
+                self.remove_unit(&unit);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A dying unit's hook counts as run: nobody shall have to mend what is going away.
+    fn fail_hook(&mut self, unit: UnitName, hook: Hook, message: String) -> Result<(), ChangeError> {
+        self.known_unit(&unit)?;
+        let dying = self.model.units.get(&unit).is_some_and(|unit| unit.life == Life::Dying);
+        if dying {
+            let event = Event::HookSkipped { unit, hook: hook.clone(), message };
+            self.after_hook(event, &hook);
+        } else {
+            self.emit(Event::HookFailed { unit, hook, message });
+        }
+        Ok(())
+    }
+
+    fn after_hook(&mut self, event: Event, hook: &Hook) {
+        self.emit(event);
+        if let Hook::Relation { relation, kind: RelationHook::Broken, .. } = hook {
+            self.remove_relation_if_done(*relation);
+        }
+    }
+
+    fn known_machine(&self, id: MachineId) -> Result<(), ChangeError> {
+        match self.model.machines.get(&id) {
+            Some(machine) if !matches!(machine.provision, Provision::Host { .. }) => Ok(()),
+            _ => Err(ChangeError::Outdated(format!("machine {id}"))),
+        }
+    }
+
+    fn known_unit(&self, unit: &UnitName) -> Result<(), ChangeError> {
+        if self.model.units.contains_key(unit) {
+            Ok(())
+        } else {
+            Err(ChangeError::Outdated(format!("unit \"{unit}\"")))
+        }
+    }
+}

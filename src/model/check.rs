@@ -1,0 +1,96 @@
+//! Lists every inconsistency of a model. Used after each step of a test, before a commit in debug builds, and by
+//! `encanto doctor`.
+
+use super::entities::{Presence, Relation};
+use super::names::UnitName;
+use super::state::Model;
+
+/// One line for each thing that must not be; empty is well.
+pub fn inconsistencies(model: &Model) -> Vec<String> {
+    let mut found = Vec::new();
+    machines(model, &mut found);
+    services(model, &mut found);
+    units(model, &mut found);
+    for relation in model.relations.values() {
+        members(model, relation, &mut found);
+    }
+    found
+}
+
+fn machines(model: &Model, found: &mut Vec<String>) {
+    for (id, machine) in &model.machines {
+        if id.0 >= model.next_machine {
+            found.push(format!("machine {id} has a number that was never given out"));
+        }
+        for unit in &machine.units {
+            if model.units.get(unit).is_none_or(|unit| unit.machine != *id) {
+                found.push(format!("machine {id} lists unit {unit}, which is not on it"));
+            }
+        }
+        if model.unused.contains(id) == (machine.used || id.0 == 0) {
+            found.push(format!("machine {id} is wrongly listed as used or unused"));
+        }
+    }
+    for id in model.unused.iter().filter(|id| !model.machines.contains_key(id)) {
+        found.push(format!("machine {id} is listed as unused and does not exist"));
+    }
+}
+
+fn services(model: &Model, found: &mut Vec<String>) {
+    for (name, service) in &model.services {
+        if !model.charms.contains_key(&service.charm) {
+            found.push(format!("service {name} has charm {}, which is not known", service.charm));
+        }
+        for number in &service.units {
+            let unit = UnitName { service: name.clone(), number: *number };
+            if !model.units.contains_key(&unit) {
+                found.push(format!("service {name} lists unit {unit}, which does not exist"));
+            }
+        }
+        for id in &service.relations {
+            let related = model.relations.get(id).is_some_and(|relation| relation.endpoint_of(name).is_some());
+            if !related {
+                found.push(format!("service {name} lists relation {id}, which is not its own"));
+            }
+        }
+    }
+}
+
+fn units(model: &Model, found: &mut Vec<String>) {
+    for (name, unit) in &model.units {
+        if !model.services.get(&name.service).is_some_and(|service| service.units.contains(&name.number)) {
+            found.push(format!("unit {name} is not listed by its service"));
+        }
+        if !model.machines.get(&unit.machine).is_some_and(|machine| machine.units.contains(name)) {
+            found.push(format!("unit {name} is not listed by its machine {}", unit.machine));
+        }
+        for (id, scope) in &unit.scopes {
+            let Some(relation) = model.relations.get(id) else {
+                found.push(format!("unit {name} is in relation {id}, which does not exist"));
+                continue;
+            };
+            if relation.members.get(name).is_none_or(|member| member.presence == Presence::Left) {
+                found.push(format!("unit {name} is in relation {id}, which does not count it as a member"));
+            }
+            for remote in scope.seen.keys().filter(|remote| !relation.members.contains_key(*remote)) {
+                found.push(format!("unit {name} has seen {remote} in relation {id}, whose settings are gone"));
+            }
+        }
+    }
+}
+
+fn members(model: &Model, relation: &Relation, found: &mut Vec<String>) {
+    let id = relation.id;
+    for endpoint in &relation.endpoints {
+        let listed = model.services.get(&endpoint.service).is_some_and(|service| service.relations.contains(&id));
+        if !listed {
+            found.push(format!("relation {id} is not listed by service {}", endpoint.service));
+        }
+    }
+    for (name, member) in &relation.members {
+        let inside = model.units.get(name).is_some_and(|unit| unit.scopes.contains_key(&id));
+        if inside == (member.presence == Presence::Left) {
+            found.push(format!("relation {id} counts {name} as {:?}, its unit does not", member.presence));
+        }
+    }
+}

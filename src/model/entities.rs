@@ -1,0 +1,208 @@
+//! Machines, services, units and relations as the journal knows them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::charm::{CharmUrl, Role, Scope};
+use super::config::ConfigValue;
+use super::constraints::Constraints;
+use super::hook::Hook;
+use super::names::{EndpointName, InterfaceName, MachineId, Port, RelationId, ServiceName, UnitName};
+use super::settings::Settings;
+use super::status::WorkloadStatus;
+
+/// Milliseconds since 1970, UTC.
+pub type Millis = i64;
+
+/// One-way: what is dying or dead never comes back. The dead are removed, so they are not seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Life {
+    Alive,
+    Dying,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HardwareFacts {
+    pub arch: String,
+    pub cores: u32,
+    /// Megabytes.
+    pub mem: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    pub id: MachineId,
+    pub life: Life,
+    pub series: String,
+    pub constraints: Constraints,
+    pub provision: Provision,
+    pub units: BTreeSet<UnitName>,
+    /// Whether it ever hosted a unit; such a machine is not given to another unit by itself.
+    pub used: bool,
+}
+
+/// How far a machine is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Provision {
+    /// Machine 0: the controller's own host.
+    Host {
+        address: Ipv4Addr,
+        hardware: HardwareFacts,
+    },
+    Pending,
+    /// In the provider's own words.
+    Failed {
+        message: String,
+    },
+    Running {
+        instance: String,
+        address: Ipv4Addr,
+        hardware: HardwareFacts,
+        /// The charm whose prepared software is among the machine's layers.
+        prepared: Option<CharmUrl>,
+    },
+}
+
+impl Machine {
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        match &self.provision {
+            Provision::Host { address, .. } | Provision::Running { address, .. } => Some(*address),
+            Provision::Pending | Provision::Failed { .. } => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    pub name: ServiceName,
+    pub life: Life,
+    pub charm: CharmUrl,
+    /// What the operator set, not the defaults.
+    pub config: IndexMap<String, ConfigValue>,
+    /// Grows with every change of `config`; a unit that has seen a lower one is due for config-changed.
+    pub config_version: u64,
+    pub constraints: Constraints,
+    pub exposed: bool,
+    pub published: BTreeSet<PublishedMapping>,
+    /// Numbers of its units.
+    pub units: BTreeSet<u32>,
+    pub relations: BTreeSet<RelationId>,
+}
+
+/// `expose --publish HOSTPORT:PORT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PublishedMapping {
+    pub host_port: u16,
+    pub port: Port,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unit {
+    pub name: UnitName,
+    pub life: Life,
+    pub machine: MachineId,
+    pub charm: CharmUrl,
+    pub workload: WorkloadStatus,
+    pub workload_since: Millis,
+    pub open_ports: BTreeSet<Port>,
+    /// What the charm keeps between hooks.
+    pub state: serde_json::Map<String, serde_json::Value>,
+    /// Its charm's software was installed on this machine itself, not by a layer.
+    pub prepared_in_place: bool,
+    pub installed: bool,
+    pub started: bool,
+    pub stopped: bool,
+    /// The service's `config_version` that its last config-changed saw.
+    pub config_seen: Option<u64>,
+    /// The relations it was admitted to.
+    pub scopes: BTreeMap<RelationId, UnitScope>,
+    pub failed: Option<FailedHook>,
+}
+
+/// A unit's view of one relation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitScope {
+    /// The created hook ran.
+    pub created: bool,
+    /// Remote units whose joined hook ran → the version of their settings that changed last saw; `None` right after joined.
+    pub seen: BTreeMap<UnitName, Option<u64>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedHook {
+    pub hook: Hook,
+    /// One line: what the status shows.
+    pub message: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relation {
+    pub id: RelationId,
+    pub life: Life,
+    /// Two, the requirer first; one in a peer relation.
+    pub endpoints: Vec<RelationEndpoint>,
+    pub members: BTreeMap<UnitName, Member>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelationEndpoint {
+    pub service: ServiceName,
+    pub endpoint: EndpointName,
+    pub interface: InterfaceName,
+    pub role: Role,
+    pub scope: Scope,
+}
+
+/// One unit in a relation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub presence: Presence,
+    pub settings: Settings,
+    /// Grows with every change of `settings`.
+    pub version: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Presence {
+    /// Its own hooks for the relation may run; others do not see it.
+    Admitted,
+    /// Others see it.
+    Entered,
+    /// Others who saw it are due for departed; its settings are kept for them.
+    Left,
+}
+
+impl Relation {
+    pub fn is_peer(&self) -> bool {
+        self.endpoints.len() == 1
+    }
+
+    pub fn endpoint_of(&self, service: &ServiceName) -> Option<&RelationEndpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.service == *service)
+    }
+
+    /// The service a unit of `service` sees; in a peer relation its own.
+    pub fn remote_service<'a>(&'a self, service: &'a ServiceName) -> &'a ServiceName {
+        self.endpoints.iter().map(|endpoint| &endpoint.service).find(|other| *other != service).unwrap_or(service)
+    }
+
+    /// The members `unit` may know of: those of the other service, or its peers.
+    pub fn remotes_of<'a>(&'a self, unit: &'a UnitName) -> impl Iterator<Item = (&'a UnitName, &'a Member)> + 'a {
+        let service = self.remote_service(&unit.service).clone();
+        let first = UnitName { service: service.clone(), number: 0 };
+        let last = UnitName { service, number: u32::MAX };
+        self.members.range(first..=last).filter(move |(name, _)| *name != unit)
+    }
+
+    /// Juju's name for it: `wordpress:db mysql:db`.
+    pub fn key(&self) -> String {
+        let ends: Vec<String> = self.endpoints.iter().map(|e| format!("{}:{}", e.service, e.endpoint)).collect();
+        ends.join(" ")
+    }
+}

@@ -1,0 +1,473 @@
+//! The whole of what the journal adds up to, and the only thing that changes it: [`Model::apply`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::charm::{CharmMeta, CharmUrl};
+use super::config::{self, ConfigValue};
+use super::entities::{
+    FailedHook, Life, Machine, Member, Millis, Presence, Provision, Relation, Service, Unit, UnitScope,
+};
+use super::event::{Event, HookWrites};
+use super::hook::{Hook, RelationHook};
+use super::names::{EnvironmentName, MachineId, RelationId, ServiceName, UnitName};
+use super::settings::{Settings, SettingsChange};
+use super::status::{WorkloadState, WorkloadStatus};
+
+/// A version of a charm that the environment knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charm {
+    pub url: CharmUrl,
+    /// Names its files in the controller's charm folder.
+    pub digest: String,
+    pub meta: CharmMeta,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    pub environment: Option<EnvironmentName>,
+    /// Release of new machines.
+    pub series: String,
+    pub machines: BTreeMap<MachineId, Machine>,
+    #[serde(with = "charm_list")]
+    pub charms: BTreeMap<CharmUrl, Charm>,
+    pub services: BTreeMap<ServiceName, Service>,
+    pub units: BTreeMap<UnitName, Unit>,
+    pub relations: BTreeMap<RelationId, Relation>,
+    /// Machines that never hosted a unit, so that placing a unit does not cost more as the model grows.
+    pub unused: BTreeSet<MachineId>,
+    pub next_machine: u32,
+    pub next_relation: u32,
+    /// Kept when a service goes, so that unit numbers are never reused.
+    pub next_unit: BTreeMap<ServiceName, u32>,
+    pub next_revision: BTreeMap<String, u32>,
+}
+
+/// JSON has only text keys: charms are stored as a list.
+mod charm_list {
+    use super::{BTreeMap, Charm, CharmUrl};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(charms: &BTreeMap<CharmUrl, Charm>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(charms.values())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<CharmUrl, Charm>, D::Error> {
+        let charms = Vec::<Charm>::deserialize(deserializer)?;
+        Ok(charms.into_iter().map(|charm| (charm.url.clone(), charm)).collect())
+    }
+}
+
+impl Model {
+    /// Carries out what has happened. Total: an event about something that is not there changes nothing, so that a
+    /// journal can always be read; [`super::check`] finds what should not be.
+    pub fn apply(&mut self, event: &Event, at: Millis) {
+        match event {
+            Event::EnvironmentCreated { name, series } => {
+                self.environment = Some(name.clone());
+                self.series = series.clone();
+                self.next_machine = 1;
+            }
+            Event::HostFound { .. }
+            | Event::MachineAdded { .. }
+            | Event::MachineProvisioned { .. }
+            | Event::MachineFailed { .. }
+            | Event::MachineDying { .. }
+            | Event::MachineRemoved { .. } => self.apply_machine(event),
+            Event::CharmAdded { url, digest, meta } => {
+                let key = format!("{}/{}", url.series, url.name);
+                self.next_revision.insert(key, url.revision + 1);
+                let charm = Charm { url: url.clone(), digest: digest.clone(), meta: (**meta).clone() };
+                self.charms.insert(url.clone(), charm);
+            }
+            Event::CharmRemoved { url } => {
+                self.charms.remove(url);
+            }
+            Event::ServiceAdded { .. }
+            | Event::ServiceConfigured { .. }
+            | Event::ServiceExposed { .. }
+            | Event::ServiceUnexposed { .. }
+            | Event::ServiceDying { .. }
+            | Event::ServiceRemoved { .. } => self.apply_service(event),
+            Event::UnitAdded { unit, machine } => self.add_unit(unit, *machine, at),
+            Event::UnitStatusSet { unit, status } => {
+                if let Some(unit) = self.units.get_mut(unit) {
+                    unit.set_workload(status.clone(), at);
+                }
+            }
+            Event::UnitDying { unit } => {
+                if let Some(unit) = self.units.get_mut(unit) {
+                    unit.life = Life::Dying;
+                }
+            }
+            Event::UnitRemoved { unit } => self.remove_unit(unit),
+            Event::RelationAdded { .. }
+            | Event::RelationDying { .. }
+            | Event::RelationRemoved { .. }
+            | Event::ScopeAdmitted { .. }
+            | Event::ScopeLeft { .. } => self.apply_relation(event),
+            Event::HookCommitted { unit, hook, writes } => self.commit_hook(unit, hook, writes),
+            Event::HookSkipped { unit, hook, .. } => {
+                let writes = self.writes_of_skipped(unit, hook);
+                self.commit_hook(unit, hook, &writes);
+            }
+            Event::HookFailed { unit, hook, message } => {
+                if let Some(unit) = self.units.get_mut(unit) {
+                    unit.failed = Some(FailedHook { hook: hook.clone(), message: message.clone() });
+                }
+            }
+        }
+    }
+
+    fn apply_machine(&mut self, event: &Event) {
+        match event {
+            Event::HostFound { series, address, hardware } => {
+                let provision = Provision::Host { address: *address, hardware: hardware.clone() };
+                let host = self.machines.entry(MachineId::HOST).or_insert_with(|| new_machine(MachineId::HOST));
+                host.series = series.clone();
+                host.provision = provision;
+            }
+            Event::MachineAdded { machine, series, constraints } => {
+                self.next_machine = self.next_machine.max(machine.0 + 1);
+                let added =
+                    Machine { series: series.clone(), constraints: constraints.clone(), ..new_machine(*machine) };
+                self.machines.insert(*machine, added);
+                self.unused.insert(*machine);
+            }
+            Event::MachineProvisioned { machine, instance, address, hardware, prepared } => {
+                if let Some(machine) = self.machines.get_mut(machine) {
+                    machine.provision = Provision::Running {
+                        instance: instance.clone(),
+                        address: *address,
+                        hardware: hardware.clone(),
+                        prepared: prepared.clone(),
+                    };
+                }
+            }
+            Event::MachineFailed { machine, message } => {
+                if let Some(machine) = self.machines.get_mut(machine) {
+                    machine.provision = Provision::Failed { message: message.clone() };
+                }
+            }
+            Event::MachineDying { machine } => {
+                if let Some(machine) = self.machines.get_mut(machine) {
+                    machine.life = Life::Dying;
+                }
+            }
+            Event::MachineRemoved { machine } => {
+                self.machines.remove(machine);
+                self.unused.remove(machine);
+            }
+            _ => {}
+        }
+    }
+
+    fn apply_service(&mut self, event: &Event) {
+        if let Event::ServiceAdded { service, charm, config, constraints } = event {
+            let added = Service {
+                name: service.clone(),
+                life: Life::Alive,
+                charm: charm.clone(),
+                config: config.clone(),
+                config_version: 1,
+                constraints: constraints.clone(),
+                exposed: false,
+                published: Default::default(),
+                units: Default::default(),
+                relations: Default::default(),
+            };
+            self.services.insert(service.clone(), added);
+            return;
+        }
+        if let Event::ServiceRemoved { service } = event {
+            self.services.remove(service);
+            return;
+        }
+        let (Event::ServiceConfigured { service, .. }
+        | Event::ServiceExposed { service, .. }
+        | Event::ServiceUnexposed { service }
+        | Event::ServiceDying { service }) = event
+        else {
+            return;
+        };
+        let Some(service) = self.services.get_mut(service) else { return };
+        match event {
+            Event::ServiceConfigured { changes, .. } => {
+                service.config.extend(changes.clone());
+                service.config_version += 1;
+            }
+            Event::ServiceExposed { published, .. } => {
+                service.exposed = true;
+                service.published = published.clone();
+            }
+            Event::ServiceUnexposed { .. } => {
+                service.exposed = false;
+                service.published.clear();
+            }
+            Event::ServiceDying { .. } => service.life = Life::Dying,
+            _ => {}
+        }
+    }
+
+    fn apply_relation(&mut self, event: &Event) {
+        match event {
+            Event::RelationAdded { relation, endpoints } => {
+                self.next_relation = self.next_relation.max(relation.0 + 1);
+                for endpoint in endpoints {
+                    if let Some(service) = self.services.get_mut(&endpoint.service) {
+                        service.relations.insert(*relation);
+                    }
+                }
+                let added = Relation {
+                    id: *relation,
+                    life: Life::Alive,
+                    endpoints: endpoints.clone(),
+                    members: BTreeMap::new(),
+                };
+                self.relations.insert(*relation, added);
+            }
+            Event::RelationDying { relation } => {
+                if let Some(relation) = self.relations.get_mut(relation) {
+                    relation.life = Life::Dying;
+                }
+            }
+            Event::RelationRemoved { relation } => {
+                let Some(removed) = self.relations.remove(relation) else { return };
+                for endpoint in &removed.endpoints {
+                    if let Some(service) = self.services.get_mut(&endpoint.service) {
+                        service.relations.remove(relation);
+                    }
+                }
+            }
+            Event::ScopeAdmitted { unit, relation } => {
+                let (Some(unit), Some(relation)) = (self.units.get_mut(unit), self.relations.get_mut(relation)) else {
+                    return;
+                };
+                unit.scopes.entry(relation.id).or_default();
+                let member = Member { presence: Presence::Admitted, settings: Settings::new(), version: 1 };
+                relation.members.entry(unit.name.clone()).or_insert(member);
+            }
+            Event::ScopeLeft { unit, relation } => self.leave_scope(unit, *relation),
+            _ => {}
+        }
+    }
+
+    fn add_unit(&mut self, name: &UnitName, machine: MachineId, at: Millis) {
+        let Some(service) = self.services.get_mut(&name.service) else { return };
+        service.units.insert(name.number);
+        let next = self.next_unit.entry(name.service.clone()).or_insert(0);
+        *next = (*next).max(name.number + 1);
+        if let Some(host) = self.machines.get_mut(&machine) {
+            host.units.insert(name.clone());
+            host.used = true;
+        }
+        self.unused.remove(&machine);
+        let unit = Unit {
+            name: name.clone(),
+            life: Life::Alive,
+            machine,
+            charm: service.charm.clone(),
+            workload: WorkloadStatus { state: WorkloadState::Unknown, message: String::new() },
+            workload_since: at,
+            open_ports: Default::default(),
+            state: Default::default(),
+            prepared_in_place: false,
+            installed: false,
+            started: false,
+            stopped: false,
+            config_seen: None,
+            scopes: BTreeMap::new(),
+            failed: None,
+        };
+        self.units.insert(name.clone(), unit);
+    }
+
+    fn remove_unit(&mut self, name: &UnitName) {
+        let Some(unit) = self.units.get(name) else { return };
+        let scopes: Vec<RelationId> = unit.scopes.keys().copied().collect();
+        for relation in scopes {
+            self.leave_scope(name, relation);
+        }
+        let Some(unit) = self.units.remove(name) else { return };
+        if let Some(machine) = self.machines.get_mut(&unit.machine) {
+            machine.units.remove(name);
+        }
+        if let Some(service) = self.services.get_mut(&name.service) {
+            service.units.remove(&name.number);
+        }
+    }
+
+    fn leave_scope(&mut self, unit: &UnitName, relation: RelationId) {
+        if let Some(unit) = self.units.get_mut(unit) {
+            unit.scopes.remove(&relation);
+        }
+        if let Some(member) = self.relations.get_mut(&relation).and_then(|r| r.members.get_mut(unit)) {
+            member.presence = Presence::Left;
+        }
+        self.forget_member_if_unseen(relation, unit);
+    }
+
+    /// A member that left is kept for as long as another unit has not been told.
+    fn forget_member_if_unseen(&mut self, id: RelationId, gone: &UnitName) {
+        let Some(relation) = self.relations.get(&id) else { return };
+        if relation.members.get(gone).is_none_or(|member| member.presence != Presence::Left) {
+            return;
+        }
+        let seen_by = |other: &UnitName| {
+            self.units
+                .get(other)
+                .and_then(|unit| unit.scopes.get(&id))
+                .is_some_and(|scope| scope.seen.contains_key(gone))
+        };
+        if relation.remotes_of(gone).any(|(other, _)| seen_by(other)) {
+            return;
+        }
+        if let Some(relation) = self.relations.get_mut(&id) {
+            relation.members.remove(gone);
+        }
+    }
+
+    fn commit_hook(&mut self, name: &UnitName, hook: &Hook, writes: &HookWrites) {
+        let Some(unit) = self.units.get_mut(name) else { return };
+        unit.failed = None;
+        unit.open_ports.extend(writes.opened.iter().copied());
+        unit.open_ports.retain(|port| !writes.closed.contains(port));
+        if let Some(state) = &writes.state {
+            unit.state = state.clone();
+        }
+        let mut departed = None;
+        match hook {
+            Hook::Prepare => unit.prepared_in_place = true,
+            Hook::Install => unit.installed = true,
+            Hook::ConfigChanged => unit.config_seen = Some(writes.config_version),
+            Hook::Start => unit.started = true,
+            Hook::Stop => unit.stopped = true,
+            Hook::Relation { relation, kind, .. } => {
+                let scope = unit.scopes.entry(*relation).or_default();
+                match kind {
+                    RelationHook::Created => scope.created = true,
+                    RelationHook::Joined(remote) => {
+                        scope.seen.insert(remote.clone(), None);
+                    }
+                    RelationHook::Changed(remote) => {
+                        scope.seen.insert(remote.clone(), Some(writes.remote_version));
+                    }
+                    RelationHook::Departed(remote) => {
+                        scope.seen.remove(remote);
+                        departed = Some((*relation, remote.clone()));
+                    }
+                    RelationHook::Broken => {}
+                }
+            }
+        }
+        for (relation, change) in &writes.settings {
+            self.change_settings(name, *relation, change);
+        }
+        self.enter_scopes(name);
+        if let Some((relation, remote)) = departed {
+            self.forget_member_if_unseen(relation, &remote);
+        }
+        if let Hook::Relation { relation, kind: RelationHook::Broken, .. } = hook {
+            self.leave_scope(name, *relation);
+        }
+    }
+
+    fn change_settings(&mut self, unit: &UnitName, relation: RelationId, change: &SettingsChange) {
+        let member = self.relations.get_mut(&relation).and_then(|relation| relation.members.get_mut(unit));
+        let Some(member) = member else { return };
+        let before = member.settings.clone();
+        for (key, value) in change {
+            match value {
+                Some(value) => {
+                    member.settings.insert(key.clone(), value.clone());
+                }
+                None => {
+                    member.settings.shift_remove(key);
+                }
+            }
+        }
+        if member.settings != before {
+            member.version += 1;
+        }
+    }
+
+    /// Others see a unit once it has started and its created hook ran.
+    fn enter_scopes(&mut self, name: &UnitName) {
+        let Some(unit) = self.units.get(name) else { return };
+        if !unit.started {
+            return;
+        }
+        let address = self.machines.get(&unit.machine).and_then(Machine::address);
+        for (id, _) in unit.scopes.iter().filter(|(_, scope)| scope.created) {
+            let Some(member) = self.relations.get_mut(id).and_then(|r| r.members.get_mut(name)) else { continue };
+            if member.presence == Presence::Admitted {
+                member.presence = Presence::Entered;
+                if let Some(address) = address {
+                    let setting = super::settings::Setting::plain(address.to_string());
+                    member.settings.entry("private-address".to_owned()).or_insert(setting);
+                }
+            }
+        }
+    }
+
+    /// A skipped hook has seen what there is now.
+    fn writes_of_skipped(&self, unit: &UnitName, hook: &Hook) -> HookWrites {
+        let config_version = self.services.get(&unit.service).map_or(0, |service| service.config_version);
+        let remote_version = match hook {
+            Hook::Relation { relation, kind: RelationHook::Changed(remote), .. } => {
+                self.relations.get(relation).and_then(|r| r.members.get(remote)).map_or(0, |member| member.version)
+            }
+            _ => 0,
+        };
+        HookWrites { config_version, remote_version, ..HookWrites::default() }
+    }
+
+    pub fn unused_machines(&self) -> impl Iterator<Item = &Machine> {
+        self.unused.iter().filter_map(|id| self.machines.get(id))
+    }
+
+    pub fn charm_of(&self, unit: &Unit) -> Option<&Charm> {
+        self.charms.get(&unit.charm)
+    }
+
+    /// What a hook of this service sees.
+    pub fn effective_config(&self, service: &Service) -> indexmap::IndexMap<String, ConfigValue> {
+        match self.charms.get(&service.charm) {
+            Some(charm) => config::effective(&charm.meta.config, &service.config),
+            None => service.config.clone(),
+        }
+    }
+
+    /// The unit that speaks for its service: the lowest that is alive.
+    pub fn leader(&self, service: &Service) -> Option<UnitName> {
+        let names = service.units.iter().map(|number| UnitName { service: service.name.clone(), number: *number });
+        names.into_iter().find(|name| self.units.get(name).is_some_and(|unit| unit.life == Life::Alive))
+    }
+}
+
+impl Unit {
+    pub fn set_workload(&mut self, status: WorkloadStatus, at: Millis) {
+        if status.state != self.workload.state {
+            self.workload_since = at;
+        }
+        self.workload = status;
+    }
+
+    /// What it knows of a relation, if it was admitted to it.
+    pub fn scope(&self, relation: RelationId) -> Option<&UnitScope> {
+        self.scopes.get(&relation)
+    }
+}
+
+fn new_machine(id: MachineId) -> Machine {
+    Machine {
+        id,
+        life: Life::Alive,
+        series: String::new(),
+        constraints: Default::default(),
+        provision: Provision::Pending,
+        units: Default::default(),
+        used: false,
+    }
+}

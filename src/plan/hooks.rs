@@ -1,0 +1,136 @@
+//! Which hook is due for a unit.
+//!
+//! # Guarantees
+//! install, relation-created for the relations known by then, config-changed, start; then relation hooks.
+//! joined(u) is followed at once by changed(u). departed comes once for each unit that was joined, broken once and
+//! last, never for a peer relation. A dying unit departs, breaks, stops. A unit in error gets no hook until it is
+//! resolved, unless it is dying.
+
+use crate::model::{
+    Hook, Life, Model, Presence, Provision, Relation, RelationHook, RelationId, Unit, UnitName, UnitScope,
+};
+
+/// One thing to do for a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnitStep {
+    Run(Hook),
+    /// Let its hooks for the relation begin.
+    Admit(RelationId),
+    /// Leave a relation that needs no (more) hook.
+    Leave(RelationId),
+    /// Nothing is left to do for a dying unit: take it out.
+    Finish,
+}
+
+/// The next step for `name`; `None` when it is at rest (or waits for its machine, or for an operator).
+pub fn next(model: &Model, name: &UnitName) -> Option<UnitStep> {
+    let unit = model.units.get(name)?;
+    let machine_ready = match model.machines.get(&unit.machine).map(|machine| &machine.provision) {
+        Some(Provision::Running { prepared, .. }) => Some(prepared.as_ref() == Some(&unit.charm)),
+        _ => None,
+    };
+    if unit.life == Life::Dying {
+        return Some(dying(model, unit, machine_ready.is_some()));
+    }
+    let by_layer = machine_ready?;
+    if unit.failed.is_some() {
+        return None;
+    }
+    let prepares = model.charm_of(unit).is_some_and(|charm| charm.meta.prepares);
+    if prepares && !by_layer && !unit.prepared_in_place && !unit.installed {
+        return Some(UnitStep::Run(Hook::Prepare));
+    }
+    if !unit.installed {
+        return Some(UnitStep::Run(Hook::Install));
+    }
+    joined_awaits_changed(model, unit)
+        .or_else(|| admission(model, unit))
+        .or_else(|| config_changed(model, unit))
+        .or_else(|| (!unit.started).then_some(UnitStep::Run(Hook::Start)))
+        .or_else(|| unit.scopes.iter().find_map(|(id, scope)| relation_step(model, unit, *id, scope)))
+}
+
+/// Right after joined comes changed, whatever else is due.
+fn joined_awaits_changed(model: &Model, unit: &Unit) -> Option<UnitStep> {
+    unit.scopes.iter().find_map(|(id, scope)| {
+        let relation = model.relations.get(id)?;
+        let fresh = scope.seen.iter().find(|(remote, version)| version.is_none() && entered(relation, remote));
+        fresh.map(|(remote, _)| run(relation, unit, RelationHook::Changed(remote.clone())))
+    })
+}
+
+fn admission(model: &Model, unit: &Unit) -> Option<UnitStep> {
+    let service = model.services.get(&unit.name.service)?;
+    service.relations.iter().find_map(|id| {
+        let relation = model.relations.get(id)?;
+        if relation.life == Life::Dying {
+            return None;
+        }
+        match unit.scope(*id) {
+            None => Some(UnitStep::Admit(*id)),
+            Some(scope) if !scope.created => Some(run(relation, unit, RelationHook::Created)),
+            Some(_) => None,
+        }
+    })
+}
+
+fn config_changed(model: &Model, unit: &Unit) -> Option<UnitStep> {
+    let service = model.services.get(&unit.name.service)?;
+    (unit.config_seen != Some(service.config_version)).then_some(UnitStep::Run(Hook::ConfigChanged))
+}
+
+/// Within a relation: departed first, then broken, then joined, then changed; units in order.
+fn relation_step(model: &Model, unit: &Unit, id: RelationId, scope: &UnitScope) -> Option<UnitStep> {
+    let relation = model.relations.get(&id)?;
+    if let Some(gone) = scope.seen.keys().find(|remote| !entered(relation, remote)) {
+        return Some(run(relation, unit, RelationHook::Departed(gone.clone())));
+    }
+    if relation.life == Life::Dying {
+        return Some(end(relation, unit, scope));
+    }
+    let newcomer = relation
+        .remotes_of(&unit.name)
+        .find(|(remote, member)| member.presence == Presence::Entered && !scope.seen.contains_key(*remote));
+    if let Some((remote, _)) = newcomer {
+        return Some(run(relation, unit, RelationHook::Joined(remote.clone())));
+    }
+    let changed = relation
+        .remotes_of(&unit.name)
+        .find(|(remote, member)| scope.seen.get(*remote).is_some_and(|seen| *seen != Some(member.version)));
+    changed.map(|(remote, _)| run(relation, unit, RelationHook::Changed(remote.clone())))
+}
+
+fn dying(model: &Model, unit: &Unit, machine_ready: bool) -> UnitStep {
+    if let Some((id, scope)) = unit.scopes.iter().next() {
+        return match model.relations.get(id) {
+            Some(relation) if machine_ready => end(relation, unit, scope),
+            _ => UnitStep::Leave(*id),
+        };
+    }
+    if unit.started && !unit.stopped && machine_ready { UnitStep::Run(Hook::Stop) } else { UnitStep::Finish }
+}
+
+/// departed for everyone it knows, then broken; a peer relation is left without broken.
+fn end(relation: &Relation, unit: &Unit, scope: &UnitScope) -> UnitStep {
+    if let Some(remote) = scope.seen.keys().next() {
+        return run(relation, unit, RelationHook::Departed(remote.clone()));
+    }
+    if relation.is_peer() || !scope.created {
+        return UnitStep::Leave(relation.id);
+    }
+    run(relation, unit, RelationHook::Broken)
+}
+
+fn entered(relation: &Relation, remote: &UnitName) -> bool {
+    relation.members.get(remote).is_some_and(|member| member.presence == Presence::Entered)
+}
+
+fn run(relation: &Relation, unit: &Unit, kind: RelationHook) -> UnitStep {
+    let endpoint = relation.endpoint_of(&unit.name.service).or(relation.endpoints.first());
+    match endpoint {
+        Some(endpoint) => {
+            UnitStep::Run(Hook::Relation { relation: relation.id, endpoint: endpoint.endpoint.clone(), kind })
+        }
+        None => UnitStep::Leave(relation.id),
+    }
+}

@@ -1,0 +1,128 @@
+//! Whom an event concerns, so that nobody has to look through the whole model for work.
+
+use std::collections::BTreeSet;
+
+use crate::model::{Event, Hook, MachineId, Model, RelationHook, RelationId, UnitName};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Concerned {
+    pub machines: BTreeSet<MachineId>,
+    pub units: BTreeSet<UnitName>,
+    /// Units that are gone: whatever runs for them is to be ended.
+    pub removed: BTreeSet<UnitName>,
+    /// What is open to the outside may have changed.
+    pub exposure: bool,
+}
+
+impl Concerned {
+    /// Everyone: after a start, when nobody knows what was missed.
+    pub fn everyone(model: &Model) -> Concerned {
+        Concerned {
+            machines: model.machines.keys().copied().collect(),
+            units: model.units.keys().cloned().collect(),
+            removed: BTreeSet::new(),
+            exposure: true,
+        }
+    }
+
+    /// Adds whom `event` concerns. `model` is the one after the event.
+    pub fn add(&mut self, model: &Model, event: &Event) {
+        match event {
+            Event::EnvironmentCreated { .. }
+            | Event::HostFound { .. }
+            | Event::CharmAdded { .. }
+            | Event::CharmRemoved { .. }
+            | Event::ServiceAdded { .. }
+            | Event::ServiceDying { .. }
+            | Event::UnitStatusSet { .. }
+            | Event::HookFailed { .. } => {}
+            Event::MachineAdded { machine, .. }
+            | Event::MachineFailed { machine, .. }
+            | Event::MachineDying { machine }
+            | Event::MachineRemoved { machine } => {
+                self.machines.insert(*machine);
+            }
+            Event::MachineProvisioned { machine, .. } => {
+                self.machines.insert(*machine);
+                self.exposure = true;
+                if let Some(machine) = model.machines.get(machine) {
+                    self.units.extend(machine.units.iter().cloned());
+                }
+            }
+            Event::ServiceConfigured { service, .. } => {
+                let service = model.services.get(service);
+                let names = service.into_iter().flat_map(|service| {
+                    service.units.iter().map(|number| UnitName { service: service.name.clone(), number: *number })
+                });
+                self.units.extend(names);
+            }
+            Event::ServiceExposed { .. } | Event::ServiceUnexposed { .. } | Event::ServiceRemoved { .. } => {
+                self.exposure = true;
+            }
+            Event::UnitAdded { unit, machine } => {
+                self.units.insert(unit.clone());
+                self.machines.insert(*machine);
+            }
+            Event::UnitDying { unit } => {
+                self.units.insert(unit.clone());
+            }
+            Event::UnitRemoved { unit } => {
+                self.removed.insert(unit.clone());
+                self.exposure = true;
+                self.everyone_related_to(model, unit);
+            }
+            Event::RelationAdded { relation, .. }
+            | Event::RelationDying { relation }
+            | Event::RelationRemoved { relation } => self.units_of_services(model, *relation),
+            Event::ScopeAdmitted { unit, .. } => {
+                self.units.insert(unit.clone());
+            }
+            Event::ScopeLeft { unit, relation } => self.remotes(model, *relation, unit),
+            Event::HookCommitted { unit, hook, writes } => {
+                self.units.insert(unit.clone());
+                self.exposure |= !writes.opened.is_empty() || !writes.closed.is_empty();
+                for relation in writes.settings.keys() {
+                    self.remotes(model, *relation, unit);
+                }
+                self.after(model, unit, hook);
+            }
+            Event::HookSkipped { unit, hook, .. } => {
+                self.units.insert(unit.clone());
+                self.after(model, unit, hook);
+            }
+        }
+    }
+
+    /// After these hooks others see the unit come or go.
+    fn after(&mut self, model: &Model, unit: &UnitName, hook: &Hook) {
+        match hook {
+            Hook::Start => self.everyone_related_to(model, unit),
+            Hook::Relation { relation, kind: RelationHook::Created | RelationHook::Broken, .. } => {
+                self.remotes(model, *relation, unit);
+            }
+            _ => {}
+        }
+    }
+
+    fn everyone_related_to(&mut self, model: &Model, unit: &UnitName) {
+        let Some(service) = model.services.get(&unit.service) else { return };
+        for relation in &service.relations {
+            self.remotes(model, *relation, unit);
+        }
+    }
+
+    fn remotes(&mut self, model: &Model, relation: RelationId, unit: &UnitName) {
+        if let Some(relation) = model.relations.get(&relation) {
+            self.units.extend(relation.remotes_of(unit).map(|(name, _)| name.clone()));
+        }
+    }
+
+    fn units_of_services(&mut self, model: &Model, relation: RelationId) {
+        let Some(relation) = model.relations.get(&relation) else { return };
+        for endpoint in &relation.endpoints {
+            let Some(service) = model.services.get(&endpoint.service) else { continue };
+            let names = service.units.iter().map(|number| UnitName { service: service.name.clone(), number: *number });
+            self.units.extend(names);
+        }
+    }
+}

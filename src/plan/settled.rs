@@ -1,0 +1,159 @@
+//! Whether the environment, or a part of it, is as asked, and if not what stands in the way.
+
+use crate::model::{Life, Machine, MachineId, Model, Observed, Provision, ServiceName, Unit, UnitName, WorkloadState};
+
+use super::{hooks, provision};
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Every unit is active (or says nothing) and nothing is pending.
+    Active,
+    /// Every unit's start hook ran and every machine is up.
+    Started,
+    /// Nothing is pending; a unit may be blocked or waiting for what only an operator can give.
+    Settled,
+    /// It does not exist any more.
+    Gone,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    Machine(MachineId),
+    Unit(UnitName),
+    Service(ServiceName),
+}
+
+/// How far one machine or unit is, in words and as a verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub entity: String,
+    /// The machine of a unit.
+    pub parent: Option<String>,
+    pub state: String,
+    pub message: String,
+    pub verdict: Verdict,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As asked.
+    Reached,
+    /// Something is still being done about it.
+    Busy,
+    /// At rest, and not as asked.
+    Resting,
+    /// In error: an operator is needed.
+    Failed,
+}
+
+/// How far everything in `targets` is; no targets is everything. Sorted: machines, then units.
+pub fn progress(model: &Model, observed: &Observed, targets: &[Target], condition: Condition) -> Vec<Progress> {
+    let everything = targets.is_empty();
+    let wanted_unit = |unit: &Unit| {
+        everything
+            || targets.iter().any(|target| match target {
+                Target::Unit(name) => unit.name == *name,
+                Target::Service(service) => unit.name.service == *service,
+                Target::Machine(_) => false,
+            })
+    };
+    let units: Vec<&Unit> = model.units.values().filter(|unit| wanted_unit(unit)).collect();
+    let wanted_machine = |machine: &Machine| {
+        everything
+            || targets.contains(&Target::Machine(machine.id))
+            || units.iter().any(|unit| unit.machine == machine.id)
+    };
+    let machines = model.machines.values().filter(|machine| wanted_machine(machine));
+    let mut all: Vec<Progress> =
+        machines.map(|machine| machine_progress(model, observed, machine, condition)).collect();
+    all.extend(units.iter().map(|unit| unit_progress(model, observed, unit, condition)));
+    for service in model.services.values().filter(|s| s.life == Life::Dying && s.units.is_empty()) {
+        if everything || targets.contains(&Target::Service(service.name.clone())) {
+            all.push(Progress {
+                entity: format!("service {}", service.name),
+                parent: None,
+                state: "dying".into(),
+                message: "waits for units of other services to leave its relations".into(),
+                verdict: Verdict::Busy,
+            });
+        }
+    }
+    all
+}
+
+/// Whether nothing at all is being done or due in the environment.
+pub fn at_rest(model: &Model, observed: &Observed) -> bool {
+    observed.opening.is_none()
+        && observed.machine_activity.is_empty()
+        && observed.unit_activity.is_empty()
+        && model.machines.keys().all(|id| provision::next(model, *id, observed.instances.get(id).copied()).is_none())
+        && model.units.keys().all(|name| hooks::next(model, name).is_none())
+}
+
+fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condition: Condition) -> Progress {
+    let activity = observed.machine_activity.get(&machine.id).cloned();
+    let due = provision::next(model, machine.id, observed.instances.get(&machine.id).copied()).is_some();
+    let (state, message, verdict) = match (&machine.provision, machine.life) {
+        (Provision::Host { .. }, _) => match &observed.opening {
+            Some(words) if observed.opening_failed => ("error", words.clone(), Verdict::Failed),
+            Some(what) => ("pending", what.clone(), Verdict::Busy),
+            None => ("started", String::new(), Verdict::Reached),
+        },
+        (_, Life::Dying) => ("dying", activity.unwrap_or_default(), Verdict::Busy),
+        (Provision::Failed { message }, _) => ("error", message.clone(), Verdict::Failed),
+        (Provision::Pending, _) => {
+            ("pending", activity.or(observed.opening.clone()).unwrap_or_default(), Verdict::Busy)
+        }
+        (Provision::Running { .. }, _) if due => ("down", activity.unwrap_or_default(), Verdict::Busy),
+        (Provision::Running { .. }, _) => ("started", activity.unwrap_or_default(), Verdict::Reached),
+    };
+    let verdict = match condition {
+        Condition::Gone if machine.life == Life::Dying => Verdict::Busy,
+        Condition::Gone => Verdict::Resting,
+        _ => verdict,
+    };
+    Progress { entity: format!("machine {}", machine.id), parent: None, state: state.into(), message, verdict }
+}
+
+fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Condition) -> Progress {
+    let running = observed.unit_activity.get(&unit.name);
+    let due = running.is_some() || hooks::next(model, &unit.name).is_some();
+    let ready =
+        matches!(model.machines.get(&unit.machine).map(|machine| &machine.provision), Some(Provision::Running { .. }));
+    let broken_machine = model.machines.get(&unit.machine).and_then(|machine| match &machine.provision {
+        Provision::Failed { message } => Some(message.clone()),
+        _ => None,
+    });
+    let shown = || match (&unit.workload.message, running) {
+        (message, _) if !message.is_empty() => message.clone(),
+        (_, Some(hook)) => hook.clone(),
+        _ => String::new(),
+    };
+    let workload = unit.workload.state;
+    let (state, message, verdict) = if let Some(failed) = unit.failed.as_ref().filter(|_| unit.life == Life::Alive) {
+        ("error".to_owned(), format!("hook failed: \"{}\": {}", failed.hook, failed.message), Verdict::Failed)
+    } else if unit.life == Life::Dying {
+        ("dying".to_owned(), running.cloned().unwrap_or_default(), Verdict::Busy)
+    } else if let Some(message) = broken_machine {
+        ("error".to_owned(), format!("machine {} failed: {message}", unit.machine), Verdict::Failed)
+    } else if !ready {
+        ("pending".to_owned(), "waiting for machine".to_owned(), Verdict::Busy)
+    } else if due {
+        (if unit.started { workload.to_string() } else { "pending".to_owned() }, shown(), Verdict::Busy)
+    } else if matches!(workload, WorkloadState::Active | WorkloadState::Unknown) {
+        let state = if workload == WorkloadState::Unknown { "started" } else { "active" };
+        (state.to_owned(), shown(), Verdict::Reached)
+    } else {
+        (workload.to_string(), shown(), Verdict::Resting)
+    };
+    let verdict = match (condition, verdict) {
+        (Condition::Gone, _) if unit.life == Life::Dying => Verdict::Busy,
+        (Condition::Gone, _) => Verdict::Resting,
+        (Condition::Started, Verdict::Busy | Verdict::Resting) if unit.started => Verdict::Reached,
+        (Condition::Settled, Verdict::Resting) => Verdict::Reached,
+        (_, verdict) => verdict,
+    };
+    let parent = Some(format!("machine {}", unit.machine));
+    Progress { entity: unit.name.to_string(), parent, state, message, verdict }
+}

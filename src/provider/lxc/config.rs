@@ -1,0 +1,111 @@
+//! The text of an instance's LXC configuration. Pure.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use super::helper::ID_COUNT;
+
+/// Everything that the configuration depends on.
+#[derive(Debug)]
+pub struct ContainerConfig<'a> {
+    pub name: &'a str,
+    pub root: &'a Path,
+    pub first_id: u32,
+    pub bridge: &'a str,
+    /// Name of the host's end of the network cable.
+    pub cable: &'a str,
+    pub address: Ipv4Addr,
+    pub prefix: u8,
+    pub gateway: Ipv4Addr,
+    /// Megabytes.
+    pub memory: Option<u64>,
+    pub cores: Option<u32>,
+    /// The host has cgroup v2 only.
+    pub unified_cgroups: bool,
+}
+
+/// A cfs period in microseconds: the kernel's own default.
+const CPU_PERIOD: u64 = 100_000;
+
+pub fn render_config(config: &ContainerConfig<'_>) -> String {
+    let ContainerConfig { name, first_id, bridge, cable, address, prefix, gateway, .. } = config;
+    let root = config.root.display();
+    let mut text = format!(
+        "\
+lxc.include = /usr/share/lxc/config/common.conf
+lxc.include = /usr/share/lxc/config/userns.conf
+# The packaged hook sleeps half a second at every stop.
+lxc.hook.post-stop =
+lxc.uts.name = {name}
+lxc.rootfs.path = dir:{root}
+lxc.idmap = u 0 {first_id} {ID_COUNT}
+lxc.idmap = g 0 {first_id} {ID_COUNT}
+lxc.apparmor.profile = unconfined
+lxc.signal.halt = SIGRTMIN+3
+lxc.tty.max = 0
+lxc.console.path = none
+lxc.net.0.type = veth
+lxc.net.0.link = {bridge}
+lxc.net.0.veth.pair = {cable}
+lxc.net.0.flags = up
+lxc.net.0.name = eth0
+lxc.net.0.ipv4.address = {address}/{prefix}
+lxc.net.0.ipv4.gateway = {gateway}
+"
+    );
+    if let Some(megabytes) = config.memory {
+        let bytes = megabytes.saturating_mul(1 << 20);
+        let key = if config.unified_cgroups { "cgroup2.memory.max" } else { "cgroup.memory.limit_in_bytes" };
+        let _ = writeln!(text, "lxc.{key} = {bytes}");
+    }
+    if let Some(cores) = config.cores {
+        let quota = u64::from(cores).saturating_mul(CPU_PERIOD);
+        if config.unified_cgroups {
+            let _ = writeln!(text, "lxc.cgroup2.cpu.max = {quota} {CPU_PERIOD}");
+        } else {
+            let _ = writeln!(text, "lxc.cgroup.cpu.cfs_period_us = {CPU_PERIOD}");
+            let _ = writeln!(text, "lxc.cgroup.cpu.cfs_quota_us = {quota}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(unified_cgroups: bool) -> String {
+        render_config(&ContainerConfig {
+            name: "ana-local-machine-1",
+            root: Path::new("/var/lib/lxc/ana-local-machine-1/rootfs"),
+            first_id: 1_000_000,
+            bridge: "enc0",
+            cable: "ve1",
+            address: Ipv4Addr::new(10, 160, 0, 2),
+            prefix: 22,
+            gateway: Ipv4Addr::new(10, 160, 0, 1),
+            memory: Some(256),
+            cores: Some(2),
+            unified_cgroups,
+        })
+    }
+
+    #[test]
+    fn limits_are_written_for_the_cgroups_that_the_host_has() {
+        let hybrid = sample(false);
+        assert!(hybrid.contains("lxc.cgroup.memory.limit_in_bytes = 268435456\n"));
+        assert!(hybrid.contains("lxc.cgroup.cpu.cfs_quota_us = 200000\n"));
+        let pure = sample(true);
+        assert!(pure.contains("lxc.cgroup2.memory.max = 268435456\n"));
+        assert!(pure.contains("lxc.cgroup2.cpu.max = 200000 100000\n"));
+        assert!(!pure.contains("lxc.cgroup.cpu"));
+    }
+
+    #[test]
+    fn the_address_and_the_id_range_are_fixed() {
+        let text = sample(true);
+        assert!(text.contains("lxc.net.0.ipv4.address = 10.160.0.2/22\n"));
+        assert!(text.contains("lxc.idmap = u 0 1000000 65536\n"));
+    }
+}

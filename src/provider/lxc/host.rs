@@ -1,0 +1,159 @@
+//! Brings an environment's network up and down on the host.
+
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::network::{
+    NetworkChoice, POOL, choose_subnet, name_servers, networks_in_use, render_dnsmasq, render_firewall, render_hosts,
+};
+use super::record::{absent_is_fine, io_error};
+use crate::provider::command::{replace_file, run};
+use crate::provider::{InstanceName, ProviderError, PublishedPort, doctor};
+
+/// Chooses a subnet that nothing on the host uses.
+pub async fn choose_network(bridge: &str, seed: u32) -> Result<NetworkChoice, ProviderError> {
+    let routes = json(run(&["ip", "-j", "route", "show", "table", "all"], b"").await?);
+    let addresses = json(run(&["ip", "-j", "address"], b"").await?);
+    let mut taken = networks_in_use(&routes, &addresses);
+    taken.extend(name_servers(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()));
+    let subnet = choose_subnet(&taken, seed).ok_or(ProviderError::NoFreeSubnet { tried: POOL.into() })?;
+    Ok(NetworkChoice { bridge: bridge.to_owned(), subnet })
+}
+
+fn json(output: Vec<u8>) -> serde_json::Value {
+    serde_json::from_slice(&output).unwrap_or_default()
+}
+
+/// The network of one environment as the host has it.
+#[derive(Debug)]
+pub struct HostNetwork {
+    pub choice: NetworkChoice,
+    /// Name of the firewall table.
+    pub table: String,
+    /// Folder of what ends with a reboot. Readable by the name server, which gives up root.
+    pub runtime: PathBuf,
+}
+
+impl HostNetwork {
+    /// Everything but names and published ports. Idempotent.
+    pub async fn bring_up(&self) -> Result<(), ProviderError> {
+        doctor::raise_sysctls()?;
+        let NetworkChoice { bridge, subnet } = &self.choice;
+        let prefix = subnet.prefix_len();
+        let gateway = self.choice.gateway();
+        if !link_exists(bridge) {
+            // An address of its own: else it would change with the machines that come and go.
+            let [_, a, b, c] = gateway.octets();
+            let hardware = format!("02:e4:c0:{a:02x}:{b:02x}:{c:02x}");
+            run(&["ip", "link", "add", bridge, "address", &hardware, "type", "bridge"], b"").await?;
+        }
+        let address = format!("{gateway}/{prefix}");
+        run(&["ip", "address", "replace", &address, "dev", bridge], b"").await?;
+        run(&["ip", "link", "set", bridge, "up"], b"").await?;
+        set_sysctl("net/ipv4/ip_forward", "1")?;
+        // Lets the host reach a published port by 127.0.0.1 too.
+        set_sysctl(&format!("net/ipv4/conf/{bridge}/route_localnet"), "1")?;
+        Ok(())
+    }
+
+    pub async fn load_firewall(&self, ports: &[PublishedPort]) -> Result<(), ProviderError> {
+        let text = render_firewall(&self.table, &self.choice, ports);
+        run(&["nft", "-f", "-"], text.as_bytes()).await.map(drop)
+    }
+
+    /// Starts the name server unless it runs. It makes itself a daemon and outlives the controller.
+    pub async fn serve_names(&self, machines: &BTreeMap<InstanceName, Ipv4Addr>) -> Result<(), ProviderError> {
+        std::fs::create_dir_all(&self.runtime).map_err(|e| io_error("create", &self.runtime, e))?;
+        let configuration = self.runtime.join("dnsmasq.conf");
+        let text = render_dnsmasq(&self.choice, &self.runtime);
+        let same = std::fs::read_to_string(&configuration).is_ok_and(|old| old == text);
+        if !same {
+            self.end_name_server().await?;
+            replace_file(&configuration, text.as_bytes())?;
+        }
+        self.tell_names(machines)?;
+        if self.name_server().is_none() {
+            let argument = format!("--conf-file={}", configuration.display());
+            run(&["dnsmasq", &argument], b"").await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the machines' names known.
+    pub fn tell_names(&self, machines: &BTreeMap<InstanceName, Ipv4Addr>) -> Result<(), ProviderError> {
+        let hosts = self.runtime.join("hosts");
+        let text = render_hosts(machines);
+        if std::fs::read_to_string(&hosts).is_ok_and(|old| old == text) {
+            return Ok(());
+        }
+        replace_file(&hosts, text.as_bytes())?;
+        let readable = Permissions::from_mode(0o644);
+        std::fs::set_permissions(&hosts, readable).map_err(|e| io_error("open up", &hosts, e))?;
+        if let Some(server) = self.name_server() {
+            // It may have ended just now; the next `open` starts it again.
+            let _ = kill_process(server, Signal::HUP);
+        }
+        Ok(())
+    }
+
+    /// The running name server of this environment. The number in its file may belong to another process by now.
+    fn name_server(&self) -> Option<Pid> {
+        let number: i32 = std::fs::read_to_string(self.runtime.join("dnsmasq.pid")).ok()?.trim().parse().ok()?;
+        let command_line = std::fs::read(format!("/proc/{number}/cmdline")).ok()?;
+        let ours = self.runtime.join("dnsmasq.conf");
+        memchr::memmem::find(&command_line, ours.as_os_str().as_encoded_bytes())?;
+        Pid::from_raw(number)
+    }
+
+    async fn end_name_server(&self) -> Result<(), ProviderError> {
+        if let Some(server) = self.name_server() {
+            let _ = kill_process(server, Signal::TERM);
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while self.name_server().is_some() && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all of it. Idempotent.
+    pub async fn take_down(&self) -> Result<(), ProviderError> {
+        self.end_name_server().await?;
+        let bridge = &self.choice.bridge;
+        if link_exists(bridge) {
+            run(&["ip", "link", "delete", bridge], b"").await?;
+        }
+        remove_firewall(&self.table).await?;
+        absent_is_fine(std::fs::remove_dir_all(&self.runtime)).map_err(|e| io_error("remove", &self.runtime, e))
+    }
+}
+
+/// Removing a table that is not there would be an error; making it first is none.
+async fn remove_firewall(table: &str) -> Result<(), ProviderError> {
+    let text = format!("table ip {table} {{\n}}\ndelete table ip {table}\n");
+    run(&["nft", "-f", "-"], text.as_bytes()).await.map(drop)
+}
+
+pub fn link_exists(name: &str) -> bool {
+    Path::new("/sys/class/net").join(name).exists()
+}
+
+fn set_sysctl(key: &str, value: &str) -> Result<(), ProviderError> {
+    let path = Path::new("/proc/sys").join(key);
+    if std::fs::read_to_string(&path).is_ok_and(|old| old.trim() == value) {
+        return Ok(());
+    }
+    std::fs::write(&path, value).map_err(|e| io_error("set", &path, e))
+}
+
+/// Lets a machine reach its own published port by the host's address.
+pub fn allow_hairpin(cable: &str) -> Result<(), ProviderError> {
+    let path = Path::new("/sys/class/net").join(cable).join("brport/hairpin_mode");
+    std::fs::write(&path, "1").map_err(|e| io_error("set", &path, e))
+}

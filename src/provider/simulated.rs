@@ -1,0 +1,416 @@
+//! The provider in memory: for fast tests and for planning.
+//!
+//! It keeps state as a real one does, needs no rights and no I/O, and can be told to fail, to lose a machine behind the
+//! controller's back, and what commands shall answer. Thousands of instances are cheap.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{
+    ExecControl, ExecEnd, ExecRequest, Execution, FileKind, FileStat, Hardware, Instance, InstanceName, InstanceSpec,
+    InstanceState, LayerKey, Progress, Provider, ProviderError, PublishedPort, WriteOptions,
+};
+
+/// The first address that an instance gets; each further one gets the next free.
+const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+
+/// What a simulated command answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExecScript {
+    pub exit: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    /// Never ends by itself: waits for its time limit or to be killed.
+    pub hangs: bool,
+}
+
+/// A call as tests see it, in order: its kind (the method's name) and its instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimulatedCall {
+    pub kind: &'static str,
+    pub instance: Option<InstanceName>,
+}
+
+type Answer = Arc<dyn Fn(&InstanceName, &ExecRequest) -> ExecScript + Send + Sync>;
+
+#[derive(Clone, Debug)]
+struct SimulatedFile {
+    content: Vec<u8>,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
+/// Files of an instance or a layer by absolute path; a folder exists as long as something is in it.
+type Files = BTreeMap<String, SimulatedFile>;
+
+#[derive(Debug)]
+struct SimulatedInstance {
+    spec: InstanceSpec,
+    address: Ipv4Addr,
+    state: InstanceState,
+    files: Files,
+}
+
+#[derive(Default)]
+struct World {
+    open: bool,
+    instances: BTreeMap<InstanceName, SimulatedInstance>,
+    layers: BTreeMap<LayerKey, Files>,
+    published: Vec<PublishedPort>,
+    failures: BTreeMap<String, VecDeque<Failure>>,
+    answer: Option<Answer>,
+    calls: Vec<SimulatedCall>,
+    latency: Duration,
+}
+
+struct Failure {
+    /// Calls of the kind that still succeed before.
+    after: usize,
+    words: String,
+}
+
+/// A hypervisor that only remembers.
+#[derive(Default)]
+pub struct SimulatedProvider(Mutex<World>);
+
+impl SimulatedProvider {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next call of this kind (the method's name, e.g. `create`) fails with these words.
+    pub fn fail_next(&self, kind: &str, words: &str) {
+        self.fail_nth(kind, 1, words);
+    }
+
+    /// The `nth` call of this kind from now (1 is the next) fails. Several are counted one after the other.
+    pub fn fail_nth(&self, kind: &str, nth: usize, words: &str) {
+        let failure = Failure { after: nth.saturating_sub(1), words: words.to_owned() };
+        self.world().failures.entry(kind.to_owned()).or_default().push_back(failure);
+    }
+
+    /// Decides what commands answer; without it each ends at once with 0 and no output.
+    pub fn answer_exec(&self, answer: impl Fn(&InstanceName, &ExecRequest) -> ExecScript + Send + Sync + 'static) {
+        self.world().answer = Some(Arc::new(answer));
+    }
+
+    /// How long each call takes from now on.
+    pub fn set_latency(&self, latency: Duration) {
+        self.world().latency = latency;
+    }
+
+    /// The instance is deleted behind the controller's back.
+    pub fn vanish(&self, name: &InstanceName) {
+        self.world().instances.remove(name);
+    }
+
+    /// The instance is stopped behind the controller's back.
+    pub fn stop_behind(&self, name: &InstanceName) {
+        if let Some(instance) = self.world().instances.get_mut(name) {
+            instance.state = InstanceState::Stopped;
+        }
+    }
+
+    /// The ports published last.
+    pub fn published(&self) -> Vec<PublishedPort> {
+        self.world().published.clone()
+    }
+
+    /// What an instance was created as.
+    pub fn spec(&self, name: &InstanceName) -> Option<InstanceSpec> {
+        self.world().instances.get(name).map(|instance| instance.spec.clone())
+    }
+
+    /// Every call so far, failed ones too.
+    pub fn calls(&self) -> Vec<SimulatedCall> {
+        self.world().calls.clone()
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every call begins here: it is noted, takes its time, and fails if it was told to.
+    async fn begin(&self, kind: &'static str, instance: Option<&InstanceName>) -> Result<(), ProviderError> {
+        let (latency, failure) = {
+            let mut world = self.world();
+            world.calls.push(SimulatedCall { kind, instance: instance.cloned() });
+            (world.latency, world.due_failure(kind))
+        };
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+        failure.map_or(Ok(()), |words| Err(ProviderError::Simulated(words)))
+    }
+}
+
+impl World {
+    fn due_failure(&mut self, kind: &str) -> Option<String> {
+        let queue = self.failures.get_mut(kind)?;
+        let first = queue.front_mut()?;
+        if first.after > 0 {
+            first.after -= 1;
+            return None;
+        }
+        queue.pop_front().map(|failure| failure.words)
+    }
+
+    fn instance(&mut self, name: &InstanceName) -> Result<&mut SimulatedInstance, ProviderError> {
+        self.instances.get_mut(name).ok_or_else(|| ProviderError::NoInstance(name.clone()))
+    }
+
+    fn running(&mut self, name: &InstanceName) -> Result<&mut SimulatedInstance, ProviderError> {
+        let instance = self.instance(name)?;
+        match instance.state {
+            InstanceState::Running => Ok(instance),
+            InstanceState::Stopped => Err(ProviderError::NotRunning { name: name.clone() }),
+        }
+    }
+
+    fn free_address(&self) -> Ipv4Addr {
+        let taken: std::collections::BTreeSet<Ipv4Addr> = self.instances.values().map(|i| i.address).collect();
+        let first = u32::from(FIRST_ADDRESS);
+        (first..).map(Ipv4Addr::from).find(|address| !taken.contains(address)).unwrap_or(FIRST_ADDRESS)
+    }
+}
+
+fn hardware(spec: &InstanceSpec) -> Hardware {
+    let host = host_hardware();
+    Hardware { cores: spec.cores.unwrap_or(host.cores), memory: spec.memory.unwrap_or(host.memory), arch: host.arch }
+}
+
+fn host_hardware() -> Hardware {
+    Hardware { arch: "amd64".into(), cores: 4, memory: 8192 }
+}
+
+#[async_trait]
+impl Provider for SimulatedProvider {
+    async fn open(&self, progress: Progress) -> Result<(), ProviderError> {
+        self.begin("open", None).await?;
+        progress("opening the simulated provider");
+        self.world().open = true;
+        Ok(())
+    }
+
+    async fn teardown(&self) -> Result<(), ProviderError> {
+        self.begin("teardown", None).await?;
+        let mut world = self.world();
+        world.instances.clear();
+        world.published.clear();
+        world.open = false;
+        Ok(())
+    }
+
+    fn host_address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 0, 0, 1)
+    }
+
+    fn host_hardware(&self) -> Hardware {
+        host_hardware()
+    }
+
+    fn base_key(&self, series: &str) -> String {
+        format!("base-{series}")
+    }
+
+    async fn create(&self, spec: &InstanceSpec) -> Result<Instance, ProviderError> {
+        self.begin("create", Some(&spec.name)).await?;
+        let mut world = self.world();
+        let mut files = Files::new();
+        for key in &spec.layers {
+            let layer = world.layers.get(key).ok_or_else(|| ProviderError::NoLayer(key.clone()))?;
+            files.extend(layer.iter().map(|(path, file)| (path.clone(), file.clone())));
+        }
+        let address = world.free_address();
+        let instance = world.instances.entry(spec.name.clone()).or_insert_with(|| SimulatedInstance {
+            spec: spec.clone(),
+            address,
+            state: InstanceState::Running,
+            files,
+        });
+        instance.state = InstanceState::Running;
+        Ok(Instance { name: spec.name.clone(), address: instance.address, hardware: hardware(&instance.spec) })
+    }
+
+    async fn start(&self, name: &InstanceName) -> Result<(), ProviderError> {
+        self.begin("start", Some(name)).await?;
+        self.world().instance(name)?.state = InstanceState::Running;
+        Ok(())
+    }
+
+    async fn stop(&self, name: &InstanceName) -> Result<(), ProviderError> {
+        self.begin("stop", Some(name)).await?;
+        self.world().instance(name)?.state = InstanceState::Stopped;
+        Ok(())
+    }
+
+    async fn destroy(&self, name: &InstanceName) -> Result<(), ProviderError> {
+        self.begin("destroy", Some(name)).await?;
+        self.world().instances.remove(name);
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<BTreeMap<InstanceName, InstanceState>, ProviderError> {
+        self.begin("list", None).await?;
+        Ok(self.world().instances.iter().map(|(name, instance)| (name.clone(), instance.state)).collect())
+    }
+
+    async fn exec(&self, name: &InstanceName, request: ExecRequest) -> Result<Execution, ProviderError> {
+        self.begin("exec", Some(name)).await?;
+        let answer = {
+            let mut world = self.world();
+            world.running(name)?;
+            world.answer.clone()
+        };
+        // Called without the lock: an answer may look into the provider.
+        let script = answer.map(|answer| answer(name, &request)).unwrap_or_default();
+        let (kill, killed) = tokio::sync::watch::channel(false);
+        Ok(Execution {
+            stdin: Box::new(tokio::io::sink()),
+            stdout: Box::new(std::io::Cursor::new(script.stdout)),
+            stderr: Box::new(std::io::Cursor::new(script.stderr)),
+            control: Box::new(SimulatedExec {
+                exit: script.exit,
+                hangs: script.hangs,
+                timeout: request.timeout,
+                kill,
+                killed,
+            }),
+        })
+    }
+
+    async fn read_file(&self, name: &InstanceName, path: &str, limit: u64) -> Result<Vec<u8>, ProviderError> {
+        self.begin("read_file", Some(name)).await?;
+        let mut world = self.world();
+        let instance = world.running(name)?;
+        let no_file = || ProviderError::NoFile { name: name.clone(), path: path.into() };
+        let file = instance.files.get(path).ok_or_else(no_file)?;
+        if file.content.len() as u64 > limit {
+            return Err(ProviderError::FileTooLarge { name: name.clone(), path: path.into(), limit });
+        }
+        Ok(file.content.clone())
+    }
+
+    async fn write_file(
+        &self,
+        name: &InstanceName,
+        path: &str,
+        content: &[u8],
+        options: &WriteOptions,
+    ) -> Result<(), ProviderError> {
+        self.begin("write_file", Some(name)).await?;
+        let mut world = self.world();
+        let instance = world.running(name)?;
+        let old = instance.files.get(path);
+        let id = |wish: &Option<String>, old: Option<u32>| wish.as_deref().map(simulated_id).or(old).unwrap_or(0);
+        let file = SimulatedFile {
+            content: content.to_owned(),
+            mode: options.mode.or(old.map(|file| file.mode)).unwrap_or(0o644),
+            uid: id(&options.user, old.map(|file| file.uid)),
+            gid: id(options.group.as_ref().map_or(&options.user, |_| &options.group), old.map(|file| file.gid)),
+        };
+        instance.files.insert(path.to_owned(), file);
+        Ok(())
+    }
+
+    async fn stat_file(&self, name: &InstanceName, path: &str) -> Result<Option<FileStat>, ProviderError> {
+        self.begin("stat_file", Some(name)).await?;
+        let mut world = self.world();
+        let instance = world.running(name)?;
+        if let Some(file) = instance.files.get(path) {
+            let SimulatedFile { content, mode, uid, gid } = file;
+            let size = content.len() as u64;
+            return Ok(Some(FileStat { kind: FileKind::File, mode: *mode, uid: *uid, gid: *gid, size }));
+        }
+        let folder = folder_prefix(path);
+        let is_folder = instance.files.keys().any(|file| file.starts_with(&folder));
+        Ok(is_folder.then_some(FileStat { kind: FileKind::Directory, mode: 0o755, uid: 0, gid: 0, size: 0 }))
+    }
+
+    async fn remove_file(&self, name: &InstanceName, path: &str) -> Result<(), ProviderError> {
+        self.begin("remove_file", Some(name)).await?;
+        let folder = folder_prefix(path);
+        self.world().running(name)?.files.retain(|file, _| file != path && !file.starts_with(&folder));
+        Ok(())
+    }
+
+    async fn has_layer(&self, key: &LayerKey) -> Result<bool, ProviderError> {
+        self.begin("has_layer", None).await?;
+        Ok(self.world().layers.contains_key(key))
+    }
+
+    async fn seal(&self, name: &InstanceName, key: &LayerKey) -> Result<(), ProviderError> {
+        self.begin("seal", Some(name)).await?;
+        let mut world = self.world();
+        match world.instances.remove(name) {
+            Some(instance) => {
+                world.layers.entry(key.clone()).or_insert(instance.files);
+                Ok(())
+            }
+            // A repetition after a crash.
+            None if world.layers.contains_key(key) => Ok(()),
+            None => Err(ProviderError::NoInstance(name.clone())),
+        }
+    }
+
+    async fn publish(&self, ports: &[PublishedPort]) -> Result<(), ProviderError> {
+        self.begin("publish", None).await?;
+        self.world().published = ports.to_vec();
+        Ok(())
+    }
+}
+
+fn folder_prefix(path: &str) -> String {
+    format!("{}/", path.trim_end_matches('/'))
+}
+
+/// Ids as a Debian has them; names it does not know are users made later.
+fn simulated_id(name: &str) -> u32 {
+    match name {
+        "root" => 0,
+        "www-data" => 33,
+        "nobody" | "nogroup" => 65534,
+        _ => 1000,
+    }
+}
+
+struct SimulatedExec {
+    exit: i32,
+    hangs: bool,
+    timeout: Option<Duration>,
+    kill: tokio::sync::watch::Sender<bool>,
+    killed: tokio::sync::watch::Receiver<bool>,
+}
+
+#[async_trait]
+impl ExecControl for SimulatedExec {
+    async fn wait(&mut self) -> Result<ExecEnd, ProviderError> {
+        if !self.hangs {
+            return Ok(ExecEnd::Exited(self.exit));
+        }
+        let limit = self.timeout;
+        let out_of_time = async {
+            match limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = out_of_time => Ok(ExecEnd::TimedOut),
+            _ = self.killed.wait_for(|killed| *killed) => Ok(ExecEnd::Exited(128 + libc::SIGKILL)),
+        }
+    }
+
+    async fn resize(&mut self, _columns: u16, _rows: u16) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    fn kill(&mut self) {
+        self.kill.send_replace(true);
+    }
+}

@@ -1,0 +1,280 @@
+//! The only writer of the model.
+//!
+//! # Guarantees
+//! A change is answered only after its events are in the journal for good, and nobody is nudged before. Changes that
+//! wait together are written together, so that a thousand units do not cost a thousand syncs. If the journal refuses
+//! (a full disk), every change of the batch is answered with its words and the model is as it was.
+//!
+//! # Caveats
+//! Readers wait while a batch is written (some milliseconds), so that nobody acts on what may be lost.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::model::{Change, ChangeError, Event, Millis, Model, Observed};
+use crate::plan::nudge::Concerned;
+use crate::store::{Entry, Journal, StoreError};
+
+/// Entries after which the model is kept as a snapshot, so that a start reads at most about that many.
+const SNAPSHOT_EVERY: u64 = 2_000;
+/// Most changes written in one transaction.
+const BATCH: usize = 256;
+
+/// The time, as an argument to all that needs it.
+pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error(transparent)]
+    Refused(#[from] ChangeError),
+    #[error("the change was not made: {0}")]
+    Journal(String),
+    #[error("the controller is stopping")]
+    Stopped,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Committed {
+    /// Number of the last entry written for it.
+    pub sequence: u64,
+    pub events: Vec<Event>,
+}
+
+struct Request {
+    change: Change,
+    by: String,
+    answer: Option<oneshot::Sender<Result<Committed, LedgerError>>>,
+}
+
+/// A handle; clones share one ledger.
+#[derive(Clone)]
+pub struct Ledger {
+    model: Arc<RwLock<Model>>,
+    observed: Arc<RwLock<Observed>>,
+    requests: mpsc::UnboundedSender<Request>,
+    /// Grows with every commit and every change of what is observed.
+    version: Arc<watch::Sender<u64>>,
+    sequence: watch::Receiver<u64>,
+    clock: Clock,
+}
+
+impl Ledger {
+    /// Reads the journal and starts the writer thread, which ends when the last handle is dropped. Whom each commit
+    /// concerns is sent to `nudges`.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub fn open(
+        mut journal: Box<dyn Journal>,
+        clock: Clock,
+        nudges: mpsc::UnboundedSender<Concerned>,
+    ) -> Result<Ledger, StoreError> {
+        let (model, last) = load(journal.as_mut())?;
+        let model = Arc::new(RwLock::new(model));
+        let (requests, inbox) = mpsc::unbounded_channel();
+        let version = Arc::new(watch::Sender::new(0));
+        let (sequence_sender, sequence) = watch::channel(last);
+        let writer = Writer {
+            journal,
+            model: model.clone(),
+            clock: clock.clone(),
+            nudges,
+            version: version.clone(),
+            sequence: sequence_sender,
+            last,
+            last_snapshot: last,
+        };
+        std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || writer.run(inbox))
+            .map_err(|error| StoreError::Simulated(format!("cannot start the ledger's thread: {error}")))?;
+        Ok(Ledger { model, observed: Arc::default(), requests, version, sequence, clock })
+    }
+
+    /// Makes the change for good. `by` is the command or worker that asks.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; nothing was changed then.
+    pub async fn commit(&self, by: &str, change: Change) -> Result<Committed, LedgerError> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request { change, by: by.to_owned(), answer: Some(answer) };
+        self.requests.send(request).map_err(|_| LedgerError::Stopped)?;
+        answered.await.map_err(|_| LedgerError::Stopped)?
+    }
+
+    /// Asks for a change without waiting; it comes before any later one. A refusal is dropped.
+    pub fn submit(&self, by: &str, change: Change) {
+        // A ledger that has stopped takes no more: the controller is going down.
+        let _ = self.requests.send(Request { change, by: by.to_owned(), answer: None });
+    }
+
+    pub fn model(&self) -> RwLockReadGuard<'_, Model> {
+        self.model.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn observed(&self) -> RwLockReadGuard<'_, Observed> {
+        self.observed.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn observe(&self, change: impl FnOnce(&mut Observed)) {
+        change(&mut self.observed.write().unwrap_or_else(PoisonError::into_inner));
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    pub fn now(&self) -> Millis {
+        (self.clock)()
+    }
+
+    /// Number of the last journal entry.
+    pub fn sequence(&self) -> u64 {
+        *self.sequence.borrow()
+    }
+
+    /// Returns when the ledger has ended by itself: the controller must end too.
+    pub async fn ended(&self) {
+        let mut sequence = self.sequence.clone();
+        while sequence.changed().await.is_ok() {}
+    }
+
+    /// Told of every commit and observation.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// Returns as soon as `condition` holds.
+    pub async fn until(&self, condition: impl Fn(&Model) -> bool) {
+        let mut changes = self.changes();
+        loop {
+            changes.mark_unchanged();
+            let holds = condition(&self.model());
+            if holds || changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The model that the journal adds up to, and the number of its last entry.
+fn load(journal: &mut dyn Journal) -> Result<(Model, u64), StoreError> {
+    // A snapshot only saves time: one that this version cannot read is passed over.
+    let snapshot = journal.read_snapshot()?;
+    let known = snapshot.and_then(|(sequence, bytes)| Some((serde_json::from_slice(&bytes).ok()?, sequence)));
+    let (mut model, mut last): (Model, u64) = known.unwrap_or_default();
+    for entry in journal.read_after(last)? {
+        model.apply(&entry.event, entry.at);
+        last = entry.sequence;
+    }
+    Ok((model, last))
+}
+
+struct Writer {
+    journal: Box<dyn Journal>,
+    model: Arc<RwLock<Model>>,
+    clock: Clock,
+    nudges: mpsc::UnboundedSender<Concerned>,
+    version: Arc<watch::Sender<u64>>,
+    sequence: watch::Sender<u64>,
+    last: u64,
+    last_snapshot: u64,
+}
+
+type Answer = (Option<oneshot::Sender<Result<Committed, LedgerError>>>, Result<Committed, LedgerError>);
+
+impl Writer {
+    fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Request>) {
+        let mut batch = Vec::new();
+        while let Some(first) = inbox.blocking_recv() {
+            batch.push(first);
+            while batch.len() < BATCH {
+                match inbox.try_recv() {
+                    Ok(request) => batch.push(request),
+                    Err(_) => break,
+                }
+            }
+            if !self.write(std::mem::take(&mut batch)) {
+                return; // the controller sees that the ledger has ended, and ends
+            }
+        }
+    }
+
+    /// False if the model in memory is not to be trusted any more.
+    fn write(&mut self, batch: Vec<Request>) -> bool {
+        let at = (self.clock)();
+        let model_lock = self.model.clone();
+        let mut model = model_lock.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut answers: Vec<Answer> = Vec::new();
+        for request in batch {
+            let result = model.change(request.change, at).map_err(LedgerError::Refused).map(|events| {
+                for event in &events {
+                    let sequence = self.last + entries.len() as u64 + 1;
+                    entries.push(Entry { sequence, at, by: request.by.clone(), event: event.clone() });
+                }
+                Committed { sequence: self.last + entries.len() as u64, events }
+            });
+            answers.push((request.answer, result));
+        }
+        debug_assert!(
+            consistent(&model),
+            "the model is inconsistent: {:?}",
+            crate::model::check::inconsistencies(&model)
+        );
+        let appended = self.journal.append(&entries);
+        if let Err(error) = appended {
+            let words = super::chain(&error);
+            tracing::error!("the journal cannot be written: {words}");
+            // Back to what the journal says.
+            let restored = load(self.journal.as_mut());
+            let trusted = restored.is_ok();
+            match restored {
+                Ok((restored, _)) => *model = restored,
+                Err(error) => tracing::error!("the journal cannot be read: {}; stopping", super::chain(&error)),
+            }
+            drop(model);
+            for (answer, result) in answers {
+                let result = result.and_then(|_| Err(LedgerError::Journal(words.clone())));
+                reply(answer, result);
+            }
+            return trusted;
+        }
+        self.last += entries.len() as u64;
+        let mut concerned = Concerned::default();
+        for entry in &entries {
+            concerned.add(&model, &entry.event);
+        }
+        let snapshot = (self.last - self.last_snapshot >= SNAPSHOT_EVERY).then(|| serde_json::to_vec(&*model));
+        drop(model);
+
+        // Whoever is concerned may be gone already when the controller stops.
+        let _ = self.nudges.send(concerned);
+        self.sequence.send_replace(self.last);
+        self.version.send_modify(|version| *version += 1);
+        for (answer, result) in answers {
+            reply(answer, result);
+        }
+        if let Some(Ok(bytes)) = snapshot {
+            self.last_snapshot = self.last;
+            if let Err(error) = self.journal.write_snapshot(self.last, &bytes) {
+                tracing::warn!("no snapshot: {}", super::chain(&error));
+            }
+        }
+        true
+    }
+}
+
+fn reply(answer: Option<oneshot::Sender<Result<Committed, LedgerError>>>, result: Result<Committed, LedgerError>) {
+    match (answer, result) {
+        (Some(answer), result) => {
+            // Who asked may have gone away meanwhile.
+            let _ = answer.send(result);
+        }
+        (None, Err(error)) => tracing::debug!("a change was refused: {error}"),
+        (None, Ok(_)) => {}
+    }
+}
+
+/// The whole check costs as much as the model is large: only small ones are checked each time.
+fn consistent(model: &Model) -> bool {
+    model.units.len() > 50 || crate::model::check::inconsistencies(model).is_empty()
+}

@@ -1,0 +1,138 @@
+//! Machines: made, started, destroyed.
+
+use crate::model::{Change, Charm, Constraints, HardwareFacts, MachineId, Provision, Sighting};
+use crate::plan::provision::{self, MachineStep};
+use crate::provider::{InstanceName, InstanceSpec, ProviderError};
+
+use super::driver::Next;
+use super::layers::Layers;
+use super::{RETRY, World, chain};
+
+/// Looks after one machine until nothing is due for it.
+pub async fn reconcile(world: World, layers: Layers, id: MachineId) -> Next {
+    loop {
+        if !world.is_open() {
+            return Next::Rest; // everyone is nudged when it is
+        }
+        let sighting = world.ledger.observed().instances.get(&id).copied();
+        let step = provision::next(&world.ledger.model(), id, sighting);
+        let Some(step) = step else { return Next::Rest };
+        let done = match step {
+            MachineStep::Create { series, constraints, charm } => {
+                create(&world, &layers, id, Wanted { series, constraints, charm }).await
+            }
+            MachineStep::Start { instance } => start(&world, id, instance).await,
+            MachineStep::Destroy { instance } => destroy(&world, id, instance).await,
+        };
+        world.ledger.observe(|observed| {
+            if done.is_ok() {
+                observed.machine_activity.remove(&id);
+            }
+        });
+        if let Err(error) = done {
+            let words = chain(error.as_ref());
+            world.logbook.machine_error(id, "provisioner", &words);
+            world.ledger.observe(|observed| {
+                observed.machine_activity.insert(id, words);
+            });
+            return Next::After(RETRY);
+        }
+    }
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+struct Wanted {
+    series: String,
+    constraints: Constraints,
+    charm: Option<Charm>,
+}
+
+async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -> Result<(), Failure> {
+    let charm_url = wanted.charm.as_ref().map(|charm| charm.url.clone());
+    let layer = match &wanted.charm {
+        Some(charm) => {
+            tell(world, id, format!("preparing a layer with the software of {}", charm.meta.name));
+            let gone = world.ledger.until(|model| !still_wanted(model, id));
+            tokio::select! {
+                layer = layers.ensure(world, charm, &wanted.series, id) => layer,
+                () = gone => return Ok(()),
+            }
+        }
+        None => None,
+    };
+    tell(world, id, "creating the container".to_owned());
+    let spec = InstanceSpec {
+        name: world.instance_name(id)?,
+        series: wanted.series,
+        layers: layer.clone().into_iter().collect(),
+        memory: wanted.constraints.mem,
+        cores: wanted.constraints.cpu_cores,
+        build: false,
+    };
+    let change = match world.provider.create(&spec).await {
+        Ok(instance) => {
+            world.ledger.observe(|observed| {
+                observed.instances.insert(id, Sighting::Running);
+            });
+            Change::MachineProvisioned {
+                machine: id,
+                instance: instance.name.to_string(),
+                address: instance.address,
+                hardware: HardwareFacts {
+                    arch: instance.hardware.arch,
+                    cores: instance.hardware.cores,
+                    mem: instance.hardware.memory,
+                },
+                prepared: layer.and(charm_url),
+            }
+        }
+        Err(error) => {
+            let message = chain(&error);
+            world.logbook.machine_error(id, "provisioner", &message);
+            Change::MachineFailed { machine: id, message }
+        }
+    };
+    world.ledger.commit("provisioner", change).await?;
+    Ok(())
+}
+
+fn still_wanted(model: &crate::model::Model, id: MachineId) -> bool {
+    model.machines.get(&id).is_some_and(|machine| machine.life == crate::model::Life::Alive)
+}
+
+async fn start(world: &World, id: MachineId, instance: String) -> Result<(), Failure> {
+    tell(world, id, "starting the container".to_owned());
+    world.provider.start(&InstanceName::new(instance)?).await?;
+    world.ledger.observe(|observed| {
+        observed.instances.insert(id, Sighting::Running);
+    });
+    Ok(())
+}
+
+async fn destroy(world: &World, id: MachineId, instance: Option<String>) -> Result<(), Failure> {
+    tell(world, id, "destroying the container".to_owned());
+    // An instance may be there that was never recorded: the controller was killed in between.
+    let name = instance.map_or_else(|| world.instance_name(id), InstanceName::new)?;
+    match world.provider.destroy(&name).await {
+        Ok(()) | Err(ProviderError::NoInstance(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    world.ledger.commit("provisioner", Change::MachineGone { machine: id }).await?;
+    world.ledger.observe(|observed| {
+        observed.instances.remove(&id);
+    });
+    Ok(())
+}
+
+fn tell(world: &World, id: MachineId, activity: String) {
+    world.logbook.machine_info(id, "provisioner", &activity);
+    world.ledger.observe(|observed| {
+        observed.machine_activity.insert(id, activity);
+    });
+}
+
+/// Whether commands can be run in the machine.
+pub fn is_running(provision: &Provision) -> bool {
+    matches!(provision, Provision::Running { .. })
+}

@@ -1,0 +1,152 @@
+//! Units: their hooks, one at a time on each machine.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::charm::HookSink;
+use crate::model::{Change, Hook, HookWrites, LogLevel, MachineId, Provision, UnitName, WorkloadStatus};
+use crate::plan::hooks::{self, UnitStep};
+use crate::provider::InstanceName;
+
+use super::access::Access;
+use super::driver::Next;
+use super::ledger::LedgerError;
+use super::{RETRY, World, chain, context};
+
+/// One lock a machine: hooks of several units on it do not run at the same time.
+#[derive(Clone, Default)]
+pub struct MachineLocks {
+    locks: Arc<Mutex<HashMap<MachineId, Arc<tokio::sync::Mutex<()>>>>>,
+}
+
+impl MachineLocks {
+    fn of(&self, machine: MachineId) -> Arc<tokio::sync::Mutex<()>> {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner).entry(machine).or_default().clone()
+    }
+}
+
+/// Looks after one unit until nothing is due for it.
+pub async fn reconcile(world: World, locks: MachineLocks, name: UnitName) -> Next {
+    loop {
+        let step = hooks::next(&world.ledger.model(), &name);
+        let change = match step {
+            None => return Next::Rest,
+            Some(UnitStep::Admit(relation)) => Change::AdmitScope { unit: name.clone(), relation },
+            Some(UnitStep::Leave(relation)) => Change::LeaveScope { unit: name.clone(), relation },
+            Some(UnitStep::Finish) => Change::UnitDone { unit: name.clone() },
+            Some(UnitStep::Run(hook)) => {
+                if !world.is_open() {
+                    return Next::Rest; // everyone is nudged when it is
+                }
+                match run(&world, &locks, &name, hook).await {
+                    Some(change) => change,
+                    None => continue, // the world has moved on: look again
+                }
+            }
+        };
+        match world.ledger.commit("unit-agent", change).await {
+            Ok(_) | Err(LedgerError::Refused(_)) => {}
+            Err(LedgerError::Stopped) => return Next::Rest,
+            Err(error @ LedgerError::Journal(_)) => {
+                tracing::error!("unit {name}: {error}");
+                return Next::After(RETRY);
+            }
+        }
+    }
+}
+
+/// Runs the hook and says what to commit. `None` if it was not due any more, or was cut off because the unit is gone.
+async fn run(world: &World, locks: &MachineLocks, name: &UnitName, hook: Hook) -> Option<Change> {
+    let machine = world.ledger.model().units.get(name)?.machine;
+    let lock = locks.of(machine);
+    let _one_hook_at_a_time = lock.lock().await;
+    let (charm, instance, prepared) = {
+        let model = world.ledger.model();
+        if hooks::next(&model, name) != Some(UnitStep::Run(hook.clone())) {
+            return None;
+        }
+        let unit = model.units.get(name)?;
+        let charm = model.charm_of(unit)?.clone();
+        let prepared = context::of(&model, name, &hook)?;
+        match &model.machines.get(&machine)?.provision {
+            Provision::Running { instance, .. } => (charm, instance.clone(), prepared),
+            _ => return None,
+        }
+    };
+    let (hook_context, seen) = prepared;
+    if hook != Hook::Prepare && !charm.meta.hooks.contains(&hook.to_string()) {
+        return Some(committed(name, hook, seen));
+    }
+    world.ledger.observe(|observed| {
+        observed.unit_activity.insert(name.clone(), format!("running {hook}"));
+    });
+    let sink = Arc::new(Sink::new(world, Some(name.clone()), machine, hook.clone()));
+    let work = async {
+        let files = world.charms.files(&charm.digest).await.map_err(|error| chain(&error))?;
+        let instance = InstanceName::new(instance).map_err(|error| chain(&error))?;
+        let access = Arc::new(Access::new(world.provider.clone(), instance));
+        let result = if hook == Hook::Prepare {
+            world.charm_host.prepare(&files, access, sink.clone()).await.map(|()| seen)
+        } else {
+            let outcome = world.charm_host.run_hook(&files, hook_context, access, sink.clone()).await;
+            outcome.map(|outcome| context::writes(seen, outcome))
+        };
+        result.map_err(|error| {
+            sink.report(&error.report());
+            error.summary()
+        })
+    };
+    let gone = world.ledger.until(|model| !model.units.contains_key(name));
+    let result = tokio::select! {
+        result = work => Some(result),
+        () = gone => None,
+    };
+    world.ledger.observe(|observed| {
+        observed.unit_activity.remove(name);
+    });
+    match result? {
+        Ok(writes) => Some(committed(name, hook, writes)),
+        Err(message) => {
+            sink.log(LogLevel::Error, &format!("hook failed: \"{hook}\": {message}"));
+            Some(Change::FailHook { unit: name.clone(), hook, message })
+        }
+    }
+}
+
+fn committed(name: &UnitName, hook: Hook, writes: HookWrites) -> Change {
+    Change::CommitHook { unit: name.clone(), hook, writes: Box::new(writes) }
+}
+
+/// Where a hook's log lines and statuses go, at once.
+pub struct Sink {
+    world: World,
+    unit: Option<UnitName>,
+    machine: MachineId,
+    module: String,
+}
+
+impl Sink {
+    pub fn new(world: &World, unit: Option<UnitName>, machine: MachineId, hook: Hook) -> Self {
+        Sink { world: world.clone(), unit, machine, module: hook.to_string() }
+    }
+
+    /// The whole of what went wrong, for `debug-log`.
+    pub fn report(&self, text: &str) {
+        self.log(LogLevel::Error, text);
+    }
+}
+
+impl HookSink for Sink {
+    fn log(&self, level: LogLevel, line: &str) {
+        match &self.unit {
+            Some(unit) => self.world.logbook.unit(unit, self.machine, (level, &self.module, line)),
+            None => self.world.logbook.machine_info(self.machine, &self.module, line),
+        }
+    }
+
+    fn status(&self, status: WorkloadStatus) {
+        if let Some(unit) = &self.unit {
+            self.world.ledger.submit("unit-agent", Change::SetStatus { unit: unit.clone(), status });
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Tells how the environment gets on until it is as asked, or cannot get there by itself.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::plan::settled::{self, Condition, Progress, Target, Verdict};
+
+use super::ledger::Ledger;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    Progress(Progress),
+    Ready,
+    Failed(Vec<String>),
+    TimedOut(Vec<String>),
+}
+
+/// Looking anew costs as much as what is looked at is large: at most so often.
+const GAP: Duration = Duration::from_millis(40);
+
+/// Tells on `out` until the end, or until nobody listens.
+pub async fn wait(
+    ledger: Ledger,
+    targets: Vec<Target>,
+    condition: Condition,
+    timeout: Option<Duration>,
+    out: mpsc::Sender<Told>,
+) {
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let mut changes = ledger.changes();
+    let mut shown: HashMap<String, Progress> = HashMap::new();
+    loop {
+        changes.mark_unchanged();
+        let (all, rest) = {
+            let (model, observed) = (ledger.model(), ledger.observed());
+            let all = settled::progress(&model, &observed, &targets, condition);
+            (all, settled::at_rest(&model, &observed))
+        };
+        for progress in news(&mut shown, &all) {
+            if out.send(Told::Progress(progress)).await.is_err() {
+                return;
+            }
+        }
+        if let Some(end) = verdict(&all, rest) {
+            // Nobody listens any more: all the same.
+            let _ = out.send(end).await;
+            return;
+        }
+        let changed = async {
+            let told = changes.changed().await;
+            tokio::time::sleep(GAP).await;
+            told
+        };
+        let over = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            told = changed => if told.is_err() { return },
+            () = over => {
+                let _ = out.send(Told::TimedOut(reasons(&all, |verdict| verdict != Verdict::Reached))).await;
+                return;
+            }
+            () = out.closed() => return,
+        }
+    }
+}
+
+/// What changed since it was shown last; what is gone is told once.
+fn news(shown: &mut HashMap<String, Progress>, all: &[Progress]) -> Vec<Progress> {
+    let mut news = Vec::new();
+    for progress in all {
+        if shown.get(&progress.entity) != Some(progress) {
+            shown.insert(progress.entity.clone(), progress.clone());
+            news.push(progress.clone());
+        }
+    }
+    let gone: Vec<String> =
+        shown.keys().filter(|entity| !all.iter().any(|progress| progress.entity == **entity)).cloned().collect();
+    for entity in gone {
+        if let Some(last) = shown.remove(&entity) {
+            news.push(Progress { state: "gone".into(), message: String::new(), verdict: Verdict::Reached, ..last });
+        }
+    }
+    news
+}
+
+fn verdict(all: &[Progress], at_rest: bool) -> Option<Told> {
+    let any = |wanted: Verdict| all.iter().any(|progress| progress.verdict == wanted);
+    if any(Verdict::Busy) {
+        return None;
+    }
+    if any(Verdict::Failed) {
+        return Some(Told::Failed(reasons(all, |verdict| verdict != Verdict::Reached)));
+    }
+    if !any(Verdict::Resting) {
+        return Some(Told::Ready);
+    }
+    // Somebody else may still be at work on what this one waits for.
+    at_rest.then(|| Told::Failed(reasons(all, |verdict| verdict == Verdict::Resting)))
+}
+
+fn reasons(all: &[Progress], wanted: impl Fn(Verdict) -> bool) -> Vec<String> {
+    let named = all.iter().filter(|progress| wanted(progress.verdict));
+    named
+        .map(|progress| match progress.message.as_str() {
+            "" => format!("{} is {}", progress.entity, progress.state),
+            message => format!("{} is {}: {message}", progress.entity, progress.state),
+        })
+        .collect()
+}
