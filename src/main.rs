@@ -1,9 +1,13 @@
+//! The program: the helper that enters machines, or the command line.
+
 use std::process::ExitCode;
+
+use encanto::controller::LocalHost;
 
 fn main() -> ExitCode {
     // The hidden mode needs a process with a single thread: before any runtime.
     if let Some(code) = encanto::provider::lxc::helper::run_if_asked() {
         return code;
     }
-    ExitCode::SUCCESS
+    ExitCode::from(encanto::cli::run(std::env::args_os(), &LocalHost))
 }

@@ -1,0 +1,120 @@
+//! Who calls: the user at the keyboard, also when `sudo` put root in between.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Gid, Uid};
+
+use super::error::Failure;
+use crate::api::{EnvironmentKind, EnvironmentSettings};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub home: PathBuf,
+}
+
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// # Errors
+/// When machines of this host are touched and we are not root; the hint is the same command by `sudo`.
+pub fn require_root(settings: &EnvironmentSettings, what: &str, words: &[&str]) -> Result<(), Failure> {
+    if is_root() || settings.kind == EnvironmentKind::Simulated {
+        return Ok(());
+    }
+    Err(Failure::failed(format!("environment \"{}\": {what} needs root", settings.name)).hint(sudo(words)))
+}
+
+/// `sudo` forgets variables and looks for programs in its own places only.
+fn sudo(words: &[&str]) -> String {
+    const PLACES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    let home = std::env::var("ENCANTO_HOME").ok().filter(|home| !home.is_empty());
+    let home = home.map(|home| format!("ENCANTO_HOME={home} ")).unwrap_or_default();
+    let found =
+        |path: &PathBuf| path.parent().is_some_and(|folder| PLACES.iter().any(|place| folder == Path::new(place)));
+    let program = match std::env::current_exe() {
+        Ok(path) if !found(&path) => path.display().to_string(),
+        _ => "encanto".to_owned(),
+    };
+    format!("sudo {home}{program} {}", words.join(" "))
+}
+
+impl Account {
+    /// The account whose home holds the environments.
+    pub fn invoking() -> Self {
+        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        if is_root()
+            && let Some(uid) = number("SUDO_UID").filter(|uid| *uid != 0)
+        {
+            return Self::behind_sudo(&passwd, uid);
+        }
+        let uid = rustix::process::getuid().as_raw();
+        let listed = find(&passwd, uid);
+        let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+        Self {
+            name: listed.as_ref().map_or_else(|| fallback_name(uid), |account| account.name.clone()),
+            uid,
+            gid: rustix::process::getgid().as_raw(),
+            home: home.or(listed.map(|account| account.home)).unwrap_or_else(|| PathBuf::from("/")),
+        }
+    }
+
+    fn behind_sudo(passwd: &str, uid: u32) -> Self {
+        let name = std::env::var("SUDO_USER").unwrap_or_else(|_| fallback_name(uid));
+        let listed = find(passwd, uid);
+        Self {
+            uid,
+            gid: number("SUDO_GID").or(listed.as_ref().map(|account| account.gid)).unwrap_or(uid),
+            // Users of a directory service are not in the file.
+            home: listed.map(|account| account.home).unwrap_or_else(|| Path::new("/home").join(&name)),
+            name,
+        }
+    }
+
+    /// Gives a file that root made to the user.
+    pub fn own(&self, path: &Path) -> io::Result<()> {
+        if is_root() {
+            rustix::fs::chown(path, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))?;
+        }
+        Ok(())
+    }
+}
+
+fn number(variable: &str) -> Option<u32> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+fn fallback_name(uid: u32) -> String {
+    format!("uid-{uid}")
+}
+
+fn find(passwd: &str, uid: u32) -> Option<Account> {
+    passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, number, gid, _, home, ..] = fields[..] else { return None };
+        (number.parse() == Ok(uid)).then(|| Account {
+            name: name.to_owned(),
+            uid,
+            gid: gid.parse().unwrap_or(uid),
+            home: PathBuf::from(home),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_an_account_by_its_number() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\n# a comment\nbroken:x\neva:x:1000:100:Eva,,,:/home/eva:/bin/sh\n";
+        let eva = find(passwd, 1000).unwrap();
+        assert_eq!((eva.name.as_str(), eva.gid, eva.home), ("eva", 100, PathBuf::from("/home/eva")));
+        assert_eq!(find(passwd, 7), None);
+    }
+}

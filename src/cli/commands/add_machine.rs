@@ -1,0 +1,37 @@
+//! `add-machine`: a machine without units, for later.
+
+use crate::api::AddMachine as Request;
+use crate::cli::error::Outcome;
+use crate::cli::progress::WaitOption;
+use crate::cli::session::Session;
+
+/// Add machines that units can be put on later
+#[derive(Debug, clap::Args)]
+pub struct AddMachine {
+    /// The kind of machine: `lxc`
+    #[arg(value_name = "CONTAINER")]
+    placement: Option<String>,
+    /// How many
+    #[arg(short = 'n', long = "num-machines", value_name = "N", default_value_t = 1)]
+    count: u32,
+    /// What it must have, e.g. `mem=512M cpu-cores=1`
+    #[arg(long, value_name = "CONSTRAINTS")]
+    constraints: Option<String>,
+    /// The Debian release in it
+    #[arg(long, value_name = "SERIES")]
+    series: Option<String>,
+    #[command(flatten)]
+    wait: WaitOption,
+}
+
+impl AddMachine {
+    pub fn run(self, session: &Session<'_>) -> Outcome {
+        let request = Request {
+            count: self.count,
+            series: self.series,
+            constraints: self.constraints,
+            placement: self.placement,
+        };
+        session.start("add-machine", &request, self.wait.until_started())
+    }
+}

@@ -1,0 +1,28 @@
+//! `add-unit`: more units of a service.
+
+use crate::api::AddUnit as Request;
+use crate::cli::error::Outcome;
+use crate::cli::progress::WaitOption;
+use crate::cli::session::Session;
+
+/// Add units to a service
+#[derive(Debug, clap::Args)]
+pub struct AddUnit {
+    service: String,
+    /// How many
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    num_units: u32,
+    /// The machine to put it on, e.g. `3`, or `lxc` for a new one
+    #[arg(long, value_name = "SPEC")]
+    to: Option<String>,
+    #[command(flatten)]
+    wait: WaitOption,
+}
+
+impl AddUnit {
+    pub fn run(self, session: &Session<'_>) -> Outcome {
+        let command = format!("add-unit {}", self.service);
+        let request = Request { service: self.service, units: self.num_units, to: self.to };
+        session.start(&command, &request, self.wait.until_active())
+    }
+}

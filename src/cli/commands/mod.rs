@@ -1,0 +1,78 @@
+//! The verbs, in the order the help lists them.
+
+mod add_machine;
+mod add_relation;
+mod add_unit;
+mod bootstrap;
+mod config;
+mod controller;
+mod debug_log;
+mod deploy;
+mod destroy_environment;
+mod destroy_machine;
+mod destroy_service;
+mod destroy_unit;
+mod doctor;
+mod expose;
+mod get;
+mod init;
+mod set;
+mod ssh;
+mod status;
+mod switch;
+mod unexpose;
+mod version;
+mod wait;
+
+use super::error::Outcome;
+use super::session::Session;
+
+macro_rules! commands {
+    ($($(#[$attribute:meta])* $variant:ident($module:ident);)*) => {
+        #[derive(Debug, clap::Subcommand)]
+        pub enum Command {
+            $($(#[$attribute])* $variant($module::$variant),)*
+        }
+
+        impl Command {
+            pub fn run(self, session: &Session<'_>) -> Outcome {
+                match self {
+                    $(Self::$variant(args) => args.run(session),)*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    #[command(alias = "generate-config")]
+    Init(init);
+    #[command(alias = "env")]
+    Switch(switch);
+    Bootstrap(bootstrap);
+    DestroyEnvironment(destroy_environment);
+    Controller(controller);
+    Doctor(doctor);
+    Deploy(deploy);
+    AddUnit(add_unit);
+    #[command(visible_aliases = ["integrate", "relate"])]
+    AddRelation(add_relation);
+    Expose(expose);
+    Unexpose(unexpose);
+    Get(get);
+    Set(set);
+    Config(config);
+    #[command(alias = "stat")]
+    Status(status);
+    Wait(wait);
+    DebugLog(debug_log);
+    Ssh(ssh);
+    AddMachine(add_machine);
+    #[command(visible_alias = "remove-unit")]
+    DestroyUnit(destroy_unit);
+    #[command(visible_aliases = ["remove-machine", "terminate-machine"])]
+    DestroyMachine(destroy_machine);
+    #[command(visible_aliases = ["remove-service", "remove-application"])]
+    DestroyService(destroy_service);
+    Version(version);
+}

@@ -1,0 +1,222 @@
+//! The home of the environments: which there are, which is meant, and what is written there.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+
+use super::account::Account;
+use super::error::Failure;
+use super::yaml;
+use crate::api::{EnvironmentKind, EnvironmentName, EnvironmentSettings};
+
+/// What `init` writes.
+pub const BOILERPLATE: &str = include_str!("environments.yaml");
+
+const DEFAULT_SERIES: &str = "bookworm";
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Environments {
+    #[serde(default)]
+    default: Option<String>,
+    environments: IndexMap<String, Entry>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Entry {
+    r#type: Type,
+    #[serde(default)]
+    repository: Option<PathBuf>,
+    #[serde(default)]
+    mirror: Option<String>,
+    #[serde(default)]
+    default_series: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Type {
+    Local,
+    Simulated,
+}
+
+impl From<Type> for EnvironmentKind {
+    fn from(kind: Type) -> Self {
+        match kind {
+            Type::Local => Self::Local,
+            Type::Simulated => Self::Simulated,
+        }
+    }
+}
+
+/// How an operator names the kind in `environments.yaml`.
+pub fn kind_name(kind: EnvironmentKind) -> &'static str {
+    match kind {
+        EnvironmentKind::Local => "local",
+        EnvironmentKind::Simulated => "simulated",
+    }
+}
+
+/// The folder that holds everything, and whose it is.
+#[derive(Debug)]
+pub struct Home {
+    folder: PathBuf,
+    account: Account,
+}
+
+impl Home {
+    /// `ENCANTO_HOME`, else `~/.encanto` of the user who calls, also under sudo.
+    pub fn find() -> Self {
+        let account = Account::invoking();
+        let given = std::env::var_os("ENCANTO_HOME").filter(|folder| !folder.is_empty());
+        let folder = match given {
+            Some(folder) => std::path::absolute(&folder).unwrap_or_else(|_| folder.into()),
+            None => account.home.join(".encanto"),
+        };
+        Self { folder, account }
+    }
+
+    pub fn environments_file(&self) -> PathBuf {
+        self.folder.join("environments.yaml")
+    }
+
+    fn current_file(&self) -> PathBuf {
+        self.folder.join("current-environment")
+    }
+
+    pub fn environments(&self) -> Result<Environments, Failure> {
+        let path = self.environments_file();
+        match path.try_exists() {
+            Ok(false) => {
+                Err(Failure::failed(format!("no environments are defined: \"{}\" does not exist", path.display()))
+                    .hint("encanto init"))
+            }
+            _ => yaml::read(&path),
+        }
+    }
+
+    /// The environment that commands without `-e` mean: the one switched to, else the default, else the only one.
+    pub fn current(&self, environments: &Environments) -> Result<String, Failure> {
+        let path = self.current_file();
+        match fs::read_to_string(&path) {
+            Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Failure::io(format!("cannot read \"{}\"", path.display()), &error));
+            }
+            _ => {}
+        }
+        let only = || environments.names().next().filter(|_| environments.environments.len() == 1);
+        environments.default.clone().or_else(|| only().map(str::to_owned)).ok_or_else(|| {
+            Failure::failed(format!(
+                "no environment is chosen, and \"{}\" names no default",
+                self.environments_file().display()
+            ))
+            .hint("encanto switch NAME")
+        })
+    }
+
+    pub fn settings(&self, name: Option<&str>) -> Result<EnvironmentSettings, Failure> {
+        let environments = self.environments()?;
+        let name = match name {
+            Some(name) => name.to_owned(),
+            None => self.current(&environments)?,
+        };
+        let entry = environments.environments.get(&name).ok_or_else(|| unknown(&name))?;
+        let name: EnvironmentName = name
+            .parse()
+            .map_err(|error| Failure::failed(format!("\"{}\": {error}", self.environments_file().display())))?;
+        Ok(EnvironmentSettings {
+            folder: self.folder.join(name.as_str()),
+            name,
+            kind: entry.r#type.into(),
+            user: self.account.name.clone(),
+            uid: self.account.uid,
+            gid: self.account.gid,
+            repository: entry.repository.as_deref().map(|folder| self.resolve(folder)),
+            mirror: entry.mirror.clone(),
+            series: entry.default_series.clone().unwrap_or_else(|| DEFAULT_SERIES.to_owned()),
+        })
+    }
+
+    /// Folders in the file are meant from where the file is.
+    fn resolve(&self, folder: &Path) -> PathBuf {
+        match folder.strip_prefix("~") {
+            Ok(rest) => self.account.home.join(rest),
+            Err(_) => self.folder.join(folder),
+        }
+    }
+
+    pub fn write_environments(&self, text: &str) -> Result<PathBuf, Failure> {
+        let path = self.environments_file();
+        self.write(&path, text)?;
+        Ok(path)
+    }
+
+    pub fn set_current(&self, name: &str) -> Result<(), Failure> {
+        self.write(&self.current_file(), &format!("{name}\n"))
+    }
+
+    /// The folder of an environment, for its controller to fill.
+    pub fn make_folder(&self, settings: &EnvironmentSettings) -> Result<(), Failure> {
+        self.make_owned(&settings.folder)
+            .map_err(|error| Failure::io(format!("cannot make \"{}\"", settings.folder.display()), &error))
+    }
+
+    fn write(&self, path: &Path, text: &str) -> Result<(), Failure> {
+        let attempt = || -> io::Result<()> {
+            self.make_owned(&self.folder)?;
+            // Whole or not at all: a reader never sees half a file.
+            let draft = path.with_extension("new");
+            fs::write(&draft, text)?;
+            self.account.own(&draft)?;
+            fs::rename(&draft, path)
+        };
+        attempt().map_err(|error| Failure::io(format!("cannot write \"{}\"", path.display()), &error))
+    }
+
+    /// Makes a folder and those above it that are missing; they belong to the user.
+    fn make_owned(&self, folder: &Path) -> io::Result<()> {
+        if folder.is_dir() {
+            return Ok(());
+        }
+        if let Some(above) = folder.parent() {
+            self.make_owned(above)?;
+        }
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            Err(_) => Ok(()),
+            Ok(()) => self.account.own(folder),
+        }
+    }
+}
+
+impl Environments {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.environments.keys().map(String::as_str)
+    }
+
+    pub fn contains(&self, name: &str) -> bool {
+        self.environments.contains_key(name)
+    }
+}
+
+pub fn unknown(name: &str) -> Failure {
+    Failure::failed(format!("\"{name}\" is not a name of an existing defined environment"))
+        .hint("encanto switch --list")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_init_writes_can_be_read() {
+        let read: Environments = yaml::parse(BOILERPLATE).unwrap();
+        assert_eq!(read.default.as_deref(), Some("local"));
+        assert_eq!(read.names().collect::<Vec<_>>(), ["local", "sim"]);
+    }
+}

@@ -1,0 +1,210 @@
+//! `status`: Juju's YAML and JSON for programs, the sections of Juju 1.25 for people.
+
+use super::table::{Cell, section};
+use crate::api::{EnvironmentStatus, MachineStatus, ServiceStatus, UnitStatus};
+use crate::cli::error::Failure;
+use crate::cli::output::{Paint, state_style};
+
+/// YAML in which ids are quoted as Juju quotes them: `"0":` and `machine: "1"`.
+pub fn yaml(status: &EnvironmentStatus) -> Result<String, Failure> {
+    let text = super::yaml(status)?;
+    let requote = |line: &str| -> String {
+        let id = |text: &str| text.strip_prefix('\'').and_then(|t| t.strip_suffix('\'')).map(str::to_owned);
+        let key = line.strip_prefix("  ").and_then(|rest| rest.strip_suffix(':')).and_then(id);
+        let machine = line.strip_prefix("        machine: ").and_then(id);
+        match (key, machine) {
+            (Some(id), _) if is_number(&id) => format!("  \"{id}\":\n"),
+            (_, Some(id)) if is_number(&id) => format!("        machine: \"{id}\"\n"),
+            _ => format!("{line}\n"),
+        }
+    };
+    Ok(text.lines().map(requote).collect())
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+pub fn tabular(paint: Paint, status: &EnvironmentStatus) -> String {
+    let mut sections = Vec::new();
+    if !status.services.is_empty() {
+        let rows: Vec<_> = status.services.iter().map(|(name, service)| service_row(name, service)).collect();
+        sections.push(section(paint, "Services", ["NAME", "STATUS", "EXPOSED", "CHARM", "PUBLISHED"], &rows));
+    }
+    let units = status.services.values().flat_map(|service| &service.units);
+    let mut units: Vec<_> = units.collect();
+    units.sort_by_key(|(name, _)| natural(name));
+    if !units.is_empty() {
+        let names = ["ID", "WORKLOAD-STATE", "AGENT-STATE", "VERSION", "MACHINE", "PORTS", "PUBLIC-ADDRESS", "MESSAGE"];
+        let rows: Vec<_> = units.into_iter().map(|(name, unit)| unit_row(name, unit)).collect();
+        sections.push(section(paint, "Units", names, &rows));
+    }
+    let relations = relations(status);
+    if !relations.is_empty() {
+        sections.push(section(paint, "Relations", ["SERVICE", "RELATION", "WITH"], &relations));
+    }
+    let mut machines: Vec<_> = status.machines.iter().collect();
+    machines.sort_by_key(|(id, _)| natural(id));
+    let rows: Vec<_> = machines.into_iter().map(|(id, machine)| machine_row(id, machine)).collect();
+    let names = ["ID", "STATE", "VERSION", "DNS", "INS-ID", "SERIES", "HARDWARE", "MESSAGE"];
+    sections.push(section(paint, "Machines", names, &rows));
+    sections.join("\n")
+}
+
+fn state(word: &str, life: Option<&str>) -> Cell {
+    match life {
+        Some(life) => Cell::styled(format!("{word} ({life})"), state_style(word)),
+        None => Cell::styled(word, state_style(word)),
+    }
+}
+
+fn service_row(name: &str, service: &ServiceStatus) -> [Cell; 5] {
+    [
+        name.into(),
+        state(worst(service), service.life.as_deref()),
+        if service.exposed { "true" } else { "false" }.into(),
+        service.charm.as_str().into(),
+        service.published.join(",").into(),
+    ]
+}
+
+/// A service is as well as its worst unit.
+fn worst(service: &ServiceStatus) -> &str {
+    const WORST_FIRST: [&str; 7] = ["error", "blocked", "maintenance", "waiting", "active", "terminated", "unknown"];
+    let rank = |state: &str| WORST_FIRST.iter().position(|other| *other == state).unwrap_or(WORST_FIRST.len());
+    let states = service.units.values().map(|unit| unit.workload_status.current.as_str());
+    states.min_by_key(|state| rank(state)).unwrap_or("unknown")
+}
+
+fn unit_row(name: &str, unit: &UnitStatus) -> [Cell; 8] {
+    let workload = &unit.workload_status;
+    let message = match (&unit.agent_state_info, workload.message.as_str()) {
+        (Some(info), _) if unit.agent_state == "error" => info.clone(),
+        (Some(info), "") => format!("({info})"),
+        (Some(info), message) => format!("({info}) {message}"),
+        (None, message) => message.to_owned(),
+    };
+    [
+        name.into(),
+        state(&workload.current, None),
+        state(&unit.agent_state, unit.life.as_deref()),
+        unit.agent_version.clone().unwrap_or_default().into(),
+        unit.machine.clone().unwrap_or_default().into(),
+        unit.open_ports.join(",").into(),
+        unit.public_address.clone().unwrap_or_default().into(),
+        message.into(),
+    ]
+}
+
+fn machine_row(id: &str, machine: &MachineStatus) -> [Cell; 8] {
+    let agent = machine.agent_state.as_deref().unwrap_or("pending");
+    let message = match machine.instance_state.as_deref() {
+        Some("missing") => "the instance is missing".to_owned(),
+        _ => machine.agent_state_info.clone().unwrap_or_default(),
+    };
+    [
+        id.into(),
+        state(agent, machine.life.as_deref()),
+        machine.agent_version.clone().unwrap_or_default().into(),
+        machine.dns_name.clone().unwrap_or_default().into(),
+        machine.instance_id.as_str().into(),
+        machine.series.as_str().into(),
+        machine.hardware.clone().unwrap_or_default().into(),
+        message.into(),
+    ]
+}
+
+fn relations(status: &EnvironmentStatus) -> Vec<[Cell; 3]> {
+    let row = |service: &String, name: &String, others: &Vec<String>| -> [Cell; 3] {
+        [service.as_str().into(), name.as_str().into(), others.join(", ").into()]
+    };
+    let of = |(service, info): (_, &ServiceStatus)| {
+        info.relations.iter().map(|(name, others)| row(service, name, others)).collect::<Vec<_>>()
+    };
+    status.services.iter().flat_map(of).collect()
+}
+
+/// Orders `mysql/10` after `mysql/9`.
+fn natural(name: &str) -> (String, u64) {
+    let digits = name.bytes().rev().take_while(u8::is_ascii_digit).count();
+    let (text, number) = name.split_at(name.len() - digits);
+    (text.to_owned(), number.parse().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::WorkloadStatusInfo;
+    use indexmap::IndexMap;
+
+    const PLAIN: Paint = Paint { colour: false };
+
+    fn unit(workload: &str, message: &str, machine: &str) -> UnitStatus {
+        UnitStatus {
+            workload_status: WorkloadStatusInfo {
+                current: workload.into(),
+                message: message.into(),
+                since: "2026-11-23T15:46:30Z".into(),
+            },
+            agent_state: "started".into(),
+            machine: Some(machine.into()),
+            open_ports: vec!["3306/tcp".into()],
+            public_address: Some("10.0.3.11".into()),
+            ..UnitStatus::default()
+        }
+    }
+
+    fn wiki() -> EnvironmentStatus {
+        let machine = |id: &str| MachineStatus {
+            agent_state: Some("started".into()),
+            dns_name: Some(format!("10.0.3.{id}")),
+            instance_id: format!("eva-local-machine-{id}"),
+            series: "bookworm".into(),
+            hardware: Some("arch=amd64".into()),
+            ..MachineStatus::default()
+        };
+        let pending = MachineStatus { instance_id: "pending".into(), series: "bookworm".into(), ..Default::default() };
+        let units = [("mysql/10", unit("active", "ready", "10")), ("mysql/9", unit("blocked", "no disk", "9"))];
+        let mysql = ServiceStatus {
+            charm: "local:bookworm/mysql-1".into(),
+            relations: IndexMap::from([("db".into(), vec!["wiki".into()])]),
+            units: units.map(|(name, unit)| (name.to_owned(), unit)).into(),
+            ..ServiceStatus::default()
+        };
+        EnvironmentStatus {
+            environment: "local".into(),
+            machines: [("9", machine("9")), ("10", machine("10")), ("11", pending)]
+                .map(|(id, m)| (id.into(), m))
+                .into(),
+            services: IndexMap::from([("mysql".into(), mysql)]),
+        }
+    }
+
+    #[test]
+    fn a_person_reads_sections() {
+        insta::assert_snapshot!(tabular(PLAIN, &wiki()));
+    }
+
+    #[test]
+    fn a_program_reads_jujus_yaml() {
+        insta::assert_snapshot!(yaml(&wiki()).unwrap());
+    }
+
+    #[test]
+    fn the_yaml_says_what_the_json_says() {
+        let back: EnvironmentStatus = serde_yaml::from_str(&yaml(&wiki()).unwrap()).unwrap();
+        assert_eq!(back, wiki());
+    }
+
+    #[test]
+    fn an_error_shows_its_reason_instead_of_the_message() {
+        let broken = UnitStatus {
+            agent_state: "error".into(),
+            agent_state_info: Some("hook failed: \"install\"".into()),
+            ..unit("error", "old", "1")
+        };
+        let service = ServiceStatus { units: IndexMap::from([("x/0".into(), broken)]), ..ServiceStatus::default() };
+        let status = EnvironmentStatus { services: IndexMap::from([("x".into(), service)]), ..Default::default() };
+        assert!(tabular(PLAIN, &status).contains("10.0.3.11      hook failed: \"install\"\n"));
+    }
+}

@@ -1,0 +1,77 @@
+//! What every command has at hand: the environment that is meant, the way to its controller, and where to write.
+
+use std::future::Future;
+
+use super::environments::Home;
+use super::error::{DONE, Failure, Outcome};
+use super::host::Host;
+use super::output::Output;
+use super::progress::{self, WaitOption};
+use super::render::Format;
+use crate::api::{Client, Done, EnvironmentSettings, Verb, Wait};
+
+pub struct Session<'a> {
+    pub host: &'a dyn Host,
+    pub output: Output,
+    pub format: Option<Format>,
+    /// `-e` or `ENCANTO_ENV`.
+    pub environment: Option<String>,
+}
+
+/// Runs until it is done; the runtime lives no longer. Nothing of [`Host`] may be called inside.
+pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::io("cannot start", &error))?
+        .block_on(work)
+}
+
+impl Session<'_> {
+    pub fn settings(&self) -> Result<EnvironmentSettings, Failure> {
+        let settings = Home::find().settings(self.environment.as_deref())?;
+        self.output.verbose(&format!("environment \"{}\" in {}", settings.name, settings.folder.display()));
+        Ok(settings)
+    }
+
+    /// One question, one answer. `command` goes to the journal and must not hold values of settings.
+    pub fn ask<V: Verb>(&self, command: &str, verb: &V) -> Result<V::Answer, Failure> {
+        let settings = self.settings()?;
+        block_on(async { Ok(Client::connect(&settings).await?.for_command(command).call(verb).await?) })
+    }
+
+    /// Asks for something that takes time, and stays to see it done if that is wanted.
+    pub fn start<V: Verb<Answer = Done>>(&self, command: &str, verb: &V, wait: Following<'_>) -> Outcome {
+        let settings = self.settings()?;
+        block_on(async {
+            let client = Client::connect(&settings).await?.for_command(command);
+            let done = client.call(verb).await?;
+            for note in &done.notes {
+                self.output.note(note);
+            }
+            let Some(timeout) = wait.option.timeout() else { return Ok(DONE) };
+            let condition = wait.condition.map(str::to_owned);
+            progress::follow(&self.output, &client, Wait { targets: done.targets, condition, timeout }).await
+        })
+    }
+}
+
+/// What `--wait` of a verb waits for.
+pub struct Following<'a> {
+    option: &'a WaitOption,
+    condition: Option<&'static str>,
+}
+
+impl WaitOption {
+    pub fn until_active(&self) -> Following<'_> {
+        Following { option: self, condition: None }
+    }
+
+    pub fn until_gone(&self) -> Following<'_> {
+        Following { option: self, condition: Some("gone") }
+    }
+
+    pub fn until_started(&self) -> Following<'_> {
+        Following { option: self, condition: Some("started") }
+    }
+}

@@ -1,0 +1,68 @@
+//! Small things that operators write: durations and `key=value` pairs.
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+/// `30`, `30s`, `5m` or `1h`, in seconds.
+pub fn seconds(text: &str) -> Result<u64, String> {
+    let wrong = || format!("invalid duration \"{text}\": write `30`, `30s`, `5m` or `1h`");
+    let (number, factor) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) if text.ends_with('m') => (number, 60),
+        Some(number) if text.ends_with('h') => (number, 3600),
+        Some(number) => (number, 1),
+        None => (text, 1),
+    };
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)
+}
+
+/// `key=value`; the value may be empty and may hold more `=`.
+pub fn pair(text: &str) -> Option<(String, Value)> {
+    let (key, value) = text.split_once('=')?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if key.is_empty() || !key.bytes().all(plain) {
+        return None;
+    }
+    Some((key.to_owned(), Value::String(value.to_owned())))
+}
+
+/// The words of a command for the journal: names, never values.
+pub fn words(verb: &str, names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    names.into_iter().fold(verb.to_owned(), |line, name| line + " " + name.as_ref())
+}
+
+pub type Values = IndexMap<String, Value>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations_in_every_unit() {
+        for (text, expected) in [("30", 30), ("30s", 30), ("5m", 300), ("1h", 3600), ("0", 0)] {
+            assert_eq!(seconds(text), Ok(expected));
+        }
+        for text in ["", "s", "5d", "-1", "1.5h", "+3", "1h30m", "99999999999999999999", "9999999999999999h"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn pairs_keep_what_follows_the_first_equals_sign() {
+        assert_eq!(pair("a-b=c=d"), Some(("a-b".into(), "c=d".into())));
+        assert_eq!(pair("a="), Some(("a".into(), "".into())));
+        for text in ["=a", "a", "./x=y", "a b=c"] {
+            assert_eq!(pair(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_duration_panic(text in "\\PC{0,12}") {
+            let _ = seconds(&text);
+        }
+    }
+}

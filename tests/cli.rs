@@ -1,0 +1,13 @@
+//! The command line where no controller is needed, and its side of the conversation with one that is made up.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
+
+#[path = "cli"]
+mod cli {
+    mod conversation;
+    mod environments;
+    mod streams;
+    mod terminal;
+    mod usage;
+}
+mod support;

@@ -1,0 +1,162 @@
+//! A hermetic home for the command line: `env.run("status").fails().stderr_is("…")`.
+
+#![allow(dead_code, reason = "each test binary uses its part of the story")]
+
+pub mod fake;
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+
+/// A folder of its own as home, and nothing of the variables of whoever runs the tests.
+pub struct Env {
+    folder: tempfile::TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Env {
+    /// Before `init`.
+    pub fn bare() -> Self {
+        Self { folder: tempfile::Builder::new().prefix("encanto-").tempdir().unwrap(), variables: Vec::new() }
+    }
+
+    /// After `init`, switched to the simulated environment.
+    pub fn simulated() -> Self {
+        let env = Self::bare();
+        env.run("init").succeeds();
+        env.run("switch sim").succeeds();
+        env
+    }
+
+    pub fn with(mut self, variable: &str, value: &str) -> Self {
+        self.variables.push((variable.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> &Self {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Words are cut at spaces; `'…'` keeps some together.
+    pub fn run(&self, line: &str) -> Ran {
+        self.run_with_input(line, "")
+    }
+
+    pub fn run_with_input(&self, line: &str, input: &str) -> Ran {
+        let mut child = self.command(line).stdin(Stdio::piped()).spawn().unwrap();
+        // Whoever does not read its input closes it, which is its right.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        self.ran(line, child.wait_with_output().unwrap())
+    }
+
+    /// For more input than fits into a pipe while the output is read.
+    pub fn run_with_input_from_a_thread(&self, line: &str, input: String) -> Ran {
+        let mut child = self.command(line).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap().unwrap();
+        self.ran(line, output)
+    }
+
+    /// For tests that end the process, or close its output, themselves.
+    #[allow(clippy::disallowed_methods, reason = "tests of a program have to start it")]
+    pub fn command(&self, line: &str) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_encanto"));
+        command.args(words(line)).current_dir(self.folder.path()).env_clear();
+        command.env("PATH", "/usr/bin:/bin").env("HOME", self.folder.path()).env("ENCANTO_HOME", self.path("home"));
+        command.envs(self.variables.iter().cloned());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn ran(&self, line: &str, output: Output) -> Ran {
+        let folder = self.folder.path().display().to_string();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&folder, "~");
+        Ran {
+            line: line.to_owned(),
+            code: output.status.code(),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
+    }
+}
+
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (at, part) in line.split('\'').enumerate() {
+        match at % 2 {
+            0 => words.extend(part.split_whitespace().map(str::to_owned)),
+            _ => words.push(part.to_owned()),
+        }
+    }
+    words
+}
+
+/// What became of a command.
+#[derive(Debug)]
+pub struct Ran {
+    line: String,
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        self
+    }
+
+    #[track_caller]
+    pub fn succeeds(self) -> Self {
+        self.exits(0)
+    }
+
+    #[track_caller]
+    pub fn fails(self) -> Self {
+        self.exits(1)
+    }
+
+    #[track_caller]
+    pub fn misused(self) -> Self {
+        self.exits(2)
+    }
+
+    #[track_caller]
+    pub fn stdout_is(self, text: &str) -> Self {
+        assert_eq!(self.stdout, text, "stdout of `{}`; stderr: {}", self.line, self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub fn stderr_is(self, text: &str) -> Self {
+        assert_eq!(self.stderr, text, "stderr of `{}`; stdout: {}", self.line, self.stdout);
+        self
+    }
+
+    #[track_caller]
+    pub fn stdout_has(self, text: &str) -> Self {
+        assert!(self.stdout.contains(text), "no {text:?} in stdout: {self:#?}");
+        self
+    }
+
+    #[track_caller]
+    pub fn stderr_has(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "no {text:?} in stderr: {self:#?}");
+        self
+    }
+}
