@@ -18,7 +18,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// What must not be named in the pure modules.
-const IMPURE: &[&str] = &["tokio", "mlua", "tracing", "std::fs", "std::io", "std::process", "SystemTime", "async fn", "rand::"];
+const IMPURE: &[&str] =
+    &["tokio", "mlua", "tracing", "std::fs", "std::io", "std::process", "SystemTime", "async fn", "rand::"];
 
 fn sources(module: &str) -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -13,7 +13,8 @@ use indexmap::IndexMap;
 use proptest::prelude::*;
 
 fn charm(name: &str) -> CharmMeta {
-    let endpoint = |interface: &str| EndpointDecl { interface: interface.parse().unwrap(), scope: Scope::Global, optional: false };
+    let endpoint =
+        |interface: &str| EndpointDecl { interface: interface.parse().unwrap(), scope: Scope::Global, optional: false };
     let one = |name: &str, interface: &str| IndexMap::from([(name.parse().unwrap(), endpoint(interface))]);
     CharmMeta {
         name: name.parse().unwrap(),
@@ -106,8 +107,12 @@ impl Oracle {
                 assert!(joined.insert(remote.clone()), "{unit}: {remote} joined twice");
                 self.awaits_changed.insert(unit.clone(), (*relation, remote.clone()));
             }
-            RelationHook::Changed(remote) => assert!(joined.contains(remote), "{unit}: changed by {remote}, who never joined"),
-            RelationHook::Departed(remote) => assert!(joined.remove(remote), "{unit}: {remote} departed, who never joined"),
+            RelationHook::Changed(remote) => {
+                assert!(joined.contains(remote), "{unit}: changed by {remote}, who never joined")
+            }
+            RelationHook::Departed(remote) => {
+                assert!(joined.remove(remote), "{unit}: {remote} departed, who never joined")
+            }
             RelationHook::Broken => {
                 assert!(joined.is_empty(), "{unit}: broken before {joined:?} departed");
                 assert!(!peer, "{unit}: a peer relation was broken");
@@ -129,7 +134,9 @@ impl World {
         let name = "test".parse().unwrap();
         world.change(Change::CreateEnvironment { name, series: "bookworm".into() }).unwrap();
         let address = "10.0.0.1".parse().unwrap();
-        world.change(Change::HostFound { series: "bookworm".into(), address, hardware: HardwareFacts::default() }).unwrap();
+        world
+            .change(Change::HostFound { series: "bookworm".into(), address, hardware: HardwareFacts::default() })
+            .unwrap();
         world
     }
 
@@ -177,7 +184,8 @@ impl World {
             let (unit, step) = units[pick - machines.len()].clone();
             match step {
                 UnitStep::Run(hook) => {
-                    let peer = matches!(&hook, Hook::Relation { relation, .. } if self.model.relations[relation].is_peer());
+                    let peer =
+                        matches!(&hook, Hook::Relation { relation, .. } if self.model.relations[relation].is_peer());
                     self.oracle.ran(&unit, &hook, peer);
                     self.commit(unit, hook)
                 }
@@ -229,9 +237,7 @@ impl World {
             Ask::DestroyUnit(n, force) if !units.is_empty() => {
                 self.change(Change::DestroyUnits { units: vec![units[n % units.len()].clone()], force })
             }
-            Ask::DestroyService(n, force) => {
-                self.change(Change::DestroyServices { services: vec![service(n)], force })
-            }
+            Ask::DestroyService(n, force) => self.change(Change::DestroyServices { services: vec![service(n)], force }),
             Ask::DestroyMachine(n, force) => {
                 self.change(Change::DestroyMachines { machines: vec![machines[n % machines.len()]], force })
             }
