@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -10,6 +11,9 @@ use crate::api::backend::Session;
 use crate::api::{Exec, Frame, Refusal};
 use crate::provider::{ExecEnd, ExecRequest, Execution, InstanceName, Provider};
 use crate::worker::chain;
+
+/// How long the streams of a command that has ended are read on.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// Starts it. The command is killed when the session's output is dropped.
 pub async fn open(provider: Arc<dyn Provider>, instance: String, request: &Exec) -> Result<Session, Refusal> {
@@ -71,8 +75,20 @@ async fn relay(execution: Execution, mut frames: mpsc::Receiver<Frame>, out: mps
             }
         }
     };
-    let said =
-        async { tokio::join!(pump(&mut stdout, &out, Frame::Stdout), pump(&mut stderr, &out, Frame::Stderr), end).2 };
+    let said = async {
+        let mut streams = std::pin::pin!(async {
+            tokio::join!(pump(&mut stdout, &out, Frame::Stdout), pump(&mut stderr, &out, Frame::Stderr))
+        });
+        let mut end = std::pin::pin!(end);
+        tokio::select! {
+            end = &mut end => {
+                // What it said last is still to be sent; a service it started may hold the streams open for ever.
+                let _ = tokio::time::timeout(GRACE, &mut streams).await;
+                end
+            }
+            _ = &mut streams => end.await,
+        }
+    };
     let end = tokio::select! {
         end = said => end,
         () = feed => return,

@@ -1,6 +1,7 @@
 //! A machine as a hook sees it, on top of a provider.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -14,6 +15,8 @@ use super::chain;
 
 /// Bytes of a file that a hook may read.
 const READ_LIMIT: u64 = 16 << 20;
+/// How long the streams of a command that has ended are read on.
+const GRACE: Duration = Duration::from_millis(200);
 /// A line of output longer than this is logged in pieces.
 const LINE_LIMIT: usize = 8 << 10;
 
@@ -50,13 +53,23 @@ impl MachineAccess for Access {
             let _ = stdin.write_all(&input).await;
             let _ = stdin.shutdown().await;
         };
-        let out = drain(&mut execution.stdout, OutputStream::Stdout, &lines);
-        let err = drain(&mut execution.stderr, OutputStream::Stderr, &lines);
-        let (end, (), stdout, stderr) = tokio::join!(execution.control.wait(), feed, out, err);
+        let (stdout, stderr) = (Kept::default(), Kept::default());
+        let out = drain(&mut execution.stdout, OutputStream::Stdout, &lines, &stdout);
+        let err = drain(&mut execution.stderr, OutputStream::Stderr, &lines, &stderr);
+        let mut streams = std::pin::pin!(async { tokio::join!(feed, out, err) });
+        let end = tokio::select! {
+            end = execution.control.wait() => {
+                // What it said last is still to be read; a service it started may hold the streams open for ever.
+                let _ = tokio::time::timeout(GRACE, &mut streams).await;
+                end
+            }
+            _ = &mut streams => execution.control.wait().await,
+        };
         let (code, timed_out) = match end.map_err(told)? {
             ExecEnd::Exited(code) => (code, false),
             ExecEnd::TimedOut => (137, true),
         };
+        let (stdout, stderr) = (stdout.take(), stderr.take());
         Ok(ExecResult { code, timed_out, stdout, stderr })
     }
 
@@ -95,9 +108,30 @@ impl MachineAccess for Access {
     }
 }
 
+/// The end of a stream.
+#[derive(Default)]
+struct Kept(Mutex<Vec<u8>>);
+
+impl Kept {
+    fn add(&self, bytes: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend_from_slice(bytes);
+        if kept.len() > 2 * OUTPUT_LIMIT {
+            let surplus = kept.len() - OUTPUT_LIMIT;
+            kept.drain(..surplus);
+        }
+    }
+
+    fn take(&self) -> Vec<u8> {
+        let mut kept = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let surplus = kept.len().saturating_sub(OUTPUT_LIMIT);
+        kept.drain(..surplus);
+        kept
+    }
+}
+
 /// Tells every line as it comes and keeps the end of the stream.
-async fn drain(from: &mut (dyn AsyncRead + Send + Unpin), stream: OutputStream, lines: &OutputLines) -> Vec<u8> {
-    let mut kept = Vec::new();
+async fn drain(from: &mut (dyn AsyncRead + Send + Unpin), stream: OutputStream, lines: &OutputLines, kept: &Kept) {
     let mut line = Vec::new();
     let mut buffer = vec![0; 16 << 10];
     loop {
@@ -114,17 +148,11 @@ async fn drain(from: &mut (dyn AsyncRead + Send + Unpin), stream: OutputStream, 
                 line.push(*byte);
             }
         }
-        kept.extend_from_slice(&buffer[..count]);
-        if kept.len() > 2 * OUTPUT_LIMIT {
-            kept.drain(..kept.len() - OUTPUT_LIMIT);
-        }
+        kept.add(&buffer[..count]);
     }
     if !line.is_empty() {
         tell(&mut line, stream, lines);
     }
-    let surplus = kept.len().saturating_sub(OUTPUT_LIMIT);
-    kept.drain(..surplus);
-    kept
 }
 
 fn tell(line: &mut Vec<u8>, stream: OutputStream, lines: &OutputLines) {
