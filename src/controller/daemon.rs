@@ -13,7 +13,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::api::{EnvironmentKind, EnvironmentSettings};
-use crate::charm::CharmHost;
+use crate::charm::{CharmHost, Limits};
 use crate::provider::lxc::{LxcProvider, LxcSettings};
 use crate::provider::simulated::SimulatedProvider;
 use crate::provider::{Provider, command, systemd};
@@ -73,7 +73,7 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
         repository: settings.repository.clone(),
         journal: Box::new(journal),
         provider: provider(settings)?,
-        charm_host: Arc::new(CharmHost::new()),
+        charm_host: Arc::new(CharmHost::new(Limits::default())),
         clock: Arc::new(now),
         instances_in_memory: settings.kind == EnvironmentKind::Simulated,
     };

@@ -5,7 +5,6 @@ mod daemon;
 mod host;
 mod session;
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -89,6 +88,8 @@ impl Controller {
         if fresh {
             let change = Change::CreateEnvironment { name: parts.environment, series: parts.series.clone() };
             ledger.commit("bootstrap", change).await?;
+            // Machine 0 is there from the first moment, to be waited for; its address is found later.
+            ledger.commit("bootstrap", host_found(parts.provider.as_ref(), &parts.series)).await?;
         }
         ledger.observe(|observed| observed.opening = Some("opening the provider".to_owned()));
         let logbook = Logbook::open(parts.folder.as_ref().map(|folder| folder.join("log")), parts.clock)?;
@@ -224,13 +225,7 @@ async fn try_open(
         });
     };
     world.provider.open(Arc::new(progress)).await?;
-    let hardware = world.provider.host_hardware();
-    let change = Change::HostFound {
-        series: series.to_owned(),
-        address: world.provider.host_address(),
-        hardware: HardwareFacts { arch: hardware.arch, cores: hardware.cores, mem: hardware.memory },
-    };
-    match world.ledger.commit("bootstrap", change).await {
+    match world.ledger.commit("bootstrap", host_found(world.provider.as_ref(), series)).await {
         Ok(_) | Err(LedgerError::Stopped) => {}
         Err(error) => return Err(error.into()),
     }
@@ -241,18 +236,27 @@ async fn try_open(
     Ok(())
 }
 
+fn host_found(provider: &dyn Provider, series: &str) -> Change {
+    let hardware = provider.host_hardware();
+    Change::HostFound {
+        series: series.to_owned(),
+        address: provider.host_address(),
+        hardware: HardwareFacts { arch: hardware.arch, cores: hardware.cores, mem: hardware.memory },
+    }
+}
+
 /// Instances that lived in the memory of an earlier controller.
 async fn remake_instances(world: &World) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let known = world.provider.list().await?;
-    let specs: Vec<(String, Ipv4Addr)> = {
+    let instances: Vec<String> = {
         let model = world.ledger.model();
         let running = model.machines.values().filter_map(|machine| match &machine.provision {
-            Provision::Running { instance, address, .. } => Some((instance.clone(), *address)),
+            Provision::Running { instance, .. } => Some(instance.clone()),
             _ => None,
         });
         running.collect()
     };
-    for (instance, _) in specs {
+    for instance in instances {
         let name = crate::provider::InstanceName::new(instance)?;
         if !known.contains_key(&name) {
             let series = world.ledger.model().series.clone();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
+use crate::charm;
 use crate::model::{Change, Charm, Hook, MachineId, Model, UnitName};
 use crate::provider::InstanceSpec;
 
@@ -30,7 +31,7 @@ impl Layers {
                 return None;
             }
         };
-        let key = world.charm_host.prepare_key(&files, &world.provider.base_key(series));
+        let key = charm::prepare_key(&files, &world.provider.base_key(series));
         let cell = {
             let mut building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
             building.entry(key.clone()).or_default().clone()

@@ -131,10 +131,10 @@ impl Ledger {
         *self.sequence.borrow()
     }
 
-    /// Returns when the ledger has ended by itself: the controller must end too.
-    pub async fn ended(&self) {
+    /// Returns when the ledger has ended: by itself (the controller must end too), or because nobody holds it any more.
+    pub fn ended(&self) -> impl Future<Output = ()> + use<> {
         let mut sequence = self.sequence.clone();
-        while sequence.changed().await.is_ok() {}
+        async move { while sequence.changed().await.is_ok() {} }
     }
 
     /// Told of every commit and observation.
@@ -228,7 +228,10 @@ impl Writer {
             let restored = load(self.journal.as_mut());
             let trusted = restored.is_ok();
             match restored {
-                Ok((restored, _)) => *model = restored,
+                Ok((restored, last)) => {
+                    *model = restored;
+                    self.last = last;
+                }
                 Err(error) => tracing::error!("the journal cannot be read: {}; stopping", super::chain(&error)),
             }
             drop(model);

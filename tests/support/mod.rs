@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its part of the story")]
 
 pub mod fake;
+pub mod scenario;
 
 use std::fs;
 use std::io::Write;

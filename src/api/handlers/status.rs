@@ -89,7 +89,7 @@ fn machine_status(observed: &Observed, machine: &Machine) -> MachineStatus {
         Provision::Host { address, hardware } => MachineStatus {
             agent_state: Some(host_state(observed).to_owned()),
             agent_state_info: observed.opening.clone(),
-            dns_name: Some(address.to_string()),
+            dns_name: (!address.is_unspecified()).then(|| address.to_string()),
             instance_id: "localhost".to_owned(),
             hardware: Some(hardware_text(hardware)),
             ..base

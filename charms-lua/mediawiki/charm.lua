@@ -1,0 +1,218 @@
+--!strict
+local apache = require("@std/apache")
+local applied = require("@std/applied")
+local mysql = require("@std/mysql")
+local php = require("@std/php")
+local software = require("@std/software")
+local template = require("@std/template")
+local website = require("@std/website")
+
+local SETTINGS = "/etc/mediawiki/LocalSettings.php"
+local SCRIPTS = "/usr/local/share/encanto-mediawiki"
+local PORT = 80
+
+-- Servers of the optional `cache` relation, as host:port.
+local function caches(unit: any): { string }
+  local servers = {}
+  for _, relation in unit:relations("cache") do
+    for _, remote in relation:units() do
+      local host = relation:get("host", remote) or relation:get("private-address", remote)
+      if host and host ~= "" then
+        table.insert(servers, `{host}:{relation:get("port", remote) or "11211"}`)
+      end
+    end
+  end
+  table.sort(servers)
+  return servers
+end
+
+local function settings(unit: any, db: any): string
+  local config = unit.config
+  local servers = {}
+  for _, server in caches(unit) do
+    table.insert(servers, php.quote(server))
+  end
+  local url = config["server-url"]
+  return template.string(unit:file("templates/LocalSettings.php"), {
+    name = php.quote(config.name),
+    server = php.quote(url),
+    skin = php.quote(config.skin),
+    language = php.quote(config.language),
+    debug = php.bool(config.debug),
+    db_server = php.quote(`{db.host}:{db.port}`),
+    db_name = php.quote(db.database),
+    db_user = php.quote(db.user),
+    db_password = php.quote(db.password),
+    cache_type = if #servers > 0 then "CACHE_MEMCACHED" else "CACHE_DB",
+    cache_servers = `[{table.concat(servers, ", ")}]`,
+    secret_key = php.quote(config["secret-key"]),
+    upgrade_key = php.quote(config["upgrade-key"]),
+  })
+end
+
+-- Fills the database unless it holds a wiki already: every unit may run this, also at the same time.
+local function fill(unit: any, db: any): boolean
+  local config = unit.config
+  unit:push("lib/install.php", `{SCRIPTS}/install.php`)
+  local done = unit:exec({
+    "php", `{SCRIPTS}/install.php`,
+    env = {
+      DB_HOST = db.host, DB_PORT = db.port, DB_NAME = db.database, DB_USER = db.user, DB_PASSWORD = db.password,
+      WIKI_NAME = config.name, WIKI_LANGUAGE = config.language,
+      ADMIN_USER = config["admin-user"], ADMIN_PASSWORD = secret(config["admin-password"]),
+    },
+    quiet = true,
+  })
+  return string.find(done.stdout, "installed", 1, true) ~= nil
+end
+
+-- What the administrator's account depends on, without telling it.
+local function account(unit: any, db: any): string
+  local config = unit.config
+  local parts = { db.host, db.database, config["secret-key"], config["admin-user"], config["admin-password"] }
+  local sum = unit:exec({ "sha256sum", stdin = table.concat(parts, "\n"), quiet = true }).stdout
+  return string.sub(sum, 1, 32)
+end
+
+local function administrator(unit: any)
+  unit:push("lib/admin.php", `{SCRIPTS}/admin.php`)
+  unit:exec({
+    "php", `{SCRIPTS}/admin.php`,
+    env = { ADMIN_USER = unit.config["admin-user"], ADMIN_PASSWORD = secret(unit.config["admin-password"]) },
+    user = "www-data",
+    quiet = true,
+  })
+end
+
+local function serve(unit: any, db: any)
+  local database = `{db.host}:{db.port}/{db.database}`
+  local is_account = account(unit, db)
+  if unit.state.database ~= database then
+    unit:set_status("maintenance", "installing the wiki into its database")
+    if fill(unit, db) then
+      unit.state.account = is_account
+    end
+    unit.state.database = database
+  end
+  local changed = applied.files(unit, "mediawiki", {
+    { path = SETTINGS, content = settings(unit, db), mode = "0640", user = "root", group = "www-data" },
+  }, function()
+    apache.refresh(unit)
+  end)
+  if unit.state.account ~= is_account then
+    administrator(unit)
+    unit.state.account = is_account
+  end
+  apache.serve(unit)
+  if changed or not unit.state.serving then
+    apache.check(unit, "/")
+  end
+  unit:open_port(PORT)
+  website.announce(unit, "website", PORT)
+  unit.state.serving = true
+  unit:set_status("active", "ready")
+end
+
+local function rest(unit: any, reason: string?)
+  -- The file tells whether the site is up even if the hook that brought it up was killed; it goes last.
+  if unit:exists(SETTINGS) then
+    apache.halt(unit)
+    unit:remove(SETTINGS)
+  end
+  if unit.state.serving then
+    unit:close_port(PORT)
+    website.withdraw(unit, "website")
+  end
+  unit.state.serving = nil
+  unit.state.database = nil
+  unit.state.account = nil
+  if reason then
+    unit:set_status("waiting", reason)
+  else
+    unit:set_status("blocked", "needs a mysql relation: add-relation " .. unit.service .. " mysql")
+  end
+end
+
+-- Every hook comes here: what the unit should do follows from its config and relations alone.
+local function settle(unit: any)
+  local db, reason = mysql.offered(unit, "db")
+  if db then
+    serve(unit, db)
+  else
+    rest(unit, reason)
+  end
+end
+
+return charm({
+  name = "mediawiki",
+  summary = "The wiki engine of Wikipedia",
+  description = "An installed wiki on Apache and PHP. It needs a mysql relation; several units share one database.",
+  series = { "bookworm" },
+
+  requires = {
+    db = { interface = "mysql" },
+    cache = { interface = "memcache", optional = true },
+  },
+  provides = { website = { interface = "http" } },
+
+  config = {
+    name = { type = "string", default = "Wiki", description = "Title of the wiki" },
+    ["server-url"] = {
+      type = "string", default = "",
+      description = "Address under which the wiki names itself, e.g. https://wiki.example.org; empty: whatever the browser used",
+    },
+    skin = {
+      type = "string", default = "vector", choices = { "vector", "vector-2022", "monobook", "timeless", "minerva" },
+      description = "Look of the pages",
+    },
+    language = { type = "string", default = "en", description = "Language code of the wiki's interface" },
+    debug = { type = "boolean", default = false, description = "Whether errors are shown in the page with their details" },
+    ["admin-user"] = { type = "string", default = "Admin", description = "Name of the administrator's account" },
+    ["admin-password"] = {
+      type = "string", secret = true, generate = 20, description = "Password of the administrator; at least 10 characters",
+    },
+    ["secret-key"] = {
+      type = "string", secret = true, generate = 64, description = "Signs sessions; the same in all units",
+    },
+    ["upgrade-key"] = {
+      type = "string", secret = true, generate = 16, description = "Asked for by the upgrade pages; the same in all units",
+    },
+  },
+
+  prepare = function(machine)
+    software.install(machine, { "mediawiki", "apache2", "libapache2-mod-php", "php-cli", "php-apcu" })
+    apache.site(machine, "mediawiki", machine:file("templates/site.conf"), {
+      needs = SETTINGS,
+      unused = { "mediawiki" },
+    })
+  end,
+
+  hooks = {
+    install = function(unit)
+      unit:set_status("maintenance", "configuring the wiki")
+    end,
+    ["config-changed"] = settle,
+    start = settle,
+
+    ["db-relation-joined"] = settle,
+    ["db-relation-changed"] = settle,
+    ["db-relation-departed"] = settle,
+    ["db-relation-broken"] = settle,
+
+    ["cache-relation-joined"] = settle,
+    ["cache-relation-changed"] = settle,
+    ["cache-relation-departed"] = settle,
+    ["cache-relation-broken"] = settle,
+
+    ["website-relation-joined"] = function(unit, relation)
+      if unit.state.serving then
+        relation:set({ hostname = unit.private_address, port = tostring(PORT) })
+      end
+    end,
+
+    stop = function(unit)
+      apache.halt(unit)
+      unit:remove(SETTINGS)
+    end,
+  },
+})

@@ -1,0 +1,46 @@
+<?php
+# Written by the charm from its options and its database relation; changes made here are lost.
+if ( !defined( 'MEDIAWIKI' ) ) {
+	exit;
+}
+
+$wgSitename = {{name}};
+# The option, or the address the browser used (MediaWiki writes the standard port, too, which looks odd).
+$wgServer = {{server}};
+if ( $wgServer === '' ) {
+	$wgServer = preg_replace( '#^(http://.*):80$|^(https://.*):443$#', '$1$2', WebRequest::detectServer() );
+}
+$wgScriptPath = '';
+$wgResourceBasePath = '';
+$wgLanguageCode = {{language}};
+
+$wgDBtype = 'mysql';
+$wgDBserver = {{db_server}};
+$wgDBname = {{db_name}};
+$wgDBuser = {{db_user}};
+$wgDBpassword = {{db_password}};
+$wgDBTableOptions = 'ENGINE=InnoDB, DEFAULT CHARSET=binary';
+
+# Shared by all units; what may differ between them is kept in each one's memory by MediaWiki itself.
+$wgMainCacheType = {{cache_type}};
+$wgMemCachedServers = {{cache_servers}};
+$wgSessionCacheType = {{cache_type}};
+$wgParserCacheType = {{cache_type}};
+$wgCacheDirectory = '/var/lib/mediawiki/cache';
+
+$wgSecretKey = {{secret_key}};
+$wgUpgradeKey = {{upgrade_key}};
+$wgAuthenticationTokenVersion = '1';
+
+$wgEnableEmail = false;
+$wgEnableUploads = false;
+$wgPingback = false;
+
+wfLoadSkins( [ 'MinervaNeue', 'MonoBook', 'Timeless', 'Vector' ] );
+$wgDefaultSkin = {{skin}};
+
+if ( {{debug}} ) {
+	$wgShowExceptionDetails = true;
+	$wgDevelopmentWarnings = true;
+	ini_set( 'display_errors', '1' );
+}

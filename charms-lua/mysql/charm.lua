@@ -1,0 +1,226 @@
+--!strict
+local applied = require("@std/applied")
+local mysql = require("@std/mysql")
+local software = require("@std/software")
+local systemd = require("@std/systemd")
+local template = require("@std/template")
+
+local SETTINGS = "/etc/mysql/mariadb.conf.d/90-encanto.cnf"
+
+-- Options that a running server takes, and the variable each sets. All are sizes, numbers or switches.
+local TUNING = {
+  { option = "max-connections", variable = "max_connections" },
+  { option = "innodb-buffer-pool-size", variable = "innodb_buffer_pool_size", size = true },
+  { option = "max-allowed-packet", variable = "max_allowed_packet", size = true },
+  { option = "wait-timeout", variable = "wait_timeout" },
+  { option = "slow-query-log", variable = "slow_query_log" },
+  { option = "long-query-time", variable = "long_query_time" },
+}
+
+local COLLATIONS = {
+  utf8mb4 = "utf8mb4_general_ci",
+  utf8mb3 = "utf8mb3_general_ci",
+  latin1 = "latin1_swedish_ci",
+  binary = "binary",
+}
+
+local function tuning(unit: any): { { variable: string, value: string } }
+  local list = {}
+  for _, item in TUNING do
+    local value = unit.config[item.option]
+    if item.size then
+      local ok, bytes = pcall(mysql.bytes, value)
+      if not ok then
+        error(`option {item.option}: {bytes}`, 0)
+      end
+      -- Not by tostring, which may write a large number with an exponent.
+      value = string.format("%d", bytes)
+    elseif type(value) == "boolean" then
+      value = if value then "1" else "0"
+    end
+    table.insert(list, { variable = item.variable, value = tostring(value) })
+  end
+  local charset = unit.config["character-set"]
+  table.insert(list, { variable = "character_set_server", value = charset })
+  table.insert(list, { variable = "collation_server", value = (COLLATIONS :: any)[charset] })
+  return list
+end
+
+-- Two files: a change of the first needs a restart, a change of the second is told to the running server.
+local function configure(unit: any)
+  local running = systemd.active(unit, "mariadb")
+  applied.files(unit, "mariadb-base", {
+    {
+      path = SETTINGS,
+      content = template.string(unit:file("templates/server.cnf"), { address = unit.private_address }),
+    },
+  }, function()
+    if running then
+      systemd.restart(unit, "mariadb")
+    end
+  end)
+
+  local lines, statements = { "# Written by the charm from its options.", "[mysqld]" }, {}
+  for _, item in tuning(unit) do
+    table.insert(lines, `{item.variable} = {item.value}`)
+    local value = if string.match(item.value, "^[%d.]+$") then item.value else mysql.quote(item.value)
+    table.insert(statements, `SET GLOBAL {item.variable} = {value};`)
+  end
+  applied.files(unit, "mariadb-tuning", {
+    { path = "/etc/mysql/mariadb.conf.d/91-encanto-options.cnf", content = table.concat(lines, "\n") .. "\n" },
+  }, function()
+    if running then
+      mysql.run(unit, table.concat(statements, "\n"))
+    end
+  end)
+end
+
+-- The network that machines of the environment are in, as MariaDB writes it: 10.0.3.0/255.255.255.0.
+local function network(unit: any): string
+  local listed = unit:exec({ "ip", "-4", "-o", "address", "show", quiet = true }).stdout
+  local address = string.split(unit.private_address, ".")
+  local prefix = string.match(listed, "inet " .. string.gsub(unit.private_address, "%.", "%%.") .. "/(%d+)")
+  if not prefix or #address ~= 4 then
+    error(`no interface of this machine has the address {unit.private_address}`, 0)
+  end
+  local left, net, mask = tonumber(prefix) :: number, {}, {}
+  for index = 1, 4 do
+    local bits = math.clamp(left, 0, 8)
+    left -= bits
+    mask[index] = 256 - 2 ^ (8 - bits)
+    net[index] = bit32.band(tonumber(address[index]) :: number, mask[index])
+  end
+  return `{table.concat(net, ".")}/{table.concat(mask, ".")}`
+end
+
+-- Of one relation. The database bears the remote service's name, so a service that is related again finds its data.
+local function names(relation: any): (string, string)
+  local database = mysql.name(relation.service)
+  local number = string.match(relation.id, "%d+$") or "0"
+  return database, `{string.sub(database, 1, 60)}_{number}`
+end
+
+local function offer(unit: any, relation: any)
+  if not unit.is_leader then
+    return
+  end
+  local database, user = names(relation)
+  -- Kept if an earlier hook got to its end; a hook that was killed before told nobody its password.
+  local password = secret(relation:own("password") or random_hex(32))
+  local account = `{mysql.quote(user)}@{mysql.quote(network(unit))}`
+  local pattern = string.gsub(mysql.identifier(database), "_", "\\_")
+  mysql.run(unit, table.concat({
+    `CREATE DATABASE IF NOT EXISTS {mysql.identifier(database)};`,
+    `CREATE USER IF NOT EXISTS {account};`,
+    `ALTER USER {account} IDENTIFIED BY {mysql.quote(password)};`,
+    `GRANT ALL PRIVILEGES ON {pattern}.* TO {account};`,
+  }, "\n"))
+  relation:set({
+    host = unit.private_address,
+    port = "3306",
+    database = database,
+    user = user,
+    password = password,
+    slave = "False",
+  })
+end
+
+local function withdraw(unit: any, relation: any)
+  local database, user = names(relation)
+  local found = mysql.run(unit, `SELECT QUOTE(user), QUOTE(host) FROM mysql.user WHERE user = {mysql.quote(user)};`)
+  local statements = {}
+  for quoted, host in string.gmatch(found, "([^\t\n]+)\t([^\n]+)") do
+    table.insert(statements, `DROP USER IF EXISTS {quoted}@{host};`)
+  end
+  if unit.config["drop-databases"] then
+    table.insert(statements, `DROP DATABASE IF EXISTS {mysql.identifier(database)};`)
+  end
+  mysql.run(unit, table.concat(statements, "\n"))
+  -- A dropped user's open connections live on: they are ended by number, as some may end by themselves meanwhile.
+  local open = mysql.run(unit, `SELECT id FROM information_schema.processlist WHERE user = {mysql.quote(user)};`)
+  for id in string.gmatch(open, "%d+") do
+    unit:exec({ "mariadb", "--execute", `KILL {id}`, check = false, quiet = true })
+  end
+end
+
+local function report(unit: any)
+  if unit.is_leader then
+    unit:set_status("active", "ready")
+  else
+    unit:set_status("active", "standby: the leader serves, this unit holds no data")
+  end
+end
+
+local size = "a number of bytes, or with K, M or G"
+
+return charm({
+  name = "mysql",
+  summary = "MariaDB, the relational database that speaks MySQL's protocol",
+  description = "Gives every related service a database of its own and a user that can reach only that one.",
+  series = { "bookworm" },
+
+  provides = { db = { interface = "mysql" } },
+  peers = { cluster = { interface = "mysql-cluster" } },
+
+  config = {
+    ["max-connections"] = {
+      type = "int", default = 151, min = 10, max = 100000, description = "Clients that may be connected at once",
+    },
+    ["innodb-buffer-pool-size"] = {
+      type = "string", default = "128M", description = `Memory for data and indexes: {size}`,
+    },
+    ["max-allowed-packet"] = {
+      type = "string", default = "16M", description = `Largest statement or row: {size}`,
+    },
+    ["wait-timeout"] = {
+      type = "int", default = 28800, min = 1, max = 31536000,
+      description = "Seconds after which an idle connection is closed",
+    },
+    ["character-set"] = {
+      type = "string", default = "utf8mb4", choices = { "utf8mb4", "utf8mb3", "latin1", "binary" },
+      description = "Character set of databases made from now on",
+    },
+    ["slow-query-log"] = { type = "boolean", default = false, description = "Whether slow statements are logged" },
+    ["long-query-time"] = {
+      type = "float", default = 10, min = 0, description = "Seconds from which a statement counts as slow",
+    },
+    ["drop-databases"] = {
+      type = "boolean", default = false,
+      description = "Whether a database is deleted when its relation is removed; otherwise it waits to be related again",
+    },
+  },
+
+  prepare = function(machine)
+    software.install(machine, { "mariadb-server" })
+    software.only_with(machine, { "mariadb" }, SETTINGS)
+  end,
+
+  hooks = {
+    install = function(unit)
+      unit:set_status("maintenance", "configuring MariaDB")
+    end,
+
+    ["config-changed"] = function(unit)
+      configure(unit)
+    end,
+
+    start = function(unit)
+      systemd.start(unit, "mariadb")
+      report(unit)
+    end,
+
+    ["db-relation-joined"] = function(unit, relation)
+      offer(unit, relation)
+      report(unit)
+    end,
+
+    ["db-relation-broken"] = function(unit, relation)
+      withdraw(unit, relation)
+    end,
+
+    stop = function(unit)
+      systemd.stop(unit, "mariadb")
+      unit:remove(SETTINGS)
+    end,
+  },
+})

@@ -1,0 +1,332 @@
+//! A story about an environment, told step by step to a real controller on the simulated provider.
+//!
+//! Every hook of the charms here runs `hook <unit> <hook>` in its machine, so that a story can let it fail or hang.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use encanto::api::backend::Backend;
+use encanto::api::handlers::refusal;
+use encanto::api::server::Handle;
+use encanto::api::{self, CharmSource, Done, EnvironmentStatus, Refusal};
+use encanto::charm::{CharmHost, Limits};
+use encanto::controller::{Controller, ControllerBackend, Parts};
+use encanto::model::{Event, Hook, MachineId, Model, UnitName, check};
+use encanto::plan::nudge::Concerned;
+use encanto::plan::settled::at_rest;
+use encanto::provider::InstanceName;
+use encanto::provider::simulated::{ExecScript, SimulatedProvider};
+use encanto::store::MemoryJournal;
+
+/// How long a story waits for what must come: a slow machine needs longer, a right one never that long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Scenario {
+    pub journal: MemoryJournal,
+    pub provider: Arc<SimulatedProvider>,
+    failing: Arc<Mutex<BTreeSet<(String, String)>>>,
+    hanging: Arc<Mutex<BTreeSet<(String, String)>>>,
+    /// Charms survive a controller, as they do on disk.
+    folder: tempfile::TempDir,
+    running: Option<(Controller, Arc<ControllerBackend>)>,
+}
+
+impl Scenario {
+    pub async fn new() -> Scenario {
+        let (failing, hanging) = (Arc::default(), Arc::default());
+        let provider = Arc::new(SimulatedProvider::new());
+        let mut scenario = Scenario {
+            journal: MemoryJournal::default(),
+            provider,
+            failing,
+            hanging,
+            folder: tempfile::tempdir().unwrap(),
+            running: None,
+        };
+        let (failing, hanging) = (scenario.failing.clone(), scenario.hanging.clone());
+        scenario.provider.answer_exec(move |_, request| {
+            let [_, unit, hook] = request.argv.as_slice() else { return ExecScript::default() };
+            let named = (unit.clone(), hook.clone());
+            let fails = failing.lock().unwrap().contains(&named);
+            ExecScript {
+                exit: i32::from(fails),
+                stderr: if fails { b"E: no room left\n".to_vec() } else { Vec::new() },
+                hangs: hanging.lock().unwrap().contains(&named),
+                ..ExecScript::default()
+            }
+        });
+        scenario.start_controller().await;
+        scenario
+    }
+
+    pub async fn start_controller(&mut self) {
+        let parts = Parts {
+            environment: "test".parse().unwrap(),
+            series: "bookworm".into(),
+            prefix: "me-test-".into(),
+            folder: Some(self.folder.path().to_owned()),
+            repository: None,
+            journal: Box::new(self.journal.clone()),
+            provider: self.provider.clone(),
+            charm_host: Arc::new(CharmHost::new(Limits::default())),
+            clock: Arc::new(|| jiff_now()),
+            instances_in_memory: false,
+        };
+        let controller = Controller::start(parts).await.unwrap();
+        let backend = controller.backend(None);
+        self.running = Some((controller, backend));
+    }
+
+    /// Like `kill -9`: nothing is finished, nothing is told.
+    pub async fn kill_controller(&mut self) {
+        if let Some((controller, backend)) = self.running.take() {
+            controller.stop().await;
+            let ended = controller.world.ledger.ended();
+            drop((controller, backend));
+            // The next one must not meet the last writes of this one; on disk a lock sees to that.
+            ended.await;
+        }
+    }
+
+    pub fn backend(&self) -> &ControllerBackend {
+        &self.running.as_ref().expect("the controller runs").1
+    }
+
+    fn controller(&self) -> &Controller {
+        &self.running.as_ref().expect("the controller runs").0
+    }
+
+    pub async fn ask<V: Handle>(&self, request: V) -> Result<V::Answer, Refusal> {
+        request.handle(self.backend(), "test").await
+    }
+
+    pub async fn deploy(&self, charm: &str, units: u32) -> Done {
+        self.try_deploy(charm, charm, units).await.unwrap()
+    }
+
+    pub async fn try_deploy(&self, charm: &str, service: &str, units: u32) -> Result<Done, Refusal> {
+        let files = [("charm.lua".to_owned(), api::base64::encode(source(charm).as_bytes()))].into();
+        self.ask(api::Deploy {
+            charm: CharmSource::Files { path: format!("./{charm}"), files },
+            service: Some(service.to_owned()),
+            units,
+            to: None,
+            config: Default::default(),
+            constraints: None,
+            expose: false,
+        })
+        .await
+    }
+
+    pub async fn add_unit(&self, service: &str) {
+        self.ask(api::AddUnit { service: service.into(), units: 1, to: None }).await.unwrap();
+    }
+
+    pub async fn relate(&self, one: &str, other: &str) {
+        self.ask(api::AddRelation { endpoints: vec![one.into(), other.into()] }).await.unwrap();
+    }
+
+    pub async fn set(&self, service: &str, key: &str, value: &str) {
+        let values = [(key.to_owned(), value.into())].into_iter().collect();
+        self.ask(api::SetConfig { service: service.into(), values }).await.unwrap();
+    }
+
+    pub async fn expose(&self, service: &str, publish: &[&str]) {
+        let publish = publish.iter().map(|p| p.to_string()).collect();
+        self.ask(api::Expose { service: service.into(), publish }).await.unwrap();
+    }
+
+    pub async fn destroy_unit(&self, unit: &str, force: bool) {
+        self.ask(api::DestroyUnit { units: vec![unit.into()], force }).await.unwrap();
+    }
+
+    pub async fn destroy_service(&self, service: &str, force: bool) {
+        self.ask(api::DestroyService { services: vec![service.into()], force }).await.unwrap();
+    }
+
+    pub async fn destroy_machine(&self, machine: &str, force: bool) {
+        self.ask(api::DestroyMachine { machines: vec![machine.into()], force }).await.unwrap();
+    }
+
+    pub fn fail_hook(&self, unit: &str, hook: &str) {
+        self.failing.lock().unwrap().insert((unit.into(), hook.into()));
+    }
+
+    pub fn heal_hook(&self, unit: &str, hook: &str) {
+        self.failing.lock().unwrap().remove(&(unit.into(), hook.into()));
+    }
+
+    pub fn hang_hook(&self, unit: &str, hook: &str) {
+        self.hanging.lock().unwrap().insert((unit.into(), hook.into()));
+    }
+
+    pub fn release_hook(&self, unit: &str, hook: &str) {
+        self.hanging.lock().unwrap().remove(&(unit.into(), hook.into()));
+    }
+
+    pub fn instance(&self, machine: u32) -> InstanceName {
+        InstanceName::new(format!("me-test-machine-{machine}")).unwrap()
+    }
+
+    pub async fn status(&self) -> EnvironmentStatus {
+        self.ask(api::Status { patterns: vec![] }).await.unwrap()
+    }
+
+    /// Waits until `holds`, and tells the last seen state if that never comes.
+    pub async fn until(&self, what: &str, holds: impl Fn(&Model) -> bool) {
+        let reached = tokio::time::timeout(PATIENCE, self.controller().world.ledger.until(&holds)).await;
+        if reached.is_err() {
+            panic!("{what} never came; last seen: {:#?}", self.status().await);
+        }
+    }
+
+    /// Waits until nobody has anything to do.
+    pub async fn settle(&self) {
+        let ledger = &self.controller().world.ledger;
+        let mut changes = ledger.changes();
+        let settled = async {
+            loop {
+                changes.mark_unchanged();
+                if at_rest(&ledger.model(), &ledger.observed()) {
+                    return;
+                }
+                changes.changed().await.unwrap();
+            }
+        };
+        if tokio::time::timeout(PATIENCE, settled).await.is_err() {
+            let activity = ledger.observed().clone();
+            panic!("it never came to rest: {activity:#?}\n{:#?}", self.status().await);
+        }
+    }
+
+    /// Waits until `unit` runs `hook`.
+    pub async fn until_runs(&self, unit: &str, hook: &str) {
+        let ledger = &self.controller().world.ledger;
+        let name: UnitName = unit.parse().unwrap();
+        let mut changes = ledger.changes();
+        let runs = async {
+            loop {
+                changes.mark_unchanged();
+                if ledger.observed().unit_activity.get(&name) == Some(&format!("running {hook}")) {
+                    return;
+                }
+                changes.changed().await.unwrap();
+            }
+        };
+        if tokio::time::timeout(PATIENCE, runs).await.is_err() {
+            panic!("{unit} never ran {hook}: {:#?}", self.status().await);
+        }
+    }
+
+    /// The end of every story: all is consistent, and looking again at everything finds nothing to do.
+    pub async fn nothing_more_happens(&self) {
+        self.settle().await;
+        let ledger = &self.controller().world.ledger;
+        let problems = self.backend().problems().await;
+        assert!(problems.is_empty(), "{problems:#?}");
+        let everyone = Concerned::everyone(&ledger.model());
+        let due: Vec<String> = everyone
+            .units
+            .iter()
+            .filter_map(|unit| Some(format!("{unit}: {:?}", encanto::plan::hooks::next(&ledger.model(), unit)?)))
+            .collect();
+        assert!(due.is_empty(), "still due: {due:?}");
+        assert!(check::inconsistencies(&ledger.model()).is_empty());
+    }
+
+    /// Every hook that was committed, in order, e.g. `db/0 install`.
+    pub fn hooks(&self) -> Vec<String> {
+        let events = self.journal.entries().into_iter().map(|entry| entry.event);
+        events
+            .filter_map(|event| match event {
+                Event::HookCommitted { unit, hook, .. } => Some(format!("{unit} {}", shown(&hook))),
+                Event::HookSkipped { unit, hook, .. } => Some(format!("{unit} {} (skipped)", shown(&hook))),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn hooks_of(&self, unit: &str) -> Vec<String> {
+        let own = format!("{unit} ");
+        self.hooks().iter().filter_map(|hook| hook.strip_prefix(&own).map(str::to_owned)).collect()
+    }
+
+    pub async fn expect_unit(&self, unit: &str, agent: &str, workload: &str) {
+        let status = self.status().await;
+        let service = unit.split('/').next().unwrap();
+        let found = &status.services[service].units[unit];
+        let seen = (found.agent_state.as_str(), found.workload_status.current.as_str());
+        assert_eq!(seen, (agent, workload), "{found:#?}");
+    }
+
+    pub fn model(&self) -> Model {
+        self.controller().world.ledger.model().clone()
+    }
+
+    pub fn machine_numbers(&self) -> Vec<u32> {
+        self.model().machines.keys().filter(|id| **id != MachineId::HOST).map(|id| id.0).collect()
+    }
+}
+
+/// The hook's name, and whom it is about: `db-relation-joined app/0`.
+fn shown(hook: &Hook) -> String {
+    match hook {
+        Hook::Relation { kind, .. } => match kind.remote() {
+            Some(remote) => format!("{hook} {remote}"),
+            None => hook.to_string(),
+        },
+        _ => hook.to_string(),
+    }
+}
+
+fn jiff_now() -> i64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    since.as_millis() as i64
+}
+
+/// What a refusal of the model would say, for comparison.
+pub fn words(error: &encanto::model::ChangeError, model: &Model) -> Refusal {
+    refusal::of(error, model)
+}
+
+/// The charms of the stories.
+fn source(charm: &str) -> String {
+    let common = r#"
+local function step(unit, relation)
+  unit:exec{ "hook", unit.name, unit.hook }
+end
+"#;
+    let body = match charm {
+        "db" => {
+            r#"return charm { name = "db", summary = "s", series = { "bookworm" },
+  provides = { db = { interface = "sql" } }, peers = { cluster = { interface = "sql-cluster" } },
+  config = { size = { type = "int", default = 1, min = 1 } },
+  hooks = { install = step, start = function(unit) step(unit) unit:set_status("active", "ready") end,
+    ["config-changed"] = step, stop = step,
+    ["db-relation-created"] = step,
+    ["db-relation-joined"] = function(unit, relation) step(unit) relation:set{ password = secret("pw-" .. relation.remote) } end,
+    ["db-relation-changed"] = step, ["db-relation-departed"] = step, ["db-relation-broken"] = step } }"#
+        }
+        "app" => {
+            r#"return charm { name = "app", summary = "s", series = { "bookworm" },
+  requires = { db = { interface = "sql" } }, provides = { website = { interface = "http" } },
+  hooks = { install = step, ["config-changed"] = step,
+    start = function(unit) step(unit) unit:set_status("waiting", "no database") unit:open_port(80) end,
+    stop = step,
+    ["db-relation-joined"] = step,
+    ["db-relation-changed"] = function(unit, relation) step(unit)
+      if relation:get("password") then unit:set_status("active", "serving") end end,
+    ["db-relation-departed"] = step,
+    ["db-relation-broken"] = function(unit) step(unit) unit:set_status("waiting", "no database") end } }"#
+        }
+        "prepared" => {
+            r#"return charm { name = "prepared", summary = "s", series = { "bookworm" },
+  prepare = function(machine) machine:exec{ "hook", "build", "prepare" } machine:write("/opt/software", "1") end,
+  hooks = { install = step, start = function(unit) step(unit)
+    unit:set_status("active", unit:read("/opt/software") or "no software") end } }"#
+        }
+        other => panic!("there is no charm {other} in the stories"),
+    };
+    format!("{common}\n{body}\n")
+}
