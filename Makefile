@@ -58,7 +58,7 @@ demo: host-packages build
 	@set -e; \
 	export ENCANTO_ENV=local; \
 	root="$(SUDO) $${ENCANTO_HOME:+ENCANTO_HOME=$$ENCANTO_HOME}"; \
-	[ -e "$${ENCANTO_HOME:-$$HOME/.encanto}/environments.yaml" ] || $(ENCANTO) init; \
+	$(ENCANTO) switch >/dev/null 2>&1 || $(ENCANTO) init; \
 	if ! $(ENCANTO) controller status >/dev/null 2>&1; then \
 		$$root $(ENCANTO) controller start -e local 2>/dev/null || $$root $(ENCANTO) bootstrap -e local --wait; \
 	fi; \

@@ -6,6 +6,8 @@
 mod cli {
     mod conversation;
     mod environments;
+    mod services;
+    mod simulated;
     mod streams;
     mod terminal;
     mod usage;

@@ -50,7 +50,7 @@ impl Session<'_> {
                 self.output.note(note);
             }
             let Some(timeout) = wait.option.timeout() else { return Ok(DONE) };
-            let condition = wait.condition.map(str::to_owned);
+            let condition = Some(wait.condition.to_owned());
             progress::follow(&self.output, &client, Wait { targets: done.targets, condition, timeout }).await
         })
     }
@@ -59,19 +59,20 @@ impl Session<'_> {
 /// What `--wait` of a verb waits for.
 pub struct Following<'a> {
     option: &'a WaitOption,
-    condition: Option<&'static str>,
+    condition: &'static str,
 }
 
 impl WaitOption {
-    pub fn until_active(&self) -> Following<'_> {
-        Following { option: self, condition: None }
+    /// A unit may end blocked, waiting for what only the operator can give: that is no failure of the command.
+    pub fn until_settled(&self) -> Following<'_> {
+        Following { option: self, condition: "settled" }
     }
 
     pub fn until_gone(&self) -> Following<'_> {
-        Following { option: self, condition: Some("gone") }
+        Following { option: self, condition: "gone" }
     }
 
     pub fn until_started(&self) -> Following<'_> {
-        Following { option: self, condition: Some("started") }
+        Following { option: self, condition: "started" }
     }
 }

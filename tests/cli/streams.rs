@@ -33,7 +33,7 @@ fn wait_tells_each_change_and_ends() {
         .succeeds()
         .stdout_is("")
         .stderr_is("machine 1: pending making it\nmysql/0: active\n");
-    assert_eq!(fake.asked()[1].body, json!({ "targets": ["mysql"], "condition": null, "timeout": 300 }));
+    assert_eq!(fake.asked()[1].body, json!({ "targets": ["mysql"], "condition": "settled", "timeout": 300 }));
     env.run("-q wait").succeeds().stderr_is("");
     env.run("destroy-unit mysql/0 --wait").succeeds();
     let last = fake.asked().pop().unwrap().body;

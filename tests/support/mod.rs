@@ -95,6 +95,46 @@ impl Env {
     }
 }
 
+/// A simulated environment with its controller, which ends with the test.
+pub struct Running {
+    env: Env,
+}
+
+impl Running {
+    pub fn bootstrapped() -> Self {
+        let running = Self { env: Env::simulated() };
+        running.run("bootstrap --wait=30s").succeeds().stdout_is("").stderr_has("Bootstrapped environment \"sim\"\n");
+        running
+    }
+
+    /// As a crash of the host would.
+    pub fn kill_controller(&self) {
+        let state = self.run("controller status").succeeds().stdout;
+        let pid = state.lines().find_map(|line| line.strip_prefix("pid: ")).unwrap().parse().unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        let ended = rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN);
+        rustix::event::poll(&mut [ended], None).unwrap();
+    }
+}
+
+impl std::ops::Deref for Running {
+    type Target = Env;
+
+    fn deref(&self) -> &Env {
+        &self.env
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.path("home/sim").exists() {
+            self.run("destroy-environment sim -y");
+        }
+    }
+}
+
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (at, part) in line.split('\'').enumerate() {

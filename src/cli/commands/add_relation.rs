@@ -26,6 +26,6 @@ impl AddRelation {
             );
         }
         let command = words("add-relation", &self.endpoints);
-        session.start(&command, &Request { endpoints: self.endpoints }, self.wait.until_active())
+        session.start(&command, &Request { endpoints: self.endpoints }, self.wait.until_settled())
     }
 }

@@ -23,6 +23,6 @@ impl AddUnit {
     pub fn run(self, session: &Session<'_>) -> Outcome {
         let command = format!("add-unit {}", self.service);
         let request = Request { service: self.service, units: self.num_units, to: self.to };
-        session.start(&command, &request, self.wait.until_active())
+        session.start(&command, &request, self.wait.until_settled())
     }
 }

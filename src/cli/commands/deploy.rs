@@ -60,7 +60,7 @@ impl Deploy {
             constraints: self.constraints,
             expose: self.expose,
         };
-        session.start(&command, &request, self.wait.until_active())
+        session.start(&command, &request, self.wait.until_settled())
     }
 
     fn source(&self) -> Result<CharmSource, Failure> {

@@ -1,6 +1,7 @@
 //! `doctor`: what the host lacks, and what is wrong in a running environment.
 
 use crate::api::{Check, Client};
+use crate::cli::account;
 use crate::cli::error::{DONE, Failure, Outcome};
 use crate::cli::host::Finding;
 use crate::cli::output::{GREEN, Output, RED, YELLOW};
@@ -21,6 +22,7 @@ impl Doctor {
         let settings = session.settings()?;
         let mut findings = session.host.check(&settings);
         if self.fix && !findings.is_empty() {
+            account::require_root(&settings, "mending its host", &["doctor", "--fix", "-e", settings.name.as_str()])?;
             for line in session.host.mend(&settings).map_err(|error| Failure::host(&error))? {
                 session.output.note(&line);
             }

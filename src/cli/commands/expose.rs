@@ -22,6 +22,6 @@ impl Expose {
     pub fn run(self, session: &Session<'_>) -> Outcome {
         let command = format!("expose {}", self.service);
         let request = Request { service: self.service, publish: self.publish };
-        session.start(&command, &request, self.wait.until_active())
+        session.start(&command, &request, self.wait.until_settled())
     }
 }

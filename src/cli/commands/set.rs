@@ -53,5 +53,5 @@ pub fn pairs(values: &[String]) -> Result<Values, Failure> {
 
 pub fn change(session: &Session<'_>, service: String, values: Values, wait: &WaitOption) -> Outcome {
     let command = words(&format!("set {service}"), values.keys());
-    session.start(&command, &SetConfig { service, values }, wait.until_active())
+    session.start(&command, &SetConfig { service, values }, wait.until_settled())
 }

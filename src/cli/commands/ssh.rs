@@ -82,6 +82,8 @@ async fn talk(stream: ExecStream, terminal: bool) -> Outcome {
                 Ok(Frame::Exit(code)) => return Ok(exit_code(code)),
                 Ok(Frame::Failed(why)) => return Err(Failure::failed(why)),
                 Ok(Frame::Stdin(_) | Frame::Resize(..)) => {}
+                // A controller that was killed has not said goodbye.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
                 Err(error) => return Err(Failure::io("the connection to the controller broke", &error)),
             }
         }

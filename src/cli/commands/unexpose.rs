@@ -16,6 +16,6 @@ pub struct Unexpose {
 impl Unexpose {
     pub fn run(self, session: &Session<'_>) -> Outcome {
         let command = format!("unexpose {}", self.service);
-        session.start(&command, &Request { service: self.service }, self.wait.until_active())
+        session.start(&command, &Request { service: self.service }, self.wait.until_settled())
     }
 }

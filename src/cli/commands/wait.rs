@@ -14,8 +14,9 @@ pub struct Wait {
     /// Services, units or machines; everything if none is named
     #[arg(value_name = "TARGET")]
     targets: Vec<String>,
-    /// `active`: every unit active and nothing pending; `started`: every start hook ran; `gone`
-    #[arg(long = "for", value_name = "CONDITION", default_value = "active", value_parser = ["active", "started", "gone"])]
+    /// `active`: every unit active and nothing pending; `started`: every start hook
+    /// ran; `settled`: nothing is pending, a unit may be blocked; `gone`
+    #[arg(long = "for", value_name = "CONDITION", default_value = "active")]
     condition: String,
     /// At most so long: 30s, 5m, 1h
     #[arg(long, value_name = "TIMEOUT", value_parser = seconds)]

@@ -1,0 +1,117 @@
+//! Services of charms in a folder, on simulated machines: what an operator types from deploy to destroy-service.
+
+use serde_json::Value;
+
+use crate::support::Running;
+
+const DATABASE: &str = r#"
+return charm {
+  name = "db",
+  summary = "A database",
+  series = { "bookworm" },
+  provides = { db = { interface = "mysql" } },
+  config = { size = { type = "int", default = 3, description = "How large" } },
+  hooks = {
+    ["config-changed"] = function(unit)
+      if unit.config.size > 100 then error("too large") end
+    end,
+    start = function(unit)
+      unit:open_port(3306)
+      unit:set_status("active", "serving")
+    end,
+  },
+}
+"#;
+
+const APPLICATION: &str = r#"
+return charm {
+  name = "app",
+  summary = "An application",
+  series = { "bookworm" },
+  requires = { db = { interface = "mysql" } },
+  hooks = {
+    start = function(unit) unit:set_status("active", "ready") end,
+  },
+}
+"#;
+
+fn with_charms() -> Running {
+    let env = Running::bootstrapped();
+    env.write("db/charm.lua", DATABASE).write("app/charm.lua", APPLICATION);
+    env
+}
+
+fn status(env: &Running) -> Value {
+    serde_json::from_str(&env.run("status --format json").succeeds().stdout).unwrap()
+}
+
+#[test]
+fn a_service_is_deployed_related_exposed_and_destroyed() {
+    let env = with_charms();
+    env.run("deploy ./db --wait=30s").succeeds().stdout_is("").stderr_has("db/0: active serving\n");
+    env.run("deploy ./app -n 2 --expose").succeeds();
+    env.run("integrate app db").succeeds();
+    env.run("wait --timeout 30s").succeeds();
+
+    let now = status(&env);
+    assert_eq!(now["services"]["db"]["units"]["db/0"]["open-ports"], serde_json::json!(["3306/tcp"]));
+    assert_eq!(now["services"]["db"]["relations"], serde_json::json!({ "db": ["app"] }));
+    assert_eq!(now["services"]["app"]["exposed"], true);
+    env.run("unexpose app").succeeds();
+    env.run("expose db").succeeds();
+    assert_eq!(status(&env)["services"]["app"]["exposed"], false);
+    assert_eq!(status(&env)["services"]["db"]["exposed"], true);
+    env.run("status db/0").succeeds().stdout_has("      db/0:\n").stdout_has("  db:\n");
+    env.run("debug-log --no-tail -i db").succeeds();
+
+    env.run("add-unit db -n 2 --wait=30s").succeeds().stderr_has("db/2: active serving\n");
+    env.run("destroy-machine 1").fails().stderr_has("machine 1 has unit \"db/0\" assigned");
+    env.run("destroy-unit db/1 db/2 --wait=30s").succeeds();
+    env.run("remove-application app db --wait=30s").succeeds();
+    assert_eq!(status(&env)["services"], serde_json::json!({}));
+    env.run("doctor").succeeds();
+}
+
+#[test]
+fn settings_are_checked_before_anything_changes() {
+    let env = with_charms();
+    env.run("deploy ./db --config size=large").fails().stderr_has("option \"size\" expected int, got \"large\"");
+    env.run("deploy ./db --config colour=red").fails().stderr_has("unknown option \"colour\"");
+    env.run("deploy ./db --config size=5 --constraints cheese").fails().stderr_has("malformed constraint \"cheese\"");
+    assert_eq!(status(&env)["services"], serde_json::json!({}));
+
+    env.write("settings.yaml", "db:\n  size: 7\n");
+    env.run("deploy ./db --config settings.yaml --wait=30s").succeeds();
+    env.run("deploy ./db").fails().stderr_has("cannot add service \"db\": service already exists");
+    env.run("get db size").succeeds().stdout_is("7\n");
+    env.run("set db size=x").fails().stderr_has("option \"size\" expected int, got \"x\"");
+    env.run("set db size=9 colour=red").fails().stderr_has("unknown option \"colour\"");
+    env.run("config db size").succeeds().stdout_is("7\n");
+    env.run("config db size=9 --wait=30s").succeeds();
+    env.run("get db").succeeds().stdout_has("    value: 9\n").stdout_has("    type: int\n");
+}
+
+#[test]
+fn a_hook_that_fails_is_the_reason_a_wait_gives() {
+    let env = with_charms();
+    env.run("deploy ./db --config size=500 --wait=30s")
+        .fails()
+        .stderr_has("error: it will not get there by itself: ")
+        .stderr_has("hook failed: \"config-changed\"")
+        .stderr_has("too large");
+    assert_eq!(status(&env)["services"]["db"]["units"]["db/0"]["agent-state"], "error");
+    env.run("debug-log --no-tail -l ERROR").succeeds().stdout_has("unit-db-0: ").stdout_has("too large");
+    env.run("destroy-service db --force --wait=30s").succeeds();
+}
+
+#[test]
+fn endpoints_that_do_not_fit_are_told() {
+    let env = with_charms();
+    env.run("deploy ./db").succeeds();
+    env.run("deploy ./db other").succeeds();
+    env.run("add-relation db other").fails().stderr_has("error: ");
+    env.run("add-relation db:wrong other").fails().stderr_has("service \"db\" has no \"wrong\" relation");
+    env.run("deploy ./app").succeeds();
+    env.run("add-relation app db").succeeds();
+    env.run("add-relation app db").fails().stderr_has("relation already exists");
+}

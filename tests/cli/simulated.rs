@@ -1,0 +1,89 @@
+//! A few stories against the real controller, on machines that exist in memory only.
+
+use std::time::{Duration, Instant};
+
+use crate::support::Running;
+
+#[test]
+fn an_environment_lives_from_bootstrap_to_destruction() {
+    let env = Running::bootstrapped();
+    env.run("bootstrap")
+        .fails()
+        .stderr_has("error: environment \"sim\" is already bootstrapped\nhint: encanto status\n");
+    env.run("status").succeeds().stdout_has("environment: sim\nmachines:\n  \"0\":\n    agent-state: started\n");
+    env.run("controller status").succeeds().stdout_has("state: running\n").stdout_has("machines: 1\n");
+    env.run("doctor").succeeds().stdout_is("✓ all is well\n");
+    env.run_with_input("destroy-environment sim", "y\n").succeeds().stderr_has("Destroyed environment \"sim\"\n");
+    assert!(!env.path("home/sim").exists());
+    env.run("status").fails().stderr_has("environment \"sim\" is not bootstrapped");
+}
+
+#[test]
+fn machines_come_and_go() {
+    let env = Running::bootstrapped();
+    env.run("add-machine").succeeds().stdout_is("").stderr_has("created machine 1\n");
+    env.run("add-machine -n 2 --wait=30s").succeeds().stderr_has("machine 3: started");
+    env.run("destroy-machine 1 2 --wait=30s").succeeds();
+    let left = env.run("status --format json").succeeds().stdout;
+    let left: serde_json::Value = serde_json::from_str(&left).unwrap();
+    assert_eq!(left["machines"].as_object().unwrap().keys().collect::<Vec<_>>(), ["0", "3"]);
+    env.run("add-machine").succeeds().stderr_has("created machine 4\n");
+    env.run("destroy-machine 0").fails().stderr_has("machine 0 is required by the environment");
+    env.run("remove-machine 9").fails().stderr_has("machine 9 does not exist");
+    env.run("remove-machine x").fails().stderr_has("invalid machine id \"x\"");
+    env.run("add-machine --constraints cheese").fails().stderr_has("malformed constraint \"cheese\"");
+}
+
+#[test]
+fn a_controller_picks_up_where_it_was() {
+    let env = Running::bootstrapped();
+    env.run("add-machine --wait=30s").succeeds();
+    env.run("controller stop").succeeds().stderr_has("its machines keep running");
+    env.run("status").fails().stderr_has("the controller of \"sim\" is not running");
+    env.run("controller start").succeeds().stderr_is("Started the controller of \"sim\"\n");
+    env.run("wait --timeout 30s").succeeds();
+    env.run("status").succeeds().stdout_has("\"1\":\n    agent-state: started\n");
+    env.kill_controller();
+    env.run("status").fails().stderr_has("hint: encanto controller start -e sim\n");
+    env.run("controller start").succeeds();
+    env.run("status").succeeds().stdout_has("\"1\":\n");
+    env.kill_controller();
+    env.run("destroy-environment sim -y").succeeds();
+    assert!(!env.path("home/sim").exists());
+}
+
+#[test]
+fn what_is_not_there_is_told() {
+    let env = Running::bootstrapped();
+    let missing = "error: service \"nope\" not found\n";
+    for line in ["expose nope", "unexpose nope", "add-unit nope", "get nope", "set nope a=b", "destroy-service nope"] {
+        env.run(line).fails().stdout_is("").stderr_has(missing);
+    }
+    env.run("destroy-unit nope/0").fails().stderr_has("unit \"nope/0\" does not exist");
+    env.run("destroy-unit 'x y'").fails().stderr_has("invalid unit name \"x y\"");
+    env.run("relate nope other").fails().stderr_has(missing);
+    env.run("deploy nope").fails().stderr_has("hint: ");
+    env.run("ssh nope/0 true").fails().stderr_has("unit \"nope/0\" not found");
+    env.run("wait nope --timeout 1").fails().stderr_has("nope");
+}
+
+#[test]
+fn the_log_can_be_followed() {
+    let env = Running::bootstrapped();
+    env.run("add-machine --wait=30s").succeeds();
+    env.run("debug-log --no-tail -i machine-1").succeeds().stdout_has("machine-1: ");
+    let nothing = env.run("debug-log --no-tail -i machine-1 -l ERROR").succeeds();
+    assert_eq!(nothing.stdout, "");
+}
+
+#[test]
+fn a_question_takes_no_time() {
+    let env = Running::bootstrapped();
+    let fastest = (0..5).map(|_| {
+        let begin = Instant::now();
+        env.run("status").succeeds();
+        begin.elapsed()
+    });
+    // A generous limit: what is meant is that nothing sleeps or polls.
+    assert!(fastest.min() < Some(Duration::from_millis(200)));
+}
