@@ -4,7 +4,32 @@
 //! stored here; only status and log lines leave at once, through [`HookSink`]. A machine is reached only through
 //! [`MachineAccess`].
 
+pub mod digest;
+pub mod fake;
+pub mod load;
+pub mod run;
+pub mod source;
+pub mod vm;
+
+mod declare;
+mod fault;
+mod host;
+mod journal;
+mod json;
+mod locate;
+mod lua_exec;
+mod lua_files;
+mod lua_globals;
+mod lua_machine;
+mod lua_relation;
+mod lua_unit;
+mod meter;
+mod modules;
+mod scene;
+mod secret;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +41,18 @@ use crate::model::{
     UnitName, WorkloadStatus,
 };
 
+pub use digest::{digest, prepare_key};
+pub use fault::{FaultKind, Frame};
+pub use load::{LoadError, Problem};
+pub use run::{CharmHost, HookError};
+pub use source::{builtin_charm, builtin_charms, find_charm, read_folder};
+pub use vm::Limits;
+
 /// The files of a charm: path inside its folder (`charm.lua`, `templates/x.conf`, `lib/util.lua`) → content.
 pub type CharmFiles = BTreeMap<String, Vec<u8>>;
 
 /// Everything a hook may know, fixed for the time it runs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HookContext {
     pub hook: Hook,
     pub unit: UnitName,
@@ -37,6 +69,13 @@ pub struct HookContext {
     pub open_ports: BTreeSet<Port>,
     /// The relations this unit takes part in, by id.
     pub relations: BTreeMap<RelationId, RelationContext>,
+}
+
+impl fmt::Debug for HookContext {
+    /// Config and state may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HookContext({} of {})", self.hook, self.unit)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -70,7 +109,7 @@ pub trait HookSink: Send + Sync {
 }
 
 /// A command as a charm asks for it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct ExecCall {
     pub argv: Vec<String>,
     pub env: BTreeMap<String, String>,
@@ -78,6 +117,13 @@ pub struct ExecCall {
     pub cwd: Option<String>,
     pub user: Option<String>,
     pub timeout: Option<Duration>,
+}
+
+impl fmt::Debug for ExecCall {
+    /// Arguments, environment and input may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ExecCall({:?} …)", self.argv.first())
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

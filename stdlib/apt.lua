@@ -1,0 +1,110 @@
+--!strict
+-- @std/apt: Debian packages.
+
+local types = require("@std/types")
+type Machine = types.Machine
+
+local apt = {}
+
+local ENV = { DEBIAN_FRONTEND = "noninteractive", DEBIAN_PRIORITY = "critical", LC_ALL = "C.UTF-8" }
+-- Waits for another apt; keeps configuration files that a charm has written.
+local OPTIONS = {
+  "-y", "-q",
+  "-o", "DPkg::Lock::Timeout=300",
+  "-o", "Dpkg::Options::=--force-confdef",
+  "-o", "Dpkg::Options::=--force-confold",
+}
+local LOCK_TRIES, LOCK_SECONDS = 60, 5
+
+local function locked(result: types.ExecResult): boolean
+  return result.code ~= 0 and string.find(result.stderr, "lock", 1, true) ~= nil
+end
+
+-- Runs a command until nobody else holds the lock of dpkg or of the package lists.
+local function unlocked(machine: Machine, command: any, check: boolean): types.ExecResult
+  command.env = ENV
+  command.check = false
+  local result = machine:exec(command)
+  for _ = 1, LOCK_TRIES do
+    if not locked(result) then
+      break
+    end
+    sleep(LOCK_SECONDS)
+    result = machine:exec(command)
+  end
+  if check and result.code ~= 0 then
+    local last = ""
+    for line in string.gmatch(string.sub(result.stderr, -2000), "[^\n]+") do
+      last = line
+    end
+    error(`{table.concat(command, " ")} failed with code {result.code}: {last}`, 3)
+  end
+  return result
+end
+
+-- Names of those packages that are not installed, in their order.
+local function missing(machine: Machine, packages: { string }): { string }
+  local command: any = { "dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\\n", check = false, quiet = true }
+  for _, name in packages do
+    table.insert(command, name)
+  end
+  local there = {}
+  for name in string.gmatch(machine:exec(command).stdout, "(%S+) installed\n") do
+    there[name] = true
+  end
+  local found = {}
+  for _, name in packages do
+    -- dpkg-query leaves the architecture out.
+    if not there[string.match(name, "^[^:]+") or name] then
+      table.insert(found, name)
+    end
+  end
+  return found
+end
+
+-- Whether a package is installed.
+function apt.installed(machine: Machine, package: string): boolean
+  return #missing(machine, { package }) == 0
+end
+
+-- Fetches the package lists.
+function apt.update(machine: Machine)
+  local command: any = { "apt-get", "update", "-q", "-o", "DPkg::Lock::Timeout=300" }
+  unlocked(machine, command, true)
+end
+
+-- Installs what is missing of `packages`; says whether anything was. Recommended packages come along only with
+-- `{ recommends = true }`. The lists that the image has are used; they are fetched anew only if that fails.
+function apt.install(machine: Machine, packages: { string } | string, options: { recommends: boolean? }?): boolean
+  local wanted = if type(packages) == "string" then { packages } else packages
+  local names = missing(machine, wanted)
+  if #names == 0 then
+    return false
+  end
+  local function attempt(check: boolean): types.ExecResult
+    local command: any = { "apt-get", "install" }
+    for _, option in OPTIONS do
+      table.insert(command, option)
+    end
+    if not (options and options.recommends) then
+      table.insert(command, "--no-install-recommends")
+    end
+    for _, name in names do
+      table.insert(command, name)
+    end
+    return unlocked(machine, command, check)
+  end
+  local result = attempt(false)
+  if result.code ~= 0 and string.find(result.stderr, "dpkg was interrupted", 1, true) then
+    unlocked(machine, { "dpkg", "--configure", "-a", "--force-confdef", "--force-confold" }, true)
+    result = attempt(false)
+  end
+  if result.code ~= 0 then
+    machine:log("info", "the installation failed; trying once more with new package lists")
+    apt.update(machine)
+    attempt(true)
+  end
+  return true
+end
+
+return apt
