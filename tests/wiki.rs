@@ -3,6 +3,7 @@
 //! Needs root and some minutes: `ENCANTO_TEST_LXC=1 cargo test --test wiki`.
 
 #![allow(clippy::disallowed_methods, reason = "a browser and a look at the host from outside are processes")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code outside of test functions too")]
 
 mod support;
 
