@@ -93,7 +93,7 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
             Change::MachineFailed { machine: id, message }
         }
     };
-    world.ledger.commit("provisioner", change).await?;
+    world.ledger.commit("@provisioner", change).await?;
     Ok(())
 }
 
@@ -118,7 +118,7 @@ async fn destroy(world: &World, id: MachineId, instance: Option<String>) -> Resu
         Ok(()) | Err(ProviderError::NoInstance(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    world.ledger.commit("provisioner", Change::MachineGone { machine: id }).await?;
+    world.ledger.commit("@provisioner", Change::MachineGone { machine: id }).await?;
     world.ledger.observe(|observed| {
         observed.instances.remove(&id);
     });

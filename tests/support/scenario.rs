@@ -29,6 +29,8 @@ pub struct Scenario {
     hanging: Arc<Mutex<BTreeSet<(String, String)>>>,
     /// Charms survive a controller, as they do on disk.
     folder: tempfile::TempDir,
+    /// Milliseconds until a failed hook is run again; a story's hooks stay failed unless it says so.
+    pub retry_hooks: Option<i64>,
     running: Option<(Controller, Arc<ControllerBackend>)>,
 }
 
@@ -42,6 +44,7 @@ impl Scenario {
             failing,
             hanging,
             folder: tempfile::tempdir().unwrap(),
+            retry_hooks: None,
             running: None,
         };
         let (failing, hanging) = (scenario.failing.clone(), scenario.hanging.clone());
@@ -71,6 +74,7 @@ impl Scenario {
             provider: self.provider.clone(),
             charm_host: Arc::new(CharmHost::new(Limits::default())),
             clock: Arc::new(now),
+            retry_hooks: self.retry_hooks,
             instances_in_memory: false,
         };
         let controller = Controller::start(parts).await.unwrap();

@@ -44,6 +44,11 @@ pub fn of(error: &ChangeError, model: &Model) -> Refusal {
         ChangeError::NoMachinesDestroyed(_) => {
             refusal.hint("destroy its units first, or use --force to destroy both at once")
         }
+        ChangeError::NoRelation(_) => refusal.hint("`encanto status` shows the relations of each service"),
+        ChangeError::PeerRelation(_) => refusal.hint("it goes with its service"),
+        ChangeError::UnitNotInError(_) | ChangeError::MachineNotInError(_) => {
+            refusal.hint("`encanto status` shows what is in error")
+        }
         ChangeError::NoUnitsDestroyed(_) => refusal.hint("`encanto status` lists the units"),
         _ => refusal,
     }

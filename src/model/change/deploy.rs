@@ -118,6 +118,35 @@ impl Decider<'_> {
         Ok(())
     }
 
+    pub(super) fn unset_config(
+        &mut self,
+        name: ServiceName,
+        keys: &[String],
+        generated: &IndexMap<String, String>,
+    ) -> Result<(), ChangeError> {
+        let service = self.service(&name)?;
+        if keys.is_empty() {
+            return Err(ChangeError::NoSettings);
+        }
+        let charm = self.model.charms.get(&service.charm).ok_or_else(|| ChangeError::NoService(name.clone()))?;
+        for key in keys {
+            config::option(&charm.meta.config, key)?;
+        }
+        let set: Vec<String> = keys.iter().filter(|key| service.config.contains_key(*key)).cloned().collect();
+        let fresh: IndexMap<String, ConfigValue> = set
+            .iter()
+            .filter_map(|key| Some((key.clone(), ConfigValue::String(generated.get(key)?.clone()))))
+            .collect();
+        let dropped: Vec<String> = set.into_iter().filter(|key| !fresh.contains_key(key)).collect();
+        if !dropped.is_empty() {
+            self.emit(Event::ServiceUnset { service: name.clone(), keys: dropped });
+        }
+        if !fresh.is_empty() {
+            self.emit(Event::ServiceConfigured { service: name, changes: fresh });
+        }
+        Ok(())
+    }
+
     fn series_for(&self, charm: &CharmMeta) -> Result<String, ChangeError> {
         if charm.series.contains(&self.model.series) {
             return Ok(self.model.series.clone());

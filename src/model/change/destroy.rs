@@ -108,7 +108,7 @@ impl Decider<'_> {
         self.remove_service_if_done(&name.service);
     }
 
-    fn end_relation(&mut self, id: RelationId) {
+    pub(super) fn end_relation(&mut self, id: RelationId) {
         if self.model.relations.get(&id).is_some_and(|relation| relation.life == Life::Alive) {
             self.emit(Event::RelationDying { relation: id });
         }

@@ -61,6 +61,24 @@ pub enum Change {
         service: ServiceName,
         values: IndexMap<String, serde_json::Value>,
     },
+    DestroyRelation {
+        one: EndpointRef,
+        other: EndpointRef,
+    },
+    /// Run the failed hook again, or count it as run.
+    Resolve {
+        unit: UnitName,
+        retry: bool,
+    },
+    RetryProvisioning {
+        machines: Vec<MachineId>,
+    },
+    /// Back to the defaults; `generated` as in [`Deployment`].
+    UnsetConfig {
+        service: ServiceName,
+        keys: Vec<String>,
+        generated: IndexMap<String, String>,
+    },
     DestroyUnits {
         units: Vec<UnitName>,
         force: bool,
@@ -193,6 +211,14 @@ pub enum ChangeError {
     EndpointsDoNotRelate { key: String },
     #[error("cannot publish host port {port}: service \"{service}\" publishes it already")]
     HostPortTaken { port: u16, service: ServiceName },
+    #[error("relation \"{0}\" not found")]
+    NoRelation(String),
+    #[error("cannot destroy relation \"{0}\": is a peer relation")]
+    PeerRelation(String),
+    #[error("unit \"{0}\" is not in an error state")]
+    UnitNotInError(UnitName),
+    #[error("machine {0} is not in an error state")]
+    MachineNotInError(MachineId),
     #[error("no machines were destroyed: {0}")]
     NoMachinesDestroyed(String),
     #[error("no units were destroyed: {0}")]
@@ -249,6 +275,10 @@ impl Decider<'_> {
             Change::Expose { service, published } => self.expose(service, published),
             Change::Unexpose { service } => self.unexpose(service),
             Change::SetConfig { service, values } => self.set_config(service, &values),
+            Change::UnsetConfig { service, keys, generated } => self.unset_config(service, &keys, &generated),
+            Change::DestroyRelation { one, other } => self.destroy_relation(&one, &other),
+            Change::Resolve { unit, retry } => self.resolve(unit, retry),
+            Change::RetryProvisioning { machines } => self.retry_provisioning(&machines),
             Change::DestroyUnits { units, force } => self.destroy_units(&units, force),
             Change::DestroyServices { services, force } => self.destroy_services(&services, force),
             Change::DestroyMachines { machines, force } => self.destroy_machines(&machines, force),
