@@ -269,6 +269,65 @@ story!(stopped_instances_are_started_again_by_the_next_controller, s, {
     assert!(s.provider.calls().iter().any(|call| call.kind == "start"));
 });
 
+story!(an_instance_that_stops_by_itself_is_started_again, s, {
+    s.deploy("db", 1).await;
+    s.settle().await;
+    s.provider.stop_behind(&s.instance(1));
+    s.until_instance(1, "running", 1).await;
+    s.settle().await;
+    let starts = s.provider.calls().iter().filter(|call| call.kind == "start").count();
+    assert_eq!(starts, 1);
+});
+
+story!(an_instance_that_was_deleted_is_told_and_can_be_replaced, s, {
+    s.deploy("db", 2).await;
+    s.settle().await;
+    s.provider.vanish(&s.instance(1));
+    s.until_instance(1, "missing", 0).await;
+    s.expect_unit("db/0", "down", "active").await;
+    let reasons = s.wait_fails(&[]).await;
+    let words = "machine 1 is down: its container is gone: encanto destroy-machine 1 --force";
+    assert!(reasons.iter().any(|reason| reason.starts_with(words)), "{reasons:?}");
+    s.destroy_machine("1", true).await;
+    s.add_unit("db").await;
+    s.settle().await;
+    assert_eq!(s.wait_fails(&[]).await, [""; 0]);
+    assert_eq!(s.machine_numbers(), [2, 3]);
+});
+
+story!(a_machine_that_outlives_its_unit_is_not_called_gone, s, {
+    s.deploy("db", 1).await;
+    s.settle().await;
+    let (told, mut tells) = tokio::sync::mpsc::channel(64);
+    let target = encanto::plan::settled::Target::Unit("db/0".parse().unwrap());
+    let ledger = s.ledger();
+    let condition = encanto::plan::settled::Condition::Gone;
+    let waiting = tokio::spawn(encanto::worker::waiter::wait(ledger, vec![target], condition, None, told));
+    s.destroy_unit("db/0", false).await;
+    waiting.await.unwrap();
+    let mut gone = Vec::new();
+    while let Some(tell) = tells.recv().await {
+        if let encanto::worker::waiter::Told::Progress(progress) = tell
+            && progress.state == "gone"
+        {
+            gone.push(progress.entity);
+        }
+    }
+    assert_eq!((gone, s.machine_numbers()), (vec!["db/0".to_owned()], vec![1]));
+});
+
+story!(a_machine_that_is_started_has_nothing_left_of_its_creation, s, {
+    s.deploy("db", 3).await;
+    let mut changes = s.ledger().changes();
+    // Every state that anybody could have seen on the way.
+    for machine in [1, 2, 3] {
+        while !s.machine_is_started(machine).await {
+            changes.changed().await.unwrap();
+        }
+    }
+    s.settle().await;
+});
+
 story!(a_full_disk_refuses_the_command_and_changes_nothing, s, {
     s.deploy("db", 1).await;
     s.settle().await;

@@ -71,6 +71,9 @@ pub struct Done {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Refusal {
     pub error: String,
+    /// More about the error: source lines, other mistakes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
     #[serde(default)]
     pub hints: Vec<String>,
 }

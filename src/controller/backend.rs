@@ -106,7 +106,7 @@ impl Backend for ControllerBackend {
             let text = error.to_string();
             let mut lines = text.lines();
             let refusal = Refusal::new(format!("cannot deploy: {}", lines.next().unwrap_or_default()));
-            lines.fold(refusal, |refusal, line| refusal.hint(line.trim_end()))
+            lines.fold(refusal, |refusal, line| refusal.detail(line.trim_end()))
         })?;
         let digest = charm::digest(&files);
         self.world.charms.keep(&digest, files).await.map_err(|error| Refusal::new(chain(&error)))?;

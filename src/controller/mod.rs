@@ -25,6 +25,7 @@ use crate::worker::firewaller::{self, Published};
 use crate::worker::layers::Layers;
 use crate::worker::ledger::{Clock, Ledger, LedgerError};
 use crate::worker::logbook::Logbook;
+use crate::worker::observer::Watches;
 use crate::worker::unit_agent::{self, MachineLocks};
 use crate::worker::{World, chain, observer, provisioner};
 
@@ -144,9 +145,9 @@ fn spawn_workers(
     let nudge = Nudge { machines: machine_nudge, units: unit_nudge, firewall: firewall_nudge };
 
     let (layers, locks, published) = (Layers::default(), MachineLocks::default(), Published::default());
-    let each = world.clone();
+    let (each, watches) = (world.clone(), Watches::new(nudge.machines.clone()));
     tasks.spawn(drive(machine_nudges, PARALLEL_MACHINES, move |id| {
-        provisioner::reconcile(each.clone(), layers.clone(), id)
+        provisioner::reconcile(each.clone(), layers.clone(), watches.clone(), id)
     }));
     let each = world.clone();
     tasks.spawn(drive(unit_nudges, PARALLEL_UNITS, move |name| {

@@ -48,6 +48,8 @@ pub trait Journal: Send {
 pub enum StoreError {
     #[error("cannot open the journal {}", path.display())]
     Open { path: PathBuf, source: rusqlite::Error },
+    #[error("cannot make the journal {} private", path.display())]
+    Private { path: PathBuf, source: std::io::Error },
     #[error("the journal {} was written by a newer version (schema {found}, this version knows {known})", path.display())]
     Newer { path: PathBuf, found: i64, known: i64 },
     #[error("cannot {action} the journal")]

@@ -34,12 +34,17 @@ pub async fn wait(
     let mut shown: HashMap<String, Progress> = HashMap::new();
     loop {
         changes.mark_unchanged();
-        let (all, rest) = {
+        let (all, rest, fresh) = {
             let (model, observed) = (ledger.model(), ledger.observed());
             let all = settled::progress(&model, &observed, &targets, condition);
-            (all, settled::at_rest(&model, &observed))
+            let exists = |entity: &str| {
+                let machine = entity.strip_prefix("machine ").and_then(|number| number.parse().ok());
+                machine.is_some_and(|id| model.machines.contains_key(&id))
+            };
+            let fresh = news(&mut shown, &all, exists);
+            (all, settled::at_rest(&model, &observed), fresh)
         };
-        for progress in news(&mut shown, &all) {
+        for progress in fresh {
             if out.send(Told::Progress(progress)).await.is_err() {
                 return;
             }
@@ -71,8 +76,9 @@ pub async fn wait(
     }
 }
 
-/// What changed since it was shown last; what is gone is told once.
-fn news(shown: &mut HashMap<String, Progress>, all: &[Progress]) -> Vec<Progress> {
+/// What changed since it was shown last; what is gone is told once. A machine whose last unit has gone is not looked at
+/// any more, but not gone.
+fn news(shown: &mut HashMap<String, Progress>, all: &[Progress], exists: impl Fn(&str) -> bool) -> Vec<Progress> {
     let mut news = Vec::new();
     for progress in all {
         if shown.get(&progress.entity) != Some(progress) {
@@ -83,7 +89,7 @@ fn news(shown: &mut HashMap<String, Progress>, all: &[Progress]) -> Vec<Progress
     let gone: Vec<String> =
         shown.keys().filter(|entity| !all.iter().any(|progress| progress.entity == **entity)).cloned().collect();
     for entity in gone {
-        if let Some(last) = shown.remove(&entity) {
+        if let Some(last) = shown.remove(&entity).filter(|_| !exists(&entity)) {
             news.push(Progress { state: "gone".into(), message: String::new(), verdict: Verdict::Reached, ..last });
         }
     }

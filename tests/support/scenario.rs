@@ -204,6 +204,53 @@ impl Scenario {
         }
     }
 
+    pub fn ledger(&self) -> encanto::worker::ledger::Ledger {
+        self.controller().world.ledger.clone()
+    }
+
+    /// Waits until the machine's instance was seen in this state, and the provider was asked to start one so often.
+    pub async fn until_instance(&self, machine: u32, state: &str, starts: usize) {
+        let mut changes = self.ledger().changes();
+        let seen = async {
+            loop {
+                changes.mark_unchanged();
+                let status = self.status().await.machines[&machine.to_string()].instance_state.clone();
+                let started = self.provider.calls().iter().filter(|call| call.kind == "start").count();
+                if status.as_deref() == Some(state) && started == starts {
+                    return;
+                }
+                changes.changed().await.unwrap();
+            }
+        };
+        if tokio::time::timeout(PATIENCE, seen).await.is_err() {
+            panic!("machine {machine} was never {state}: {:#?}", self.status().await);
+        }
+    }
+
+    /// A started machine must not say that it is being made.
+    pub async fn machine_is_started(&self, machine: u32) -> bool {
+        let now = self.status().await.machines[&machine.to_string()].clone();
+        let started = now.agent_state.as_deref() == Some("started");
+        assert!(!started || now.agent_state_info.is_none(), "{now:#?}");
+        started
+    }
+
+    /// What `wait` gives as reasons; none if all is well.
+    pub async fn wait_fails(&self, targets: &[encanto::plan::settled::Target]) -> Vec<String> {
+        use encanto::worker::waiter::{Told, wait};
+        let (told, mut tells) = tokio::sync::mpsc::channel(64);
+        let condition = encanto::plan::settled::Condition::Active;
+        tokio::spawn(wait(self.ledger(), targets.to_vec(), condition, Some(PATIENCE), told));
+        while let Some(tell) = tells.recv().await {
+            match tell {
+                Told::Progress(_) => {}
+                Told::Ready => return Vec::new(),
+                Told::Failed(reasons) | Told::TimedOut(reasons) => return reasons,
+            }
+        }
+        panic!("the wait ended without an end");
+    }
+
     /// Waits until `unit` runs `hook`.
     pub async fn until_runs(&self, unit: &str, hook: &str) {
         let ledger = &self.controller().world.ledger;

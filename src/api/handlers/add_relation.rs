@@ -40,7 +40,10 @@ fn endpoint(text: &str) -> Result<EndpointRef, Refusal> {
     match text.split_once(':') {
         None => Ok(EndpointRef { service: name(text)?, endpoint: None }),
         Some((service, endpoint)) => {
-            let endpoint = endpoint.parse().map_err(|_| Refusal::new(format!("invalid endpoint \"{text}\"")))?;
+            let endpoint = endpoint.parse().map_err(|_| {
+                Refusal::new(format!("invalid endpoint \"{text}\""))
+                    .hint("write SERVICE or SERVICE:ENDPOINT, e.g. `mysql:db`")
+            })?;
             Ok(EndpointRef { service: name(service)?, endpoint: Some(endpoint) })
         }
     }

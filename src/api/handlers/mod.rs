@@ -59,7 +59,8 @@ fn constraints(text: Option<&str>) -> Result<Constraints, Refusal> {
         let refusal = Refusal::new(error.to_string());
         match error {
             ConstraintError::Unknown(_) => refusal.hint("constraints are mem, cpu-cores, arch and container"),
-            _ => refusal,
+            ConstraintError::Malformed(_) => refusal.hint("for example `mem=512M cpu-cores=1`"),
+            ConstraintError::Bad { .. } => refusal.hint("for example `mem=512M` or `cpu-cores=1`"),
         }
     })
 }

@@ -8,7 +8,7 @@ use super::super::constraints::Constraints;
 use super::super::entities::{Life, Machine, Provision, RelationEndpoint};
 use super::super::event::Event;
 use super::super::names::{MachineId, RelationId, ServiceName, UnitName};
-use super::{ChangeError, Decider, Deployment, Placement};
+use super::{ChangeError, Decider, Deployment, MOST_AT_ONCE, Placement};
 
 impl Decider<'_> {
     pub(super) fn deploy(&mut self, deployment: Deployment) -> Result<(), ChangeError> {
@@ -88,9 +88,7 @@ impl Decider<'_> {
         series: Option<String>,
         constraints: &Constraints,
     ) -> Result<(), ChangeError> {
-        if count == 0 {
-            return Err(ChangeError::NoUnits);
-        }
+        check_count(count, Placement::New)?;
         let series = series.unwrap_or_else(|| self.model.series.clone());
         for _ in 0..count {
             self.new_machine(&series, constraints);
@@ -208,6 +206,7 @@ impl Decider<'_> {
 fn check_count(units: u32, placement: Placement) -> Result<(), ChangeError> {
     match (units, placement) {
         (0, _) => Err(ChangeError::NoUnits),
+        (asked, _) if asked > MOST_AT_ONCE => Err(ChangeError::TooMany { asked }),
         (2.., Placement::On(_)) => Err(ChangeError::SeveralToOneMachine),
         _ => Ok(()),
     }

@@ -166,6 +166,10 @@ pub struct EndpointRef {
     pub endpoint: Option<EndpointName>,
 }
 
+/// Most units or machines that one change adds: a network holds about as many machines, and a slip of the finger must
+/// not keep the controller busy for an hour.
+pub const MOST_AT_ONCE: u32 = 1000;
+
 /// Why a change was refused. Words are Juju's where Juju has any.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
@@ -183,6 +187,8 @@ pub enum ChangeError {
     ServiceNotAlive(ServiceName),
     #[error("--num-units must be a positive integer")]
     NoUnits,
+    #[error("cannot add {asked} at once: the most is {MOST_AT_ONCE}")]
+    TooMany { asked: u32 },
     #[error("cannot use --num-units > 1 with --to")]
     SeveralToOneMachine,
     #[error("cannot assign unit \"{unit}\" to machine {machine}: {reason}")]
@@ -219,8 +225,8 @@ pub enum ChangeError {
     UnitNotInError(UnitName),
     #[error("machine {0} is not in an error state")]
     MachineNotInError(MachineId),
-    #[error("no machines were destroyed: {0}")]
-    NoMachinesDestroyed(String),
+    #[error("no machines were destroyed: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    NoMachinesDestroyed(Vec<MachineRefusal>),
     #[error("no units were destroyed: {0}")]
     NoUnitsDestroyed(String),
     #[error("the environment exists already")]
@@ -228,6 +234,17 @@ pub enum ChangeError {
     /// A worker reported on something that has gone meanwhile: nothing to do.
     #[error("{0} is not there any more")]
     Outdated(String),
+}
+
+/// Why one machine is not destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MachineRefusal {
+    #[error("machine {0} does not exist")]
+    Missing(MachineId),
+    #[error("machine {0} is required by the environment")]
+    Required(MachineId),
+    #[error("machine {machine} has unit \"{unit}\" assigned")]
+    HasUnit { machine: MachineId, unit: UnitName },
 }
 
 impl Model {
