@@ -34,12 +34,19 @@ pub async fn wait(
     let mut shown: HashMap<String, Progress> = HashMap::new();
     loop {
         changes.mark_unchanged();
-        let (all, rest) = {
+        let (all, rest, gone) = {
             let (model, observed) = (ledger.model(), ledger.observed());
             let all = settled::progress(&model, &observed, &targets, condition);
-            (all, settled::at_rest(&model, &observed))
+            let left = left(&shown, &all);
+            // A machine whose only unit went is out of sight, not gone.
+            let there = |entity: &String| {
+                let everything = settled::progress(&model, &observed, &[], condition);
+                everything.iter().any(|progress| progress.entity == *entity)
+            };
+            let gone: Vec<String> = left.into_iter().filter(|entity| !there(entity)).collect();
+            (all, settled::at_rest(&model, &observed), gone)
         };
-        for progress in news(&mut shown, &all) {
+        for progress in news(&mut shown, &all, gone) {
             if out.send(Told::Progress(progress)).await.is_err() {
                 return;
             }
@@ -71,8 +78,13 @@ pub async fn wait(
     }
 }
 
+/// What was shown and is not to be shown any more.
+fn left(shown: &HashMap<String, Progress>, all: &[Progress]) -> Vec<String> {
+    shown.keys().filter(|entity| !all.iter().any(|progress| progress.entity == **entity)).cloned().collect()
+}
+
 /// What changed since it was shown last; what is gone is told once.
-fn news(shown: &mut HashMap<String, Progress>, all: &[Progress]) -> Vec<Progress> {
+fn news(shown: &mut HashMap<String, Progress>, all: &[Progress], gone: Vec<String>) -> Vec<Progress> {
     let mut news = Vec::new();
     for progress in all {
         if shown.get(&progress.entity) != Some(progress) {
@@ -80,8 +92,6 @@ fn news(shown: &mut HashMap<String, Progress>, all: &[Progress]) -> Vec<Progress
             news.push(progress.clone());
         }
     }
-    let gone: Vec<String> =
-        shown.keys().filter(|entity| !all.iter().any(|progress| progress.entity == **entity)).cloned().collect();
     for entity in gone {
         if let Some(last) = shown.remove(&entity) {
             news.push(Progress { state: "gone".into(), message: String::new(), verdict: Verdict::Reached, ..last });

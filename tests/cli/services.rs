@@ -48,7 +48,7 @@ fn status(env: &Running) -> Value {
 #[test]
 fn a_service_is_deployed_related_exposed_and_destroyed() {
     let env = with_charms();
-    env.run("deploy ./db --wait=30s").succeeds().stdout_is("").stderr_has("db/0: active serving\n");
+    env.run("deploy ./db --wait=30s").succeeds().stdout_is("").stderr_has("db/0: active (serving)\n");
     env.run("deploy ./app -n 2 --expose").succeeds();
     env.run("integrate app db").succeeds();
     env.run("wait --timeout 30s").succeeds();
