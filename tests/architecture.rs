@@ -1,6 +1,8 @@
 //! The only allowed directions between modules, as ARCHITECTURE.md has them: the sources are read, and any other
 //! `crate::` path fails.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code outside of test functions too")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -4,6 +4,8 @@
 //! change changes nothing, the journal replays to the same model, no hook guarantee is broken (an oracle that knows
 //! nothing of `plan` watches), and after destroying everything nothing is left.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code outside of test functions too")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use encanto::model::*;

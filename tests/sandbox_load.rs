@@ -80,7 +80,7 @@ fn other_failures_have_a_line_too() {
         for (main, expected) in [
             ("return 1", "charm.lua:1: charm.lua must end with `return charm { … }`"),
             ("charm {}", "charm.lua:1: charm.lua must end with"),
-            ("\nreturn charm 1", "charm.lua:2: charm expects a table, got number"),
+            ("\nreturn charm(1)", "charm.lua:2: charm expects a table, got number"),
             ("\nlocal x = = 1", "charm.lua:2: Expected"),
             ("local x\n\nx.y = 1", "charm.lua:3: attempt to index nil with 'y'"),
             ("sleep(1)", "charm.lua:1: sleep can be called in a hook only"),
@@ -113,7 +113,7 @@ fn a_folder_is_read_without_what_is_hidden() {
         std::fs::write(path, "x").unwrap();
     };
     assert!(encanto::charm::read_folder(folder.path()).is_err());
-    ["charm.lua", "lib/a.lua", "templates/deep/x", ".git/config", "tests/a.lua", "a~", "lib/.swp"].map(put);
+    let _ = ["charm.lua", "lib/a.lua", "templates/deep/x", ".git/config", "tests/a.lua", "a~", "lib/.swp"].map(put);
     std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link")).unwrap();
     let files = encanto::charm::read_folder(folder.path()).unwrap();
     assert_eq!(files.keys().collect::<Vec<_>>(), ["charm.lua", "lib/a.lua", "templates/deep/x"]);

@@ -1,5 +1,7 @@
 //! Life cycles, told to a real controller on the simulated provider. Each ends with: and now nothing happens.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code outside of test functions too")]
+
 mod support;
 
 use support::scenario::Scenario;

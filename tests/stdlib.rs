@@ -1,5 +1,7 @@
 //! Every function of the standard library, on a machine in memory.
 
+#![allow(clippy::panic)]
+
 mod sandbox_support;
 
 use encanto::charm::Limits;

@@ -8,7 +8,7 @@ use mlua::{Table, Value};
 use crate::model::hook::{RELATION_HOOK_KINDS, UNIT_HOOKS};
 use crate::model::{CharmMeta, CharmName, ConfigValue, EndpointDecl, EndpointName, OptionDecl, OptionKind, Scope};
 
-use super::host::did_you_mean;
+use super::host::{did_you_mean, type_name};
 use super::locate::Locator;
 
 const KEYS: &[&str] = &[
@@ -233,14 +233,14 @@ impl Declaration {
         let number = matches!(option.kind, OptionKind::Int | OptionKind::Float);
         for (key, there) in [("min", option.min.is_some()), ("max", option.max.is_some())] {
             if there && !number {
-                self.problem(&at(key), format!("{key} is for an int or a float, not a {}", option.kind));
+                self.problem(&at(key), format!("{key} is for numbers, not for type {}", option.kind));
             }
         }
         if option.min.zip(option.max).is_some_and(|(min, max)| min > max) {
             self.problem(&at("max"), "max is less than min");
         }
         if !option.choices.is_empty() && option.kind != OptionKind::String {
-            self.problem(&at("choices"), format!("choices are for a string, not a {}", option.kind));
+            self.problem(&at("choices"), format!("choices are for type string, not {}", option.kind));
         }
         if let Some(default) = &option.default {
             if option.generate.is_some() {
@@ -264,8 +264,8 @@ impl Declaration {
             (OptionKind::Float, Value::Integer(number)) => Some(ConfigValue::Float(*number as f64)),
             (OptionKind::Float, Value::Number(number)) if number.is_finite() => Some(ConfigValue::Float(*number)),
             (kind, other) => {
-                let got = other.type_name();
-                self.problem(&["config", name, "default"], format!("default must be a {kind}, got a {got}"));
+                let got = type_name(other);
+                self.problem(&["config", name, "default"], format!("default must be of type {kind}, got {got}"));
                 None
             }
         }
@@ -324,7 +324,7 @@ impl Declaration {
     // Readers of single values. The last part of `path` is the key.
 
     fn wrong(&mut self, path: &[&str], expected: &str, got: &Value) {
-        let (key, got) = (path.last().copied().unwrap_or_default(), got.type_name());
+        let (key, got) = (path.last().copied().unwrap_or_default(), type_name(got));
         self.problem(path, format!("\"{key}\" must be {expected}, got {got}"));
     }
 
@@ -340,7 +340,7 @@ impl Declaration {
                         self.problem(&[path, &[&key]].concat(), format!("unknown key \"{key}\"{hint}"));
                     }
                 }
-                other => self.problem(path, format!("unexpected entry without a name ({})", other.type_name())),
+                other => self.problem(path, format!("unexpected entry without a name ({})", type_name(&other))),
             }
         }
     }

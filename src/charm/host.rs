@@ -9,8 +9,9 @@ use mlua::{FromLuaMulti, Function, IntoLua, IntoLuaMulti, Lua, MultiValue, Table
 
 use super::meter::Meter;
 use super::secret::Secret;
+use super::vm::Builtin;
 
-const HOST: &str = include_str!("host.luau");
+static HOST: Builtin = Builtin::new("=host", include_str!("host.luau"));
 
 /// What a host function gives Lua.
 struct Reply<T>(Result<T, String>);
@@ -86,7 +87,7 @@ impl Host {
             table.set_readonly(true);
             Ok(table)
         })?;
-        Ok(Host(lua.load(HOST).set_name("=host").call((explain, lock))?))
+        Ok(Host(HOST.load(lua)?.call((explain, lock))?))
     }
 
     /// A global function made from a host function.
@@ -176,6 +177,14 @@ fn distance(a: &str, b: &str) -> usize {
     rows[a.len()][b.len()]
 }
 
+/// The type of a value as an author knows it: Luau's two kinds of numbers are one.
+pub fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Integer(_) | Value::Number(_) => "number",
+        other => other.type_name(),
+    }
+}
+
 /// A text argument: a string, a number or a secret, which is unwrapped.
 pub fn bytes(value: &Value, what: &str) -> Result<Vec<u8>, String> {
     match value {
@@ -187,7 +196,7 @@ pub fn bytes(value: &Value, what: &str) -> Result<Vec<u8>, String> {
             Err(_) => Err(format!("{what} must be a text")),
         },
         Value::Nil => Err(format!("{what} is missing")),
-        other => Err(format!("{what} must be a text, not a {}", other.type_name())),
+        other => Err(format!("{what} must be a text, not a {}", type_name(other))),
     }
 }
 
@@ -213,7 +222,7 @@ pub fn options(value: &Value, known: &[&str]) -> Result<Vec<(String, Value)>, St
     let table = match value {
         Value::Nil => return Ok(vec![]),
         Value::Table(table) => table,
-        other => return Err(format!("options must be a table, not a {}", other.type_name())),
+        other => return Err(format!("options must be a table, not a {}", type_name(other))),
     };
     let mut found = Vec::new();
     for pair in table.pairs::<Value, Value>() {
@@ -228,7 +237,7 @@ pub fn options(value: &Value, known: &[&str]) -> Result<Vec<(String, Value)>, St
             }
             // The list part belongs to the caller.
             Value::Integer(_) | Value::Number(_) => {}
-            other => return Err(format!("an option's name is a text, not a {}", other.type_name())),
+            other => return Err(format!("an option's name is a text, not a {}", type_name(&other))),
         }
     }
     Ok(found)

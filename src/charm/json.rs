@@ -6,6 +6,7 @@
 use mlua::{Lua, LuaString, Table, Value};
 use serde_json::{Map, Value as Json};
 
+use super::host::type_name;
 use super::secret::{Secret, Secrets};
 
 const MAX_NODES: usize = 100_000;
@@ -57,7 +58,7 @@ impl Budget<'_> {
                 }
                 Err(_) => Err("cannot be kept".to_owned()),
             },
-            other => Err(format!("a {} cannot be kept", other.type_name())),
+            other => Err(format!("a {} cannot be kept", type_name(other))),
         }
     }
 
@@ -79,7 +80,7 @@ impl Budget<'_> {
         for pair in table.pairs::<Value, Value>() {
             let (key, value) = pair.map_err(|error| error.to_string())?;
             let Value::String(key) = key else {
-                return Err(format!("a key is a {}; keys are texts", key.type_name()));
+                return Err(format!("a key is a {}; keys are texts", type_name(&key)));
             };
             let key = self.text(&key)?;
             self.path.push(key.clone());

@@ -106,7 +106,7 @@ impl CharmHost {
 
     /// Files that only a hook requires are compiled too: a typo should not wait for that hook.
     fn check_sources(&self, vm: &Vm, files: &CharmFiles) -> Result<(), Fault> {
-        let sources = files.iter().filter(|(path, _)| is_source(path));
-        sources.map(|(path, source)| compile(vm.lua(), path, source, &self.limits).map(drop)).collect()
+        let mut sources = files.iter().filter(|(path, _)| is_source(path));
+        sources.try_for_each(|(path, source)| compile(vm.lua(), path, source, &self.limits).map(drop))
     }
 }

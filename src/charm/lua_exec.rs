@@ -8,7 +8,7 @@ use mlua::{Function, IntoLua, Lua, Table, Value};
 use tokio::time::Instant;
 
 use super::fault::cut;
-use super::host::{Bytes, bytes, optional_text, options, text, waiting};
+use super::host::{Bytes, bytes, optional_text, options, text, type_name, waiting};
 use super::meter::Meter;
 use super::scene::Scene;
 use super::vm::seconds;
@@ -72,7 +72,7 @@ fn read(table: &Table) -> Result<Request, String> {
 
 fn environment(value: &Value) -> Result<BTreeMap<String, String>, String> {
     let Value::Table(table) = value else {
-        return Err(format!("env must be a table, not a {}", value.type_name()));
+        return Err(format!("env must be a table, not a {}", type_name(value)));
     };
     let pairs = table.pairs::<Value, Value>().map(|pair| {
         let (name, value) = pair.map_err(|error| error.to_string())?;
@@ -102,7 +102,7 @@ fn timeout(value: &Value) -> Result<Duration, String> {
 }
 
 fn flag(value: &Value, what: &str) -> Result<bool, String> {
-    value.as_boolean().ok_or_else(|| format!("{what} must be true or false, not a {}", value.type_name()))
+    value.as_boolean().ok_or_else(|| format!("{what} must be true or false, not a {}", type_name(value)))
 }
 
 struct Output(ExecResult);

@@ -9,7 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::model::LogLevel;
 
 use super::CharmFiles;
-use super::host::{Host, now, text, waiting};
+use super::host::{Host, now, text, type_name, waiting};
 use super::journal::Journal;
 use super::meter::Meter;
 use super::modules;
@@ -74,7 +74,7 @@ pub fn lossy(value: &Value) -> Result<String, String> {
 
 fn declare(lua: &Lua, declared: Value) -> Result<Table, String> {
     let Value::Table(table) = declared else {
-        return Err(format!("charm expects a table, got {}", declared.type_name()));
+        return Err(format!("charm expects a table, got {}", type_name(&declared)));
     };
     if lua.named_registry_value::<Option<Table>>(DECLARED).ok().flatten().is_some() {
         return Err("charm is called a second time".to_owned());

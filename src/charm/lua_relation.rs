@@ -6,7 +6,7 @@ use mlua::{Lua, Table, Value};
 
 use crate::model::{RelationId, Setting, Settings, SettingsChange, UnitName};
 
-use super::host::{Host, now, optional_text, text};
+use super::host::{Host, now, optional_text, text, type_name};
 use super::scene::Draft;
 use super::secret::{Secret, Secrets};
 
@@ -104,7 +104,7 @@ fn set(draft: &Draft, id: RelationId, secrets: &Secrets, values: &Value) -> Resu
     for pair in table.pairs::<Value, Value>() {
         let (key, value) = pair.map_err(|error| error.to_string())?;
         let Value::String(key) = key else {
-            return Err(format!("a key of a relation is a text, not a {}", key.type_name()));
+            return Err(format!("a key of a relation is a text, not a {}", type_name(&key)));
         };
         let key = key.to_string_lossy();
         let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'=';

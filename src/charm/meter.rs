@@ -39,6 +39,8 @@ pub struct Meter {
     used_ms: AtomicU64,
     /// The hook's own coroutine: the first safepoint of a hook is always in it.
     root: AtomicUsize,
+    /// The interrupt made the script yield in this poll.
+    preempted: AtomicBool,
     memory_after_gc: AtomicUsize,
     stopped: AtomicBool,
     stop: Mutex<Option<Stop>>,
@@ -99,6 +101,9 @@ impl Meter {
         // Yields let other tasks run and the future be dropped. Never inside a coroutine of the script: its `resume`
         // would take the yield for its own.
         let preempt = ran > limits.slice.as_millis() as u64 && state == self.root.load(Relaxed);
+        if preempt {
+            self.preempted.store(true, Relaxed);
+        }
         Ok(if preempt { VmState::Yield } else { VmState::Continue })
     }
 
@@ -148,7 +153,14 @@ impl<F: Future> Future for Metered<F> {
         meter.poll_cpu_start.store(thread_cpu_ms(), Relaxed);
         meter.poll_start.store(coarse_ms(), Relaxed);
         let _end = End(&meter);
-        Pin::new(&mut self.future).poll(context)
+        let resumes = meter.preempted.swap(false, Relaxed);
+        let polled = Pin::new(&mut self.future).poll(context);
+        if polled.is_pending() && resumes && !meter.preempted.load(Relaxed) {
+            // A preemption between mlua's poll of a host future and its yield: this poll did the yield only, and the
+            // future's wake may have been the one that caused it. Without another poll it would be lost.
+            context.waker().wake_by_ref();
+        }
+        polled
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::host::type_name;
 use mlua::{Lua, MetaMethod, UserData, UserDataMethods, UserDataRef, Value};
 
 /// What stands in the place of a secret.
@@ -151,7 +152,7 @@ pub fn wrap(lua: &Lua, secrets: &Secrets, value: &Value) -> Result<Value, String
     }
     let text = match value {
         Value::String(text) => text.to_str().map_err(|_| "a secret is a text in UTF-8".to_owned())?.to_string(),
-        other => return Err(format!("secret expects a text, got {}", other.type_name())),
+        other => return Err(format!("secret expects a text, got {}", type_name(other))),
     };
     secrets.spend(text.len())?;
     lua.create_userdata(Secret::new(secrets, &text)).map(Value::UserData).map_err(|error| error.to_string())

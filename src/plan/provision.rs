@@ -8,7 +8,7 @@ pub enum MachineStep {
         series: String,
         constraints: Constraints,
         /// The charm whose prepared software the machine is to be born with.
-        charm: Option<Charm>,
+        charm: Option<Box<Charm>>,
     },
     /// The instance was stopped behind our back, or the host was rebooted.
     Start {
@@ -34,7 +34,8 @@ pub fn next(model: &Model, id: MachineId, sighting: Option<Sighting>) -> Option<
     match (&machine.provision, sighting) {
         (Provision::Pending, _) => {
             let first = machine.units.first().and_then(|unit| model.units.get(unit));
-            let charm = first.and_then(|unit| model.charm_of(unit)).filter(|charm| charm.meta.prepares).cloned();
+            let charm = first.and_then(|unit| model.charm_of(unit)).filter(|charm| charm.meta.prepares);
+            let charm = charm.map(|charm| Box::new(charm.clone()));
             Some(MachineStep::Create {
                 series: machine.series.clone(),
                 constraints: machine.constraints.clone(),

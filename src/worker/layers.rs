@@ -17,8 +17,11 @@ use super::{World, chain};
 #[derive(Clone, Default)]
 pub struct Layers {
     /// One cell a key, so that several machines wait for one build.
-    building: Arc<Mutex<HashMap<String, Arc<OnceCell<Result<(), String>>>>>>,
+    building: Arc<Mutex<HashMap<String, Arc<Build>>>>,
 }
+
+/// The end of a build, for all who wait for it.
+type Build = OnceCell<Result<(), String>>;
 
 impl Layers {
     /// The key of the layer with the software of `charm`; made if need be. `None` if it cannot be made: the reason

@@ -45,7 +45,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 struct Wanted {
     series: String,
     constraints: Constraints,
-    charm: Option<Charm>,
+    charm: Option<Box<Charm>>,
 }
 
 async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -> Result<(), Failure> {

@@ -1,5 +1,5 @@
 //! Charms as texts, hooks as values: what the tests of the charm host share.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;

@@ -70,7 +70,7 @@ impl Scenario {
             journal: Box::new(self.journal.clone()),
             provider: self.provider.clone(),
             charm_host: Arc::new(CharmHost::new(Limits::default())),
-            clock: Arc::new(|| jiff_now()),
+            clock: Arc::new(now),
             instances_in_memory: false,
         };
         let controller = Controller::start(parts).await.unwrap();
@@ -280,7 +280,7 @@ fn shown(hook: &Hook) -> String {
     }
 }
 
-fn jiff_now() -> i64 {
+fn now() -> i64 {
     let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
     since.as_millis() as i64
 }
