@@ -51,7 +51,7 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
     let charm_url = wanted.charm.as_ref().map(|charm| charm.url.clone());
     let layer = match &wanted.charm {
         Some(charm) => {
-            tell(world, id, format!("preparing a layer with the software of {}", charm.meta.name));
+            show(world, id, format!("preparing the software of {}", charm.meta.name));
             let gone = world.ledger.until(|model| !still_wanted(model, id));
             tokio::select! {
                 layer = layers.ensure(world, charm, &wanted.series, id) => layer,
@@ -138,8 +138,14 @@ fn idle(world: &World, id: MachineId) {
     });
 }
 
+/// In the log and in `status`.
 fn tell(world: &World, id: MachineId, activity: String) {
     world.logbook.machine_info(id, "provisioner", &activity);
+    show(world, id, activity);
+}
+
+/// In `status` only.
+fn show(world: &World, id: MachineId, activity: String) {
     world.ledger.observe(|observed| {
         observed.machine_activity.insert(id, activity);
     });

@@ -101,6 +101,7 @@ async fn run(world: &World, locks: &MachineLocks, name: &UnitName, hook: Hook) -
         observed.unit_activity.insert(name.clone(), format!("running {hook}"));
     });
     let sink = Arc::new(Sink::new(world, Some(name.clone()), machine, hook.clone()));
+    sink.log(LogLevel::Info, "hook begins");
     let work = async {
         let files = world.charms.files(&charm.digest).await.map_err(|error| chain(&error))?;
         let instance = InstanceName::new(instance).map_err(|error| chain(&error))?;
@@ -166,6 +167,8 @@ impl HookSink for Sink {
 
     fn status(&self, status: WorkloadStatus) {
         if let Some(unit) = &self.unit {
+            let told = format!("status {}: {}", status.state, status.message);
+            self.log(LogLevel::Info, told.trim_end_matches([':', ' ']));
             self.world.ledger.submit("@unit-agent", Change::SetStatus { unit: unit.clone(), status });
         }
     }

@@ -48,7 +48,7 @@ fn status(env: &Running) -> Value {
 #[test]
 fn a_service_is_deployed_related_exposed_and_destroyed() {
     let env = with_charms();
-    env.run("deploy ./db --wait=30s").succeeds().stdout_is("").stderr_has("db/0: active serving\n");
+    env.run("deploy ./db --wait=30s").succeeds().stdout_is("").stderr_has("db/0: active (serving)\n");
     env.run("deploy ./app -n 2 --expose").succeeds();
     env.run("integrate app db").succeeds();
     env.run("wait --timeout 30s").succeeds();
@@ -64,9 +64,10 @@ fn a_service_is_deployed_related_exposed_and_destroyed() {
     env.run("status db/0").succeeds().stdout_has("      db/0:\n").stdout_has("  db:\n");
     env.run("debug-log --no-tail -i db").succeeds();
 
-    env.run("add-unit db -n 2 --wait=30s").succeeds().stderr_has("db/2: active serving\n");
+    env.run("add-unit db -n 2 --wait=30s").succeeds().stderr_has("db/2: active (serving)\n");
     env.run("destroy-machine 1").fails().stderr_has("machine 1 has unit \"db/0\" assigned");
-    env.run("destroy-unit db/1 db/2 --wait=30s").succeeds();
+    let gone = env.run("destroy-unit db/1 db/2 --wait=30s").succeeds().stderr_has("db/1: gone\n").stderr;
+    assert!(!gone.contains("machine 4: gone"), "machines stay: {gone}");
     env.run("remove-application app db --wait=30s").succeeds();
     assert_eq!(status(&env)["services"], serde_json::json!({}));
     env.run("doctor").succeeds();
