@@ -8,8 +8,8 @@ use crate::model::{Event, Hook, MachineId, Model, RelationHook, RelationId, Unit
 pub struct Concerned {
     pub machines: BTreeSet<MachineId>,
     pub units: BTreeSet<UnitName>,
-    /// Units that are gone: whatever runs for them is to be ended.
-    pub removed: BTreeSet<UnitName>,
+    /// A unit is gone or a machine is to go: whatever runs for it is to be ended.
+    pub departure: bool,
     /// What is open to the outside may have changed.
     pub exposure: bool,
 }
@@ -20,7 +20,7 @@ impl Concerned {
         Concerned {
             machines: model.machines.keys().copied().collect(),
             units: model.units.keys().cloned().collect(),
-            removed: BTreeSet::new(),
+            departure: false,
             exposure: true,
         }
     }
@@ -41,10 +41,12 @@ impl Concerned {
             }
             Event::MachineAdded { machine, .. }
             | Event::MachineFailed { machine, .. }
-            | Event::MachineRetried { machine }
-            | Event::MachineDying { machine }
-            | Event::MachineRemoved { machine } => {
+            | Event::MachineRetried { machine } => {
                 self.machines.insert(*machine);
+            }
+            Event::MachineDying { machine } | Event::MachineRemoved { machine } => {
+                self.machines.insert(*machine);
+                self.departure = true;
             }
             Event::MachineProvisioned { machine, .. } => {
                 self.machines.insert(*machine);
@@ -71,7 +73,7 @@ impl Concerned {
                 self.units.insert(unit.clone());
             }
             Event::UnitRemoved { unit } => {
-                self.removed.insert(unit.clone());
+                self.departure = true;
                 self.exposure = true;
                 self.everyone_related_to(model, unit);
             }

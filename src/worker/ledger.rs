@@ -54,6 +54,8 @@ pub struct Ledger {
     requests: mpsc::UnboundedSender<Request>,
     /// Grows with every commit and every change of what is observed.
     version: Arc<watch::Sender<u64>>,
+    /// Tells of commits by which a unit is gone or a machine is to go.
+    departures: watch::Receiver<()>,
     sequence: watch::Receiver<u64>,
     clock: Clock,
 }
@@ -74,12 +76,14 @@ impl Ledger {
         let (requests, inbox) = mpsc::unbounded_channel();
         let version = Arc::new(watch::Sender::new(0));
         let (sequence_sender, sequence) = watch::channel(last);
+        let (departure, departures) = watch::channel(());
         let writer = Writer {
             journal,
             model: model.clone(),
             clock: clock.clone(),
             nudges,
             version: version.clone(),
+            departure,
             sequence: sequence_sender,
             last,
             last_snapshot: last,
@@ -88,7 +92,7 @@ impl Ledger {
             .name("ledger".to_owned())
             .spawn(move || writer.run(inbox))
             .map_err(|error| StoreError::Simulated(format!("cannot start the ledger's thread: {error}")))?;
-        Ok(Ledger { model, observed: Arc::default(), requests, version, sequence, clock })
+        Ok(Ledger { model, observed: Arc::default(), requests, version, departures, sequence, clock })
     }
 
     /// Makes the change for good. `by` is the command or worker that asks.
@@ -151,13 +155,14 @@ impl Ledger {
         self.version.subscribe()
     }
 
-    /// Returns as soon as `condition` holds.
-    pub async fn until(&self, condition: impl Fn(&Model) -> bool) {
-        let mut changes = self.changes();
+    /// Returns as soon as `gone` holds, which must come by a unit's removal or a machine's dying: whoever does work
+    /// waits for that, and a thousand who do must not all wake at every commit of the others.
+    pub async fn until_gone(&self, gone: impl Fn(&Model) -> bool) {
+        let mut departures = self.departures.clone();
         loop {
-            changes.mark_unchanged();
-            let holds = condition(&self.model());
-            if holds || changes.changed().await.is_err() {
+            departures.mark_unchanged();
+            let holds = gone(&self.model());
+            if holds || departures.changed().await.is_err() {
                 return;
             }
         }
@@ -183,6 +188,7 @@ struct Writer {
     clock: Clock,
     nudges: mpsc::UnboundedSender<Concerned>,
     version: Arc<watch::Sender<u64>>,
+    departure: watch::Sender<()>,
     sequence: watch::Sender<u64>,
     last: u64,
     last_snapshot: u64,
@@ -273,6 +279,9 @@ impl Writer {
         let snapshot = (self.last - self.last_snapshot >= SNAPSHOT_EVERY).then(|| serde_json::to_vec(&*model));
         drop(model);
 
+        if concerned.departure {
+            self.departure.send_replace(());
+        }
         // Whoever is concerned may be gone already when the controller stops.
         let _ = self.nudges.send(concerned);
         self.sequence.send_replace(self.last);

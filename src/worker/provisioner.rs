@@ -52,7 +52,7 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
     let layer = match &wanted.charm {
         Some(charm) => {
             show(world, id, format!("preparing the software of {}", charm.meta.name));
-            let gone = world.ledger.until(|model| !still_wanted(model, id));
+            let gone = world.ledger.until_gone(|model| !still_wanted(model, id));
             tokio::select! {
                 layer = layers.ensure(world, charm, &wanted.series, id) => layer,
                 () = gone => {

@@ -117,7 +117,7 @@ async fn run(world: &World, locks: &MachineLocks, name: &UnitName, hook: Hook) -
             error.summary()
         })
     };
-    let gone = world.ledger.until(|model| !model.units.contains_key(name));
+    let gone = world.ledger.until_gone(|model| !model.units.contains_key(name));
     let result = tokio::select! {
         result = work => Some(result),
         () = gone => None,

@@ -179,7 +179,18 @@ impl Scenario {
 
     /// Waits until `holds`, and tells the last seen state if that never comes.
     pub async fn until(&self, what: &str, holds: impl Fn(&Model) -> bool) {
-        let reached = tokio::time::timeout(PATIENCE, self.controller().world.ledger.until(&holds)).await;
+        let ledger = &self.controller().world.ledger;
+        let mut changes = ledger.changes();
+        let comes = async {
+            loop {
+                changes.mark_unchanged();
+                let reached = holds(&ledger.model());
+                if reached || changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let reached = tokio::time::timeout(PATIENCE, comes).await;
         if reached.is_err() {
             panic!("{what} never came; last seen: {:#?}", self.status().await);
         }
