@@ -234,7 +234,7 @@ async fn lxc_keeps_the_contract() {
         return;
     }
     doctor::mend_host().unwrap();
-    let findings = doctor::check_host(true);
+    let findings = doctor::check_host();
     assert!(findings.iter().all(|finding| !finding.blocking), "{findings:?}");
     let folder = tempfile::tempdir().unwrap();
     let provider = LxcProvider::new(settings(folder.path())).unwrap();

@@ -269,6 +269,65 @@ story!(stopped_instances_are_started_again_by_the_next_controller, s, {
     assert!(s.provider.calls().iter().any(|call| call.kind == "start"));
 });
 
+story!(an_instance_that_stops_by_itself_is_started_again, s, {
+    s.deploy("db", 1).await;
+    s.settle().await;
+    s.provider.stop_behind(&s.instance(1));
+    s.until_instance(1, "running", 1).await;
+    s.settle().await;
+    let starts = s.provider.calls().iter().filter(|call| call.kind == "start").count();
+    assert_eq!(starts, 1);
+});
+
+story!(an_instance_that_was_deleted_is_told_and_can_be_replaced, s, {
+    s.deploy("db", 2).await;
+    s.settle().await;
+    s.provider.vanish(&s.instance(1));
+    s.until_instance(1, "missing", 0).await;
+    s.expect_unit("db/0", "down", "active").await;
+    let reasons = s.wait_fails(&[]).await;
+    let words = "machine 1 is down: its container is gone: encanto destroy-machine 1 --force";
+    assert!(reasons.iter().any(|reason| reason.starts_with(words)), "{reasons:?}");
+    s.destroy_machine("1", true).await;
+    s.add_unit("db").await;
+    s.settle().await;
+    assert_eq!(s.wait_fails(&[]).await, [""; 0]);
+    assert_eq!(s.machine_numbers(), [2, 3]);
+});
+
+story!(a_machine_that_outlives_its_unit_is_not_called_gone, s, {
+    s.deploy("db", 1).await;
+    s.settle().await;
+    let (told, mut tells) = tokio::sync::mpsc::channel(64);
+    let target = encanto::plan::settled::Target::Unit("db/0".parse().unwrap());
+    let ledger = s.ledger();
+    let condition = encanto::plan::settled::Condition::Gone;
+    let waiting = tokio::spawn(encanto::worker::waiter::wait(ledger, vec![target], condition, None, told));
+    s.destroy_unit("db/0", false).await;
+    waiting.await.unwrap();
+    let mut gone = Vec::new();
+    while let Some(tell) = tells.recv().await {
+        if let encanto::worker::waiter::Told::Progress(progress) = tell
+            && progress.state == "gone"
+        {
+            gone.push(progress.entity);
+        }
+    }
+    assert_eq!((gone, s.machine_numbers()), (vec!["db/0".to_owned()], vec![1]));
+});
+
+story!(a_machine_that_is_started_has_nothing_left_of_its_creation, s, {
+    s.deploy("db", 3).await;
+    let mut changes = s.ledger().changes();
+    // Every state that anybody could have seen on the way.
+    for machine in [1, 2, 3] {
+        while !s.machine_is_started(machine).await {
+            changes.changed().await.unwrap();
+        }
+    }
+    s.settle().await;
+});
+
 story!(a_full_disk_refuses_the_command_and_changes_nothing, s, {
     s.deploy("db", 1).await;
     s.settle().await;
@@ -305,6 +364,128 @@ story!(bad_input_is_refused_with_a_hint_and_changes_nothing, s, {
     let unit = encanto::api::AddUnit { service: "db".into(), units: 2, to: Some("1".into()) };
     assert_eq!(refusal(s.ask(unit).await).0, "cannot use --num-units > 1 with --to");
     assert_eq!(s.journal.entries().len(), before);
+});
+
+story!(resolved_counts_a_hook_as_run_and_retry_runs_it_again, s, {
+    s.fail_hook("db/0", "config-changed");
+    s.deploy("db", 1).await;
+    s.settle().await;
+    s.expect_unit("db/0", "error", "error").await;
+    let resolved = |retry| encanto::api::Resolved { unit: "db/0".into(), retry };
+    s.ask(resolved(true)).await.unwrap();
+    s.settle().await;
+    s.expect_unit("db/0", "error", "error").await;
+    s.ask(resolved(false)).await.unwrap();
+    s.settle().await;
+    s.expect_unit("db/0", "started", "active").await;
+    let hooks = s.hooks_of("db/0");
+    assert_eq!(hooks, ["install", "cluster-relation-created", "config-changed (skipped)", "start"]);
+    let refused = s.ask(resolved(true)).await.unwrap_err();
+    assert_eq!(refused.error, "unit \"db/0\" is not in an error state");
+    s.fail_hook("db/0", "db-relation-joined");
+    s.deploy("app", 1).await;
+    s.relate("app", "db").await;
+    s.settle().await;
+    s.heal_hook("db/0", "db-relation-joined");
+    s.ask(resolved(true)).await.unwrap();
+    s.settle().await;
+    s.expect_unit("app/0", "started", "active").await;
+});
+
+story!(a_failed_hook_is_run_again_by_itself_ever_more_seldom, s, {
+    s.kill_controller().await;
+    s.retry_hooks = Some(20);
+    s.start_controller().await;
+    s.fail_hook("db/0", "start");
+    s.deploy("db", 1).await;
+    let db = "db/0".parse().unwrap();
+    s.until("the third failure", |model| model.units.get(&db).is_some_and(|unit| unit.failures >= 3)).await;
+    let failed: Vec<i64> = s
+        .journal
+        .entries()
+        .iter()
+        .filter(|entry| matches!(entry.event, encanto::model::Event::HookFailed { .. }))
+        .map(|entry| entry.at)
+        .collect();
+    assert!(failed[1] - failed[0] >= 20 && failed[2] - failed[1] >= 40, "{failed:?}");
+    s.heal_hook("db/0", "start");
+    s.until("the unit is up", |model| model.units[&db].started).await;
+    assert_eq!(s.model().units[&db].failures, 0);
+});
+
+story!(a_machine_that_could_not_be_made_is_tried_again, s, {
+    s.provider.fail_next("create", "lxc-start: no space left on device");
+    s.deploy("db", 1).await;
+    s.settle().await;
+    let retry = |machine: &str| encanto::api::RetryProvisioning { machines: vec![machine.into()] };
+    assert_eq!(s.ask(retry("0")).await.unwrap_err().error, "machine 0 is not in an error state");
+    s.ask(retry("1")).await.unwrap();
+    s.settle().await;
+    s.expect_unit("db/0", "started", "active").await;
+});
+
+story!(a_destroyed_relation_is_broken_on_both_sides_and_can_be_made_again, s, {
+    s.deploy("db", 1).await;
+    s.deploy("app", 1).await;
+    s.relate("app", "db").await;
+    s.settle().await;
+    let destroy = |one: &str, other: &str| encanto::api::DestroyRelation { endpoints: vec![one.into(), other.into()] };
+    assert_eq!(
+        s.ask(destroy("db:cluster", "db")).await.unwrap_err().error,
+        "cannot destroy relation \"db:cluster\": is a peer relation"
+    );
+    s.ask(destroy("db", "app")).await.unwrap();
+    s.settle().await;
+    s.expect_unit("app/0", "started", "waiting").await;
+    for (unit, remote) in [("app/0", "db/0"), ("db/0", "app/0")] {
+        let hooks = s.hooks_of(unit);
+        assert_eq!(hooks[hooks.len() - 2..], [format!("db-relation-departed {remote}"), "db-relation-broken".into()]);
+    }
+    assert_eq!(s.ask(destroy("db", "app")).await.unwrap_err().error, "relation \"db app\" not found");
+    s.relate("db", "app").await;
+    s.settle().await;
+    s.expect_unit("app/0", "started", "active").await;
+});
+
+story!(unset_gives_back_the_default, s, {
+    s.deploy("db", 1).await;
+    s.set("db", "size", "9").await;
+    s.settle().await;
+    let unset = |key: &str| encanto::api::UnsetConfig { service: "db".into(), keys: vec![key.into()] };
+    s.ask(unset("size")).await.unwrap();
+    s.settle().await;
+    let config = s.ask(encanto::api::GetConfig { service: "db".into() }).await.unwrap();
+    assert_eq!(config.settings["size"].value, Some(1.into()));
+    assert_eq!(s.ask(unset("sise")).await.unwrap_err().hints, ["did you mean `size`?"]);
+});
+
+story!(history_and_status_log_tell_what_happened, s, {
+    s.fail_hook("db/0", "start");
+    s.deploy("db", 1).await;
+    s.settle().await;
+    s.heal_hook("db/0", "start");
+    s.ask(encanto::api::Resolved { unit: "db/0".into(), retry: true }).await.unwrap();
+    s.settle().await;
+    let log = s.ask(encanto::api::StatusLog { entity: "db/0".into(), lines: 50 }).await.unwrap();
+    let states: Vec<String> = log.entries.iter().map(|e| format!("{} {}", e.kind, e.state)).collect();
+    assert_eq!(
+        states,
+        [
+            "agent allocated",
+            "agent executed",
+            "agent executed",
+            "agent executed",
+            "agent error",
+            "agent retrying",
+            "workload active",
+            "agent executed"
+        ]
+    );
+    assert!(log.entries[4].message.starts_with("start: charm.lua:"), "{:?}", log.entries[4]);
+    let history = s.ask(encanto::api::History { lines: 50 }).await.unwrap();
+    let last = history.entries.last().unwrap();
+    assert_eq!(last.effects, ["unit db/0: hook tried again"]);
+    assert!(history.entries.iter().any(|e| e.effects.contains(&"unit db/0 added on machine 1".to_owned())));
 });
 
 /// For what the provider is told, which no commit announces.

@@ -72,6 +72,14 @@ impl ClientError {
         }
     }
 
+    /// More of the controller's words about it.
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            Self::Version(refusal) | Self::Refused(refusal) => refusal.details.clone(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether the environment has no controller to talk to.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::NotBootstrapped { .. } | Self::NotRunning { .. })

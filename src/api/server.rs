@@ -12,7 +12,9 @@ use axum::routing::post;
 
 use super::backend::Backend;
 use super::handlers;
-use super::requests::{COMMAND_HEADER, Refusal, VERSION, VERSION_HEADER, Verb};
+use super::requests::{
+    COMMAND_HEADER, ControllerInfo, DestroyEnvironment, Refusal, StopController, VERSION, VERSION_HEADER, Verb,
+};
 
 pub type Shared = Arc<dyn Backend>;
 
@@ -39,6 +41,12 @@ pub fn router(backend: Shared) -> Router {
         AddUnit,
         AddRelation,
         AddMachine,
+        DestroyRelation,
+        Resolved,
+        RetryProvisioning,
+        UnsetConfig,
+        StatusLog,
+        History,
         DestroyUnit,
         DestroyService,
         DestroyMachine,
@@ -74,14 +82,17 @@ async fn verb<V: Handle>(State(backend): State<Shared>, headers: HeaderMap, body
 }
 
 async fn check_version(request: Request, next: Next) -> Response {
+    // A newer program must be able to end an older controller; these requests hold nothing that could be misread.
+    let lifelong = [ControllerInfo::PATH, StopController::PATH, DestroyEnvironment::PATH];
+    if request.uri().path().strip_prefix("/v1/").is_some_and(|path| lifelong.contains(&path)) {
+        return next.run(request).await;
+    }
     let client = request.headers().get(VERSION_HEADER).and_then(|version| version.to_str().ok()).unwrap_or("unknown");
     if client == VERSION {
         return next.run(request).await;
     }
-    let refusal = Refusal {
-        error: format!("the controller is version {VERSION}, this client is version {client}"),
-        hints: vec!["restart the controller with this version: encanto controller stop, then start".to_owned()],
-    };
+    let refusal = Refusal::new(format!("the controller is version {VERSION}, this client is version {client}"))
+        .hint("restart the controller with this version: `encanto controller stop`, then `encanto controller start`");
     json(StatusCode::CONFLICT, &refusal)
 }
 
@@ -94,7 +105,12 @@ pub fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
 
 impl Refusal {
     pub fn new(error: impl Into<String>) -> Refusal {
-        Refusal { error: error.into(), hints: Vec::new() }
+        Refusal { error: error.into(), details: Vec::new(), hints: Vec::new() }
+    }
+
+    pub fn detail(mut self, detail: impl Into<String>) -> Refusal {
+        self.details.push(detail.into());
+        self
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Refusal {

@@ -182,6 +182,7 @@ impl Vm {
         deadline: Instant,
     ) -> Result<R, Fault> {
         self.meter.reset();
+        let granted = whole(deadline.saturating_duration_since(Instant::now()));
         let mut all = arguments.into_lua_multi(&self.lua).map_err(|error| Fault::internal(&error))?;
         all.push_front(Value::Function(function));
         // `call_async`, not `Thread::into_async`: only its drop ends the host call that is waited for at once.
@@ -190,7 +191,7 @@ impl Vm {
             Ok(result) => result.map_err(|error| self.fault(&error)),
             Err(_) => Err(Fault {
                 kind: FaultKind::TooLong,
-                message: format!("ran longer than the limit of {}", seconds(self.limits.total)),
+                message: format!("ran longer than the limit of {}", seconds(granted)),
                 frames: self.meter.waiting_at(),
             }),
         }
@@ -274,6 +275,12 @@ fn plain_find(text: &LuaString, pattern: &LuaString, from: Option<i64>) -> (Opti
 }
 
 /// `1.5 s`, `30 min`.
+/// What is left of a limit a moment after it was set is told as the limit.
+fn whole(duration: Duration) -> Duration {
+    let rounded = Duration::from_secs_f64(duration.as_secs_f64().round());
+    if rounded >= Duration::from_secs(2) { rounded } else { duration }
+}
+
 pub fn seconds(duration: Duration) -> String {
     match duration.as_secs() {
         whole if whole >= 120 && whole.is_multiple_of(60) => format!("{} min", whole / 60),

@@ -17,7 +17,7 @@ const DEEPEST: usize = 16;
 pub fn read(folder: &Path) -> Result<CharmSource, Failure> {
     let nothing = || Failure::failed(format!("no charm was found at \"{}\"", folder.display()));
     if !folder.is_dir() {
-        return Err(nothing());
+        return Err(nothing().hint("there is no such folder"));
     }
     if !folder.join("charm.lua").is_file() {
         return Err(nothing().hint("a charm is a folder with a file charm.lua in it"));

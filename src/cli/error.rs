@@ -110,6 +110,6 @@ impl From<ClientError> for Failure {
             causes.push(cause.to_string());
             source = cause.source();
         }
-        Self { hints: error.hints(), causes, ..Self::failed(error.to_string()) }
+        Self { details: error.details(), hints: error.hints(), causes, ..Self::failed(error.to_string()) }
     }
 }

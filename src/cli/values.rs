@@ -18,6 +18,14 @@ pub fn seconds(text: &str) -> Result<u64, String> {
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)
 }
 
+/// How many of something: at least one.
+pub fn count(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("must be a positive integer".to_owned()),
+        Ok(count) => Ok(count),
+    }
+}
+
 /// `key=value`; the value may be empty and may hold more `=`.
 pub fn pair(text: &str) -> Option<(String, Value)> {
     let (key, value) = text.split_once('=')?;

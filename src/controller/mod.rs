@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::EnvironmentName;
 use crate::charm::CharmHost;
-use crate::model::{Change, HardwareFacts, MachineId, Provision, UnitName};
+use crate::model::{Change, HardwareFacts, MachineId, Millis, Provision, UnitName};
 use crate::plan::nudge::Concerned;
 use crate::provider::{InstanceSpec, Provider};
 use crate::store::Journal;
@@ -25,6 +25,7 @@ use crate::worker::firewaller::{self, Published};
 use crate::worker::layers::Layers;
 use crate::worker::ledger::{Clock, Ledger, LedgerError};
 use crate::worker::logbook::Logbook;
+use crate::worker::observer::Watches;
 use crate::worker::unit_agent::{self, MachineLocks};
 use crate::worker::{World, chain, observer, provisioner};
 
@@ -52,6 +53,8 @@ pub struct Parts {
     pub provider: Arc<dyn Provider>,
     pub charm_host: Arc<CharmHost>,
     pub clock: Clock,
+    /// Milliseconds until a failed hook is run again for the first time, doubled each time; `None` is never.
+    pub retry_hooks: Option<Millis>,
     /// Whether instances end with this process (simulated): they are made again from the model at the start.
     pub instances_in_memory: bool,
 }
@@ -102,6 +105,7 @@ impl Controller {
             folder: parts.folder,
             logbook: Arc::new(logbook),
             prefix: parts.prefix,
+            retry_hooks: parts.retry_hooks,
             open,
         };
         let mut tasks = JoinSet::new();
@@ -141,9 +145,9 @@ fn spawn_workers(
     let nudge = Nudge { machines: machine_nudge, units: unit_nudge, firewall: firewall_nudge };
 
     let (layers, locks, published) = (Layers::default(), MachineLocks::default(), Published::default());
-    let each = world.clone();
+    let (each, watches) = (world.clone(), Watches::new(nudge.machines.clone()));
     tasks.spawn(drive(machine_nudges, PARALLEL_MACHINES, move |id| {
-        provisioner::reconcile(each.clone(), layers.clone(), id)
+        provisioner::reconcile(each.clone(), layers.clone(), watches.clone(), id)
     }));
     let each = world.clone();
     tasks.spawn(drive(unit_nudges, PARALLEL_UNITS, move |name| {

@@ -122,6 +122,9 @@ pub struct Unit {
     /// The relations it was admitted to.
     pub scopes: BTreeMap<RelationId, UnitScope>,
     pub failed: Option<FailedHook>,
+    /// How often the hook that is tried again now has failed.
+    #[serde(default)]
+    pub failures: u32,
 }
 
 /// A unit's view of one relation.
@@ -138,6 +141,9 @@ pub struct FailedHook {
     pub hook: Hook,
     /// One line: what the status shows.
     pub message: String,
+    /// When it failed last.
+    #[serde(default)]
+    pub at: Millis,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -73,6 +73,7 @@ impl Model {
             | Event::MachineAdded { .. }
             | Event::MachineProvisioned { .. }
             | Event::MachineFailed { .. }
+            | Event::MachineRetried { .. }
             | Event::MachineDying { .. }
             | Event::MachineRemoved { .. } => self.apply_machine(event),
             Event::CharmAdded { url, digest, meta } => {
@@ -86,6 +87,7 @@ impl Model {
             }
             Event::ServiceAdded { .. }
             | Event::ServiceConfigured { .. }
+            | Event::ServiceUnset { .. }
             | Event::ServiceExposed { .. }
             | Event::ServiceUnexposed { .. }
             | Event::ServiceDying { .. }
@@ -114,7 +116,13 @@ impl Model {
             }
             Event::HookFailed { unit, hook, message } => {
                 if let Some(unit) = self.units.get_mut(unit) {
-                    unit.failed = Some(FailedHook { hook: hook.clone(), message: message.clone() });
+                    unit.failed = Some(FailedHook { hook: hook.clone(), message: message.clone(), at });
+                    unit.failures += 1;
+                }
+            }
+            Event::HookRetried { unit } => {
+                if let Some(unit) = self.units.get_mut(unit) {
+                    unit.failed = None;
                 }
             }
         }
@@ -148,6 +156,11 @@ impl Model {
             Event::MachineFailed { machine, message } => {
                 if let Some(machine) = self.machines.get_mut(machine) {
                     machine.provision = Provision::Failed { message: message.clone() };
+                }
+            }
+            Event::MachineRetried { machine } => {
+                if let Some(machine) = self.machines.get_mut(machine) {
+                    machine.provision = Provision::Pending;
                 }
             }
             Event::MachineDying { machine } => {
@@ -185,6 +198,7 @@ impl Model {
             return;
         }
         let (Event::ServiceConfigured { service, .. }
+        | Event::ServiceUnset { service, .. }
         | Event::ServiceExposed { service, .. }
         | Event::ServiceUnexposed { service }
         | Event::ServiceDying { service }) = event
@@ -195,6 +209,10 @@ impl Model {
         match event {
             Event::ServiceConfigured { changes, .. } => {
                 service.config.extend(changes.clone());
+                service.config_version += 1;
+            }
+            Event::ServiceUnset { keys, .. } => {
+                service.config.retain(|key, _| !keys.contains(key));
                 service.config_version += 1;
             }
             Event::ServiceExposed { published, .. } => {
@@ -279,6 +297,7 @@ impl Model {
             config_seen: None,
             scopes: BTreeMap::new(),
             failed: None,
+            failures: 0,
         };
         self.units.insert(name.clone(), unit);
     }
@@ -331,6 +350,7 @@ impl Model {
     fn commit_hook(&mut self, name: &UnitName, hook: &Hook, writes: &HookWrites) {
         let Some(unit) = self.units.get_mut(name) else { return };
         unit.failed = None;
+        unit.failures = 0;
         unit.open_ports.extend(writes.opened.iter().copied());
         unit.open_ports.retain(|port| !writes.closed.contains(port));
         if let Some(state) = &writes.state {

@@ -7,7 +7,7 @@
 //! resolved, unless it is dying.
 
 use crate::model::{
-    Hook, Life, Model, Presence, Provision, Relation, RelationHook, RelationId, Unit, UnitName, UnitScope,
+    Hook, Life, Millis, Model, Presence, Provision, Relation, RelationHook, RelationId, Unit, UnitName, UnitScope,
 };
 
 /// One thing to do for a unit.
@@ -49,6 +49,17 @@ pub fn next(model: &Model, name: &UnitName) -> Option<UnitStep> {
         .or_else(|| (!unit.started).then_some(UnitStep::Run(Hook::Start)))
         .or_else(|| unit.scopes.iter().find_map(|(id, scope)| relation_step(model, unit, *id, scope)))
 }
+
+/// How many milliseconds after its last failure a failed hook is to be run again, the next time doubled, up to
+/// [`RETRY_MOST`]. `None` if the unit is not in error.
+pub fn retry_delay(unit: &Unit, first: Millis) -> Option<Millis> {
+    unit.failed.as_ref()?;
+    let doublings = unit.failures.saturating_sub(1).min(20);
+    Some((first << doublings).min(RETRY_MOST))
+}
+
+/// Five minutes, as in Juju.
+pub const RETRY_MOST: Millis = 300_000;
 
 /// Right after joined comes changed, whatever else is due.
 fn joined_awaits_changed(model: &Model, unit: &Unit) -> Option<UnitStep> {

@@ -34,10 +34,14 @@ impl Concerned {
             | Event::CharmRemoved { .. }
             | Event::ServiceAdded { .. }
             | Event::ServiceDying { .. }
-            | Event::UnitStatusSet { .. }
-            | Event::HookFailed { .. } => {}
+            | Event::UnitStatusSet { .. } => {}
+            // So that its agent sees to the next try.
+            Event::HookFailed { unit, .. } | Event::HookRetried { unit } => {
+                self.units.insert(unit.clone());
+            }
             Event::MachineAdded { machine, .. }
             | Event::MachineFailed { machine, .. }
+            | Event::MachineRetried { machine }
             | Event::MachineDying { machine }
             | Event::MachineRemoved { machine } => {
                 self.machines.insert(*machine);
@@ -49,7 +53,7 @@ impl Concerned {
                     self.units.extend(machine.units.iter().cloned());
                 }
             }
-            Event::ServiceConfigured { service, .. } => {
+            Event::ServiceConfigured { service, .. } | Event::ServiceUnset { service, .. } => {
                 let service = model.services.get(service);
                 let names = service.into_iter().flat_map(|service| {
                     service.units.iter().map(|number| UnitName { service: service.name.clone(), number: *number })

@@ -1,6 +1,8 @@
 //! Whether the environment, or a part of it, is as asked, and if not what stands in the way.
 
-use crate::model::{Life, Machine, MachineId, Model, Observed, Provision, ServiceName, Unit, UnitName, WorkloadState};
+use crate::model::{
+    Life, Machine, MachineId, Model, Observed, Provision, ServiceName, Sighting, Unit, UnitName, WorkloadState,
+};
 
 use super::{hooks, provision};
 
@@ -94,6 +96,7 @@ pub fn at_rest(model: &Model, observed: &Observed) -> bool {
 fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condition: Condition) -> Progress {
     let activity = observed.machine_activity.get(&machine.id).cloned();
     let due = provision::next(model, machine.id, observed.instances.get(&machine.id).copied()).is_some();
+    let missing = observed.instances.get(&machine.id) == Some(&Sighting::Missing);
     let (state, message, verdict) = match (&machine.provision, machine.life) {
         (Provision::Host { .. }, _) => match &observed.opening {
             Some(words) if observed.opening_failed => ("error", words.clone(), Verdict::Failed),
@@ -104,6 +107,13 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
         (Provision::Failed { message }, _) => ("error", message.clone(), Verdict::Failed),
         (Provision::Pending, _) => {
             ("pending", activity.or(observed.opening.clone()).unwrap_or_default(), Verdict::Busy)
+        }
+        (Provision::Running { .. }, _) if missing => {
+            let advice = format!(
+                "its container is gone: encanto destroy-machine {} --force, then add its units again",
+                machine.id
+            );
+            ("down", advice, Verdict::Failed)
         }
         (Provision::Running { .. }, _) if due => ("down", activity.unwrap_or_default(), Verdict::Busy),
         (Provision::Running { .. }, _) => ("started", activity.unwrap_or_default(), Verdict::Reached),

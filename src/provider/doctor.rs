@@ -34,19 +34,15 @@ const SYSCTLS: [(&str, u64); 4] = [
     ("kernel/keys/maxbytes", 2_000_000),
 ];
 
-/// Everything that is amiss, the blocking first. `lxc`: also what only LXC machines need.
-pub fn check_host(lxc: bool) -> Vec<HostFinding> {
+/// Everything that LXC machines need and this host does not have, the blocking first. Who asks does not matter: only
+/// `bootstrap` must be root.
+pub fn check_host() -> Vec<HostFinding> {
     let mut findings = Vec::new();
-    if !rustix::process::geteuid().is_root() {
-        findings.push(blocking("the controller must run as root to make machines", Some("sudo -i")));
-    }
-    if lxc {
-        findings.extend(missing_packages(find_tool));
-        findings.extend(id_range(&read("/etc/subuid"), &read("/etc/subgid")));
-        findings.extend(kernel());
-        findings.extend(low_sysctls());
-        findings.extend(firewall());
-    }
+    findings.extend(missing_packages(find_tool));
+    findings.extend(id_range(&read("/etc/subuid"), &read("/etc/subgid")));
+    findings.extend(kernel());
+    findings.extend(low_sysctls());
+    findings.extend(firewall());
     findings.sort_by_key(|finding| !finding.blocking);
     findings
 }

@@ -220,6 +220,9 @@ pub trait Provider: Send + Sync {
 
     async fn stop(&self, name: &InstanceName) -> Result<(), ProviderError>;
 
+    /// Returns when the instance does not run, at once if so; a restart from inside it is no end. May be dropped.
+    async fn ended(&self, name: &InstanceName);
+
     /// Ends and removes the instance and all its files.
     async fn destroy(&self, name: &InstanceName) -> Result<(), ProviderError>;
 

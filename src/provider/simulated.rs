@@ -76,7 +76,7 @@ struct Failure {
 
 /// A hypervisor that only remembers.
 #[derive(Default)]
-pub struct SimulatedProvider(Mutex<World>);
+pub struct SimulatedProvider(Mutex<World>, tokio::sync::Notify);
 
 impl SimulatedProvider {
     pub fn new() -> Self {
@@ -107,6 +107,7 @@ impl SimulatedProvider {
     /// The instance is deleted behind the controller's back.
     pub fn vanish(&self, name: &InstanceName) {
         self.world().instances.remove(name);
+        self.1.notify_waiters();
     }
 
     /// The instance is stopped behind the controller's back.
@@ -114,6 +115,7 @@ impl SimulatedProvider {
         if let Some(instance) = self.world().instances.get_mut(name) {
             instance.state = InstanceState::Stopped;
         }
+        self.1.notify_waiters();
     }
 
     /// The ports published last.
@@ -246,12 +248,25 @@ impl Provider for SimulatedProvider {
     async fn stop(&self, name: &InstanceName) -> Result<(), ProviderError> {
         self.begin("stop", Some(name)).await?;
         self.world().instance(name)?.state = InstanceState::Stopped;
+        self.1.notify_waiters();
         Ok(())
+    }
+
+    async fn ended(&self, name: &InstanceName) {
+        loop {
+            let mut change = std::pin::pin!(self.1.notified());
+            change.as_mut().enable();
+            if self.world().instances.get(name).is_none_or(|instance| instance.state != InstanceState::Running) {
+                return;
+            }
+            change.await;
+        }
     }
 
     async fn destroy(&self, name: &InstanceName) -> Result<(), ProviderError> {
         self.begin("destroy", Some(name)).await?;
         self.world().instances.remove(name);
+        self.1.notify_waiters();
         Ok(())
     }
 

@@ -19,7 +19,7 @@ pub struct Entry {
     /// Counts from 1 without gaps.
     pub sequence: u64,
     pub at: Millis,
-    /// The command that asked for it, or the worker that reported it.
+    /// The command that asked for it, or the worker that reported it (its name begins with `@`).
     pub by: String,
     pub event: Event,
 }
@@ -48,6 +48,8 @@ pub trait Journal: Send {
 pub enum StoreError {
     #[error("cannot open the journal {}", path.display())]
     Open { path: PathBuf, source: rusqlite::Error },
+    #[error("cannot make the journal {} private", path.display())]
+    Private { path: PathBuf, source: std::io::Error },
     #[error("the journal {} was written by a newer version (schema {found}, this version knows {known})", path.display())]
     Newer { path: PathBuf, found: i64, known: i64 },
     #[error("cannot {action} the journal")]

@@ -1,5 +1,7 @@
 //! The journal in one SQLite file.
 
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -30,6 +32,11 @@ impl SqliteJournal {
     /// [`StoreError::Open`], or [`StoreError::Newer`] if a later version of the program wrote it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Open { path: path.to_owned(), source };
+        let private = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+        // The files beside it get its mode.
+        private
+            .and_then(|file| file.set_permissions(Permissions::from_mode(0o600)))
+            .map_err(|source| StoreError::Private { path: path.to_owned(), source })?;
         let mut connection = Connection::open(path).map_err(failed)?;
         connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")

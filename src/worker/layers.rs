@@ -105,7 +105,7 @@ async fn fail(world: &World, id: MachineId, message: &str) {
     let unit = first_unit(&world.ledger.model(), id);
     let Some(unit) = unit else { return };
     let change = Change::FailHook { unit, hook: Hook::Prepare, message: message.to_owned() };
-    if let Err(error) = world.ledger.commit("provisioner", change).await {
+    if let Err(error) = world.ledger.commit("@provisioner", change).await {
         tracing::warn!("{error}");
     }
 }

@@ -41,10 +41,9 @@ pub struct Committed {
     pub events: Vec<Event>,
 }
 
-struct Request {
-    change: Change,
-    by: String,
-    answer: Option<oneshot::Sender<Result<Committed, LedgerError>>>,
+enum Request {
+    Change { change: Change, by: String, answer: Option<oneshot::Sender<Result<Committed, LedgerError>>> },
+    Read { newest: u64, answer: oneshot::Sender<Result<Vec<Entry>, LedgerError>> },
 }
 
 /// A handle; clones share one ledger.
@@ -98,7 +97,7 @@ impl Ledger {
     /// [`LedgerError`]; nothing was changed then.
     pub async fn commit(&self, by: &str, change: Change) -> Result<Committed, LedgerError> {
         let (answer, answered) = oneshot::channel();
-        let request = Request { change, by: by.to_owned(), answer: Some(answer) };
+        let request = Request::Change { change, by: by.to_owned(), answer: Some(answer) };
         self.requests.send(request).map_err(|_| LedgerError::Stopped)?;
         answered.await.map_err(|_| LedgerError::Stopped)?
     }
@@ -106,7 +105,17 @@ impl Ledger {
     /// Asks for a change without waiting; it comes before any later one. A refusal is dropped.
     pub fn submit(&self, by: &str, change: Change) {
         // A ledger that has stopped takes no more: the controller is going down.
-        let _ = self.requests.send(Request { change, by: by.to_owned(), answer: None });
+        let _ = self.requests.send(Request::Change { change, by: by.to_owned(), answer: None });
+    }
+
+    /// The newest so many entries of the journal, the oldest first.
+    ///
+    /// # Errors
+    /// The journal's words.
+    pub async fn entries(&self, newest: u64) -> Result<Vec<Entry>, LedgerError> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request::Read { newest, answer }).map_err(|_| LedgerError::Stopped)?;
+        answered.await.map_err(|_| LedgerError::Stopped)?
     }
 
     pub fn model(&self) -> RwLockReadGuard<'_, Model> {
@@ -206,20 +215,35 @@ impl Writer {
         let mut entries: Vec<Entry> = Vec::new();
         let mut answers: Vec<Answer> = Vec::new();
         for request in batch {
-            let result = model.change(request.change, at).map_err(LedgerError::Refused).map(|events| {
+            let (change, by, answer) = match request {
+                Request::Change { change, by, answer } => (change, by, answer),
+                Request::Read { newest, answer } => {
+                    let from = self.last.saturating_sub(newest);
+                    let read = self.journal.read_after(from);
+                    // Who asked may have gone away meanwhile.
+                    let _ = answer.send(read.map_err(|error| LedgerError::Journal(super::chain(&error))));
+                    continue;
+                }
+            };
+            let result = model.change(change, at).map_err(LedgerError::Refused).map(|events| {
                 for event in &events {
                     let sequence = self.last + entries.len() as u64 + 1;
-                    entries.push(Entry { sequence, at, by: request.by.clone(), event: event.clone() });
+                    entries.push(Entry { sequence, at, by: by.clone(), event: event.clone() });
                 }
                 Committed { sequence: self.last + entries.len() as u64, events }
             });
-            answers.push((request.answer, result));
+            answers.push((answer, result));
         }
         debug_assert!(
             consistent(&model),
             "the model is inconsistent: {:?}",
             crate::model::check::inconsistencies(&model)
         );
+        if entries.is_empty() {
+            drop(model);
+            answers.into_iter().for_each(|(answer, result)| reply(answer, result));
+            return true;
+        }
         let appended = self.journal.append(&entries);
         if let Err(error) = appended {
             let words = super::chain(&error);

@@ -1,9 +1,82 @@
-//! What became of the instances while nobody looked: after a start of the controller, or a reboot of the host.
+//! What became of the instances behind the controller's back: while it did not run, and while it does.
 
-use crate::model::{MachineId, Sighting};
-use crate::provider::{InstanceState, ProviderError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use super::{BUILD, World};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::model::{Life, MachineId, Model, Provision, Sighting};
+use crate::provider::{InstanceName, InstanceState, ProviderError};
+
+use super::{BUILD, World, chain};
+
+/// Who deletes a container stops it first: it must not be started between the two.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// One watch over each instance that runs. Clones share them; they end with the last.
+#[derive(Clone)]
+pub struct Watches {
+    watched: Arc<Mutex<HashMap<MachineId, AbortOnDropHandle<()>>>>,
+    nudge: mpsc::UnboundedSender<MachineId>,
+}
+
+impl Watches {
+    /// `nudge` is told of each machine whose instance has ended.
+    pub fn new(nudge: mpsc::UnboundedSender<MachineId>) -> Self {
+        Watches { watched: Arc::default(), nudge }
+    }
+
+    /// Sees to it that the instance of `id` is watched as long as it runs.
+    pub fn keep(&self, world: &World, id: MachineId) {
+        let instance = running_instance(&world.ledger.model(), id);
+        let seen = world.ledger.observed().instances.get(&id) == Some(&Sighting::Running);
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(instance) = instance.filter(|_| seen) else {
+            watched.remove(&id);
+            return;
+        };
+        if watched.get(&id).is_none_or(|watch| watch.is_finished()) {
+            let watch = tokio::spawn(watch(world.clone(), id, instance, self.nudge.clone()));
+            watched.insert(id, AbortOnDropHandle::new(watch));
+        }
+    }
+}
+
+fn running_instance(model: &Model, id: MachineId) -> Option<InstanceName> {
+    let machine = model.machines.get(&id).filter(|machine| machine.life == Life::Alive)?;
+    match &machine.provision {
+        Provision::Running { instance, .. } => InstanceName::new(instance.clone()).ok(),
+        _ => None,
+    }
+}
+
+async fn watch(world: World, id: MachineId, instance: InstanceName, nudge: mpsc::UnboundedSender<MachineId>) {
+    world.provider.ended(&instance).await;
+    tokio::time::sleep(SETTLING).await;
+    if running_instance(&world.ledger.model(), id).is_none() {
+        return; // it was ended on purpose
+    }
+    let sighting = match world.provider.list().await {
+        Ok(instances) if instances.contains_key(&instance) => Sighting::Stopped,
+        Ok(_) => Sighting::Missing,
+        Err(error) => {
+            tracing::error!("the instances cannot be listed: {}", chain(&error));
+            Sighting::Stopped
+        }
+    };
+    let words = match sighting {
+        Sighting::Missing => "its container is gone, and nobody asked for that",
+        _ => "its container has stopped, and nobody asked for that",
+    };
+    world.logbook.machine_error(id, "observer", words);
+    world.ledger.observe(|observed| {
+        observed.instances.insert(id, sighting);
+    });
+    // The provisioner has ended: so does the controller.
+    let _ = nudge.send(id);
+}
 
 /// Looks at every instance once, and removes scratch instances that a killed controller left behind.
 ///

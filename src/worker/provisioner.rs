@@ -6,17 +6,21 @@ use crate::provider::{InstanceName, InstanceSpec, ProviderError};
 
 use super::driver::Next;
 use super::layers::Layers;
+use super::observer::Watches;
 use super::{RETRY, World, chain};
 
 /// Looks after one machine until nothing is due for it.
-pub async fn reconcile(world: World, layers: Layers, id: MachineId) -> Next {
+pub async fn reconcile(world: World, layers: Layers, watches: Watches, id: MachineId) -> Next {
     loop {
         if !world.is_open() {
             return Next::Rest; // everyone is nudged when it is
         }
         let sighting = world.ledger.observed().instances.get(&id).copied();
         let step = provision::next(&world.ledger.model(), id, sighting);
-        let Some(step) = step else { return Next::Rest };
+        let Some(step) = step else {
+            watches.keep(&world, id);
+            return Next::Rest;
+        };
         let done = match step {
             MachineStep::Create { series, constraints, charm } => {
                 create(&world, &layers, id, Wanted { series, constraints, charm }).await
@@ -24,11 +28,6 @@ pub async fn reconcile(world: World, layers: Layers, id: MachineId) -> Next {
             MachineStep::Start { instance } => start(&world, id, instance).await,
             MachineStep::Destroy { instance } => destroy(&world, id, instance).await,
         };
-        world.ledger.observe(|observed| {
-            if done.is_ok() {
-                observed.machine_activity.remove(&id);
-            }
-        });
         if let Err(error) = done {
             let words = chain(error.as_ref());
             world.logbook.machine_error(id, "provisioner", &words);
@@ -56,7 +55,10 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
             let gone = world.ledger.until(|model| !still_wanted(model, id));
             tokio::select! {
                 layer = layers.ensure(world, charm, &wanted.series, id) => layer,
-                () = gone => return Ok(()),
+                () = gone => {
+                    idle(world, id);
+                    return Ok(());
+                }
             }
         }
         None => None,
@@ -74,6 +76,8 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
         Ok(instance) => {
             world.ledger.observe(|observed| {
                 observed.instances.insert(id, Sighting::Running);
+                // Before the commit: a machine that is started has nothing of this left on it.
+                observed.machine_activity.remove(&id);
             });
             Change::MachineProvisioned {
                 machine: id,
@@ -90,10 +94,11 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
         Err(error) => {
             let message = chain(&error);
             world.logbook.machine_error(id, "provisioner", &message);
+            idle(world, id);
             Change::MachineFailed { machine: id, message }
         }
     };
-    world.ledger.commit("provisioner", change).await?;
+    world.ledger.commit("@provisioner", change).await?;
     Ok(())
 }
 
@@ -106,6 +111,7 @@ async fn start(world: &World, id: MachineId, instance: String) -> Result<(), Fai
     world.provider.start(&InstanceName::new(instance)?).await?;
     world.ledger.observe(|observed| {
         observed.instances.insert(id, Sighting::Running);
+        observed.machine_activity.remove(&id);
     });
     Ok(())
 }
@@ -118,11 +124,18 @@ async fn destroy(world: &World, id: MachineId, instance: Option<String>) -> Resu
         Ok(()) | Err(ProviderError::NoInstance(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    world.ledger.commit("provisioner", Change::MachineGone { machine: id }).await?;
+    world.ledger.commit("@provisioner", Change::MachineGone { machine: id }).await?;
     world.ledger.observe(|observed| {
         observed.instances.remove(&id);
+        observed.machine_activity.remove(&id);
     });
     Ok(())
+}
+
+fn idle(world: &World, id: MachineId) {
+    world.ledger.observe(|observed| {
+        observed.machine_activity.remove(&id);
+    });
 }
 
 /// In the log and in `status`.

@@ -34,19 +34,17 @@ pub async fn wait(
     let mut shown: HashMap<String, Progress> = HashMap::new();
     loop {
         changes.mark_unchanged();
-        let (all, rest, gone) = {
+        let (all, rest, fresh) = {
             let (model, observed) = (ledger.model(), ledger.observed());
             let all = settled::progress(&model, &observed, &targets, condition);
-            let left = left(&shown, &all);
-            // A machine whose only unit went is out of sight, not gone.
-            let there = |entity: &String| {
-                let everything = settled::progress(&model, &observed, &[], condition);
-                everything.iter().any(|progress| progress.entity == *entity)
+            let exists = |entity: &str| {
+                let machine = entity.strip_prefix("machine ").and_then(|number| number.parse().ok());
+                machine.is_some_and(|id| model.machines.contains_key(&id))
             };
-            let gone: Vec<String> = left.into_iter().filter(|entity| !there(entity)).collect();
-            (all, settled::at_rest(&model, &observed), gone)
+            let fresh = news(&mut shown, &all, exists);
+            (all, settled::at_rest(&model, &observed), fresh)
         };
-        for progress in news(&mut shown, &all, gone) {
+        for progress in fresh {
             if out.send(Told::Progress(progress)).await.is_err() {
                 return;
             }
@@ -78,13 +76,9 @@ pub async fn wait(
     }
 }
 
-/// What was shown and is not to be shown any more.
-fn left(shown: &HashMap<String, Progress>, all: &[Progress]) -> Vec<String> {
-    shown.keys().filter(|entity| !all.iter().any(|progress| progress.entity == **entity)).cloned().collect()
-}
-
-/// What changed since it was shown last; what is gone is told once.
-fn news(shown: &mut HashMap<String, Progress>, all: &[Progress], gone: Vec<String>) -> Vec<Progress> {
+/// What changed since it was shown last; what is gone is told once. A machine whose last unit has gone is not looked at
+/// any more, but not gone.
+fn news(shown: &mut HashMap<String, Progress>, all: &[Progress], exists: impl Fn(&str) -> bool) -> Vec<Progress> {
     let mut news = Vec::new();
     for progress in all {
         if shown.get(&progress.entity) != Some(progress) {
@@ -92,8 +86,10 @@ fn news(shown: &mut HashMap<String, Progress>, all: &[Progress], gone: Vec<Strin
             news.push(progress.clone());
         }
     }
+    let gone: Vec<String> =
+        shown.keys().filter(|entity| !all.iter().any(|progress| progress.entity == **entity)).cloned().collect();
     for entity in gone {
-        if let Some(last) = shown.remove(&entity) {
+        if let Some(last) = shown.remove(&entity).filter(|_| !exists(&entity)) {
             news.push(Progress { state: "gone".into(), message: String::new(), verdict: Verdict::Reached, ..last });
         }
     }

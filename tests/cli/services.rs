@@ -127,3 +127,77 @@ fn a_machine_whose_only_unit_goes_is_not_told_to_be_gone() {
     assert!(!told.contains("machine 1: gone"), "it stays: {told}");
     env.run("destroy-machine 1 --wait=30s").succeeds();
 }
+
+#[test]
+fn a_slip_of_the_finger_adds_nothing() {
+    let env = with_charms();
+    for line in ["deploy ./db -n 0", "deploy ./db -n -3", "deploy ./db -n x", "add-unit db -n 0"] {
+        env.run(line).misused().stderr_has("' for '--num-units <N>': must be a positive integer\n");
+    }
+    env.run("add-machine -n 0")
+        .misused()
+        .stderr_has("invalid value '0' for '--num-machines <N>': must be a positive integer\n");
+    let many = "cannot add 100000 at once: the most is 1000\n";
+    env.run("deploy ./db -n 100000").fails().stderr_has(many);
+    env.run("add-machine -n 100000").fails().stderr_has(many);
+    env.run("deploy ./db --to 0").fails().stderr_has("hint: without --to it gets a machine of its own\n");
+    let now = status(&env);
+    assert_eq!((now["services"].as_object().unwrap().len(), now["machines"].as_object().unwrap().len()), (0, 1));
+}
+
+#[test]
+fn a_machine_that_stays_says_why_and_what_to_do() {
+    let env = with_charms();
+    env.run("deploy ./db --wait=30s").succeeds();
+    env.run("destroy-machine 0").fails().stderr_is(
+        "error: no machines were destroyed: machine 0 is required by the environment\n\
+         hint: machine 0 is this host; `encanto destroy-environment` takes everything down\n",
+    );
+    env.run("destroy-machine 0 --force").fails();
+    env.run("destroy-machine 7 8").fails().stderr_is(
+        "error: no machines were destroyed: machine 7 does not exist; machine 8 does not exist\n\
+         hint: `encanto status` lists the machines\n",
+    );
+    env.run("destroy-machine 1").fails().stderr_has("hint: destroy its units first, or use --force to destroy both");
+}
+
+#[test]
+fn a_charm_with_mistakes_is_not_deployed_and_all_are_told() {
+    let env = Running::bootstrapped();
+    env.write(
+        "bad/charm.lua",
+        "return charm { name = \"bad\", sumary = \"x\", series = { \"bookworm\" },\n  hooks = { instal = print } }\n",
+    );
+    env.run("deploy ./bad")
+        .fails()
+        .stderr_has("error: cannot deploy: charm.lua:")
+        .stderr_has("unknown key \"sumary\", did you mean \"summary\"?")
+        .stderr_has("charm.lua:2: unknown hook \"instal\", did you mean \"install\"?");
+    env.write("syntax/charm.lua", "return charm {\n  name = \"x\" summary = \"y\",\n}\n");
+    env.run("deploy ./syntax").fails().stderr_is(
+        "error: cannot deploy: charm.lua:2: Expected ',' after table constructor element\n  \
+         \u{20}   2 |   name = \"x\" summary = \"y\",\n",
+    );
+    env.run("deploy ./none")
+        .fails()
+        .stderr_is("error: no charm was found at \"./none\"\nhint: there is no such folder\n");
+    assert_eq!(status(&env)["services"], serde_json::json!({}));
+}
+
+#[test]
+fn an_ambiguous_relation_lists_what_it_could_be() {
+    let env = with_charms();
+    let two = DATABASE
+        .replace("name = \"db\"", "name = \"two\"")
+        .replace("db = { interface = \"mysql\" }", "a = { interface = \"mysql\" }, b = { interface = \"mysql\" }");
+    env.write("two/charm.lua", &two);
+    env.run("deploy ./two").succeeds();
+    env.run("deploy ./app").succeeds();
+    env.run("add-relation app two").fails().stderr_is(
+        "error: ambiguous relation: \"app two\" could refer to \"app:db two:a\"; \"app:db two:b\"\n\
+         hint: name the endpoints, e.g. `encanto add-relation app:db two:a`\n",
+    );
+    env.run("add-relation app app").fails().stderr_has("a relation must involve two services\nhint: ");
+    env.run("add-relation app: two").fails().stderr_has("invalid endpoint \"app:\"\nhint: ");
+    env.run("add-relation app two:b").succeeds();
+}

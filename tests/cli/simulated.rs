@@ -87,3 +87,10 @@ fn a_question_takes_no_time() {
     // A generous limit: what is meant is that nothing sleeps or polls.
     assert!(fastest.min() < Some(Duration::from_millis(200)));
 }
+
+#[test]
+fn another_user_than_root_is_not_told_to_be_root() {
+    let env = Running::bootstrapped();
+    // Whoever runs the tests: a simulated environment needs nothing of the host.
+    env.run("doctor").succeeds().stdout_is("✓ all is well\n").stderr_is("");
+}

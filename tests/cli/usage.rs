@@ -63,7 +63,9 @@ fn wrong_usage_is_one_line_and_a_hint() {
 #[test]
 fn what_is_to_be_deployed_is_read_before_anyone_is_asked() {
     let env = Env::simulated();
-    env.run("deploy ./nothing").fails().stderr_is("error: no charm was found at \"./nothing\"\n");
+    env.run("deploy ./nothing")
+        .fails()
+        .stderr_is("error: no charm was found at \"./nothing\"\nhint: there is no such folder\n");
     env.write("empty/README.md", "");
     env.run("deploy ./empty")
         .fails()

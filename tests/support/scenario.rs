@@ -29,6 +29,8 @@ pub struct Scenario {
     hanging: Arc<Mutex<BTreeSet<(String, String)>>>,
     /// Charms survive a controller, as they do on disk.
     folder: tempfile::TempDir,
+    /// Milliseconds until a failed hook is run again; a story's hooks stay failed unless it says so.
+    pub retry_hooks: Option<i64>,
     running: Option<(Controller, Arc<ControllerBackend>)>,
 }
 
@@ -42,6 +44,7 @@ impl Scenario {
             failing,
             hanging,
             folder: tempfile::tempdir().unwrap(),
+            retry_hooks: None,
             running: None,
         };
         let (failing, hanging) = (scenario.failing.clone(), scenario.hanging.clone());
@@ -71,6 +74,7 @@ impl Scenario {
             provider: self.provider.clone(),
             charm_host: Arc::new(CharmHost::new(Limits::default())),
             clock: Arc::new(now),
+            retry_hooks: self.retry_hooks,
             instances_in_memory: false,
         };
         let controller = Controller::start(parts).await.unwrap();
@@ -198,6 +202,53 @@ impl Scenario {
             let activity = ledger.observed().clone();
             panic!("it never came to rest: {activity:#?}\n{:#?}", self.status().await);
         }
+    }
+
+    pub fn ledger(&self) -> encanto::worker::ledger::Ledger {
+        self.controller().world.ledger.clone()
+    }
+
+    /// Waits until the machine's instance was seen in this state, and the provider was asked to start one so often.
+    pub async fn until_instance(&self, machine: u32, state: &str, starts: usize) {
+        let mut changes = self.ledger().changes();
+        let seen = async {
+            loop {
+                changes.mark_unchanged();
+                let status = self.status().await.machines[&machine.to_string()].instance_state.clone();
+                let started = self.provider.calls().iter().filter(|call| call.kind == "start").count();
+                if status.as_deref() == Some(state) && started == starts {
+                    return;
+                }
+                changes.changed().await.unwrap();
+            }
+        };
+        if tokio::time::timeout(PATIENCE, seen).await.is_err() {
+            panic!("machine {machine} was never {state}: {:#?}", self.status().await);
+        }
+    }
+
+    /// A started machine must not say that it is being made.
+    pub async fn machine_is_started(&self, machine: u32) -> bool {
+        let now = self.status().await.machines[&machine.to_string()].clone();
+        let started = now.agent_state.as_deref() == Some("started");
+        assert!(!started || now.agent_state_info.is_none(), "{now:#?}");
+        started
+    }
+
+    /// What `wait` gives as reasons; none if all is well.
+    pub async fn wait_fails(&self, targets: &[encanto::plan::settled::Target]) -> Vec<String> {
+        use encanto::worker::waiter::{Told, wait};
+        let (told, mut tells) = tokio::sync::mpsc::channel(64);
+        let condition = encanto::plan::settled::Condition::Active;
+        tokio::spawn(wait(self.ledger(), targets.to_vec(), condition, Some(PATIENCE), told));
+        while let Some(tell) = tells.recv().await {
+            match tell {
+                Told::Progress(_) => {}
+                Told::Ready => return Vec::new(),
+                Told::Failed(reasons) | Told::TimedOut(reasons) => return reasons,
+            }
+        }
+        panic!("the wait ended without an end");
     }
 
     /// Waits until `unit` runs `hook`.

@@ -11,7 +11,9 @@ mod destroy;
 pub(super) mod exec;
 mod expose;
 mod get;
+mod history;
 pub mod refusal;
+mod resolved;
 mod set;
 mod status;
 pub(super) mod wait;
@@ -57,11 +59,17 @@ fn constraints(text: Option<&str>) -> Result<Constraints, Refusal> {
         let refusal = Refusal::new(error.to_string());
         match error {
             ConstraintError::Unknown(_) => refusal.hint("constraints are mem, cpu-cores, arch and container"),
-            _ => refusal,
+            ConstraintError::Malformed(_) => refusal.hint("for example `mem=512M cpu-cores=1`"),
+            ConstraintError::Bad { .. } => refusal.hint("for example `mem=512M` or `cpu-cores=1`"),
         }
     })
 }
 
 fn name<T: std::str::FromStr<Err = NameError>>(text: &str) -> Result<T, Refusal> {
     text.parse().map_err(|error: NameError| refusal::bad_name(&error))
+}
+
+/// RFC 3339, UTC, milliseconds.
+fn time_text(at: crate::model::Millis) -> String {
+    format!("{:.3}", jiff::Timestamp::from_millisecond(at).unwrap_or_default())
 }

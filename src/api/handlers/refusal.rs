@@ -1,6 +1,6 @@
 //! What to type next, for each way in which a change is refused.
 
-use crate::model::{ChangeError, ConfigError, Model, NameError};
+use crate::model::{ChangeError, ConfigError, MachineRefusal, Model, NameError};
 
 use super::super::requests::Refusal;
 
@@ -41,12 +41,33 @@ pub fn of(error: &ChangeError, model: &Model) -> Refusal {
         ChangeError::HostPortTaken { service, .. } => {
             refusal.hint(format!("publish another port, or `encanto unexpose {service}`"))
         }
-        ChangeError::NoMachinesDestroyed(_) => {
-            refusal.hint("destroy its units first, or use --force to destroy both at once")
+        ChangeError::NoRelation(_) => refusal.hint("`encanto status` shows the relations of each service"),
+        ChangeError::PeerRelation(_) => refusal.hint("it goes with its service"),
+        ChangeError::UnitNotInError(_) | ChangeError::MachineNotInError(_) => {
+            refusal.hint("`encanto status` shows what is in error")
         }
+        ChangeError::NoMachinesDestroyed(refused) => refused.iter().map(why_it_stays).fold(refusal, with_new_hint),
+        ChangeError::CannotAssign { .. } => refusal.hint("without --to it gets a machine of its own"),
+        ChangeError::OneService => refusal.hint("name two services, e.g. `encanto add-relation wordpress mysql`"),
         ChangeError::NoUnitsDestroyed(_) => refusal.hint("`encanto status` lists the units"),
         _ => refusal,
     }
+}
+
+/// What to do about a machine that is not destroyed.
+fn why_it_stays(refused: &MachineRefusal) -> String {
+    match refused {
+        MachineRefusal::Missing(_) => "`encanto status` lists the machines".to_owned(),
+        MachineRefusal::Required(_) => {
+            "machine 0 is this host; `encanto destroy-environment` takes everything down".to_owned()
+        }
+        MachineRefusal::HasUnit { .. } => "destroy its units first, or use --force to destroy both at once".to_owned(),
+    }
+}
+
+/// The same advice is given once.
+fn with_new_hint(refusal: Refusal, hint: String) -> Refusal {
+    if refusal.hints.contains(&hint) { refusal } else { refusal.hint(hint) }
 }
 
 pub fn bad_name(error: &NameError) -> Refusal {

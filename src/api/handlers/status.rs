@@ -24,6 +24,8 @@ impl Handle for Status {
     }
 }
 
+const PATTERNS: &str = "a pattern is a service or unit, `*` stands for anything: `mysql`, `mysql/0`, `my*`";
+
 /// A glob on a service's or unit's name; a bare name stands for all units of it.
 struct Pattern {
     service: String,
@@ -34,11 +36,11 @@ impl Pattern {
     fn of(text: &str) -> Result<Pattern, Refusal> {
         let (service, number) = text.split_once('/').unwrap_or((text, "*"));
         if number.contains('/') {
-            return Err(Refusal::new(format!("pattern \"{text}\" contains too many '/' characters")));
+            return Err(Refusal::new(format!("pattern \"{text}\" contains too many '/' characters")).hint(PATTERNS));
         }
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'*';
         if !text.bytes().all(|b| fits(b) || b == b'/') {
-            return Err(Refusal::new(format!("pattern \"{text}\" contains invalid characters")));
+            return Err(Refusal::new(format!("pattern \"{text}\" contains invalid characters")).hint(PATTERNS));
         }
         Ok(Pattern { service: service.to_owned(), number: number.to_owned() })
     }

@@ -4,6 +4,7 @@ use crate::api::AddMachine as Request;
 use crate::cli::error::Outcome;
 use crate::cli::progress::WaitOption;
 use crate::cli::session::Session;
+use crate::cli::values::count;
 
 /// Add machines that units can be put on later
 #[derive(Debug, clap::Args)]
@@ -12,7 +13,7 @@ pub struct AddMachine {
     #[arg(value_name = "CONTAINER")]
     placement: Option<String>,
     /// How many
-    #[arg(short = 'n', long = "num-machines", value_name = "N", default_value_t = 1)]
+    #[arg(short = 'n', long = "num-machines", value_name = "N", default_value_t = 1, value_parser = count, allow_negative_numbers = true)]
     count: u32,
     /// What it must have, e.g. `mem=512M cpu-cores=1`
     #[arg(long, value_name = "CONSTRAINTS")]

@@ -4,13 +4,14 @@ use crate::api::AddUnit as Request;
 use crate::cli::error::Outcome;
 use crate::cli::progress::WaitOption;
 use crate::cli::session::Session;
+use crate::cli::values::count;
 
 /// Add units to a service
 #[derive(Debug, clap::Args)]
 pub struct AddUnit {
     service: String,
     /// How many
-    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = count, allow_negative_numbers = true)]
     num_units: u32,
     /// The machine to put it on, e.g. `3`, or `lxc` for a new one
     #[arg(long, value_name = "SPEC")]

@@ -8,7 +8,7 @@ use crate::cli::config_file;
 use crate::cli::error::{Failure, Outcome};
 use crate::cli::progress::WaitOption;
 use crate::cli::session::Session;
-use crate::cli::values::{Values, pair, words};
+use crate::cli::values::{Values, count, pair, words};
 
 /// Deploy a charm as a new service
 ///
@@ -25,7 +25,7 @@ pub struct Deploy {
     #[arg(value_name = "NAME")]
     service: Option<String>,
     /// How many units
-    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = count, allow_negative_numbers = true)]
     num_units: u32,
     /// The machine to put it on, e.g. `3`, or `lxc` for a new one
     #[arg(long, value_name = "SPEC")]

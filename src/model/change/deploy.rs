@@ -8,7 +8,7 @@ use super::super::constraints::Constraints;
 use super::super::entities::{Life, Machine, Provision, RelationEndpoint};
 use super::super::event::Event;
 use super::super::names::{MachineId, RelationId, ServiceName, UnitName};
-use super::{ChangeError, Decider, Deployment, Placement};
+use super::{ChangeError, Decider, Deployment, MOST_AT_ONCE, Placement};
 
 impl Decider<'_> {
     pub(super) fn deploy(&mut self, deployment: Deployment) -> Result<(), ChangeError> {
@@ -88,9 +88,7 @@ impl Decider<'_> {
         series: Option<String>,
         constraints: &Constraints,
     ) -> Result<(), ChangeError> {
-        if count == 0 {
-            return Err(ChangeError::NoUnits);
-        }
+        check_count(count, Placement::New)?;
         let series = series.unwrap_or_else(|| self.model.series.clone());
         for _ in 0..count {
             self.new_machine(&series, constraints);
@@ -114,6 +112,35 @@ impl Decider<'_> {
         changes.retain(|key, value| effective.get(key) != Some(value));
         if !changes.is_empty() {
             self.emit(Event::ServiceConfigured { service: name, changes });
+        }
+        Ok(())
+    }
+
+    pub(super) fn unset_config(
+        &mut self,
+        name: ServiceName,
+        keys: &[String],
+        generated: &IndexMap<String, String>,
+    ) -> Result<(), ChangeError> {
+        let service = self.service(&name)?;
+        if keys.is_empty() {
+            return Err(ChangeError::NoSettings);
+        }
+        let charm = self.model.charms.get(&service.charm).ok_or_else(|| ChangeError::NoService(name.clone()))?;
+        for key in keys {
+            config::option(&charm.meta.config, key)?;
+        }
+        let set: Vec<String> = keys.iter().filter(|key| service.config.contains_key(*key)).cloned().collect();
+        let fresh: IndexMap<String, ConfigValue> = set
+            .iter()
+            .filter_map(|key| Some((key.clone(), ConfigValue::String(generated.get(key)?.clone()))))
+            .collect();
+        let dropped: Vec<String> = set.into_iter().filter(|key| !fresh.contains_key(key)).collect();
+        if !dropped.is_empty() {
+            self.emit(Event::ServiceUnset { service: name.clone(), keys: dropped });
+        }
+        if !fresh.is_empty() {
+            self.emit(Event::ServiceConfigured { service: name, changes: fresh });
         }
         Ok(())
     }
@@ -179,6 +206,7 @@ impl Decider<'_> {
 fn check_count(units: u32, placement: Placement) -> Result<(), ChangeError> {
     match (units, placement) {
         (0, _) => Err(ChangeError::NoUnits),
+        (asked, _) if asked > MOST_AT_ONCE => Err(ChangeError::TooMany { asked }),
         (2.., Placement::On(_)) => Err(ChangeError::SeveralToOneMachine),
         _ => Ok(()),
     }

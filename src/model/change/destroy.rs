@@ -3,7 +3,7 @@
 use super::super::entities::{Life, Presence, Provision};
 use super::super::event::Event;
 use super::super::names::{MachineId, RelationId, ServiceName, UnitName};
-use super::{ChangeError, Decider};
+use super::{ChangeError, Decider, MachineRefusal};
 
 impl Decider<'_> {
     pub(super) fn destroy_units(&mut self, units: &[UnitName], force: bool) -> Result<(), ChangeError> {
@@ -49,20 +49,17 @@ impl Decider<'_> {
         let mut refused = Vec::new();
         for id in machines {
             match self.model.machines.get(id) {
-                None => refused.push(format!("machine {id} does not exist")),
-                Some(_) if *id == MachineId::HOST => {
-                    refused.push(format!("machine {id} is required by the environment"));
-                }
+                None => refused.push(MachineRefusal::Missing(*id)),
+                Some(_) if *id == MachineId::HOST => refused.push(MachineRefusal::Required(*id)),
                 Some(machine) if !force => {
-                    if let Some(unit) = machine.units.first() {
-                        refused.push(format!("machine {id} has unit \"{unit}\" assigned"));
-                    }
+                    let unit = machine.units.first().cloned();
+                    refused.extend(unit.map(|unit| MachineRefusal::HasUnit { machine: *id, unit }));
                 }
                 Some(_) => {}
             }
         }
         if !refused.is_empty() {
-            return Err(ChangeError::NoMachinesDestroyed(refused.join("; ")));
+            return Err(ChangeError::NoMachinesDestroyed(refused));
         }
         for id in machines {
             self.destroy_machine(*id);
@@ -108,7 +105,7 @@ impl Decider<'_> {
         self.remove_service_if_done(&name.service);
     }
 
-    fn end_relation(&mut self, id: RelationId) {
+    pub(super) fn end_relation(&mut self, id: RelationId) {
         if self.model.relations.get(&id).is_some_and(|relation| relation.life == Life::Alive) {
             self.emit(Event::RelationDying { relation: id });
         }

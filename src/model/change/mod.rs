@@ -61,6 +61,24 @@ pub enum Change {
         service: ServiceName,
         values: IndexMap<String, serde_json::Value>,
     },
+    DestroyRelation {
+        one: EndpointRef,
+        other: EndpointRef,
+    },
+    /// Run the failed hook again, or count it as run.
+    Resolve {
+        unit: UnitName,
+        retry: bool,
+    },
+    RetryProvisioning {
+        machines: Vec<MachineId>,
+    },
+    /// Back to the defaults; `generated` as in [`Deployment`].
+    UnsetConfig {
+        service: ServiceName,
+        keys: Vec<String>,
+        generated: IndexMap<String, String>,
+    },
     DestroyUnits {
         units: Vec<UnitName>,
         force: bool,
@@ -148,6 +166,10 @@ pub struct EndpointRef {
     pub endpoint: Option<EndpointName>,
 }
 
+/// Most units or machines that one change adds: a network holds about as many machines, and a slip of the finger must
+/// not keep the controller busy for an hour.
+pub const MOST_AT_ONCE: u32 = 1000;
+
 /// Why a change was refused. Words are Juju's where Juju has any.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
@@ -165,6 +187,8 @@ pub enum ChangeError {
     ServiceNotAlive(ServiceName),
     #[error("--num-units must be a positive integer")]
     NoUnits,
+    #[error("cannot add {asked} at once: the most is {MOST_AT_ONCE}")]
+    TooMany { asked: u32 },
     #[error("cannot use --num-units > 1 with --to")]
     SeveralToOneMachine,
     #[error("cannot assign unit \"{unit}\" to machine {machine}: {reason}")]
@@ -193,8 +217,16 @@ pub enum ChangeError {
     EndpointsDoNotRelate { key: String },
     #[error("cannot publish host port {port}: service \"{service}\" publishes it already")]
     HostPortTaken { port: u16, service: ServiceName },
-    #[error("no machines were destroyed: {0}")]
-    NoMachinesDestroyed(String),
+    #[error("relation \"{0}\" not found")]
+    NoRelation(String),
+    #[error("cannot destroy relation \"{0}\": is a peer relation")]
+    PeerRelation(String),
+    #[error("unit \"{0}\" is not in an error state")]
+    UnitNotInError(UnitName),
+    #[error("machine {0} is not in an error state")]
+    MachineNotInError(MachineId),
+    #[error("no machines were destroyed: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    NoMachinesDestroyed(Vec<MachineRefusal>),
     #[error("no units were destroyed: {0}")]
     NoUnitsDestroyed(String),
     #[error("the environment exists already")]
@@ -202,6 +234,17 @@ pub enum ChangeError {
     /// A worker reported on something that has gone meanwhile: nothing to do.
     #[error("{0} is not there any more")]
     Outdated(String),
+}
+
+/// Why one machine is not destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MachineRefusal {
+    #[error("machine {0} does not exist")]
+    Missing(MachineId),
+    #[error("machine {0} is required by the environment")]
+    Required(MachineId),
+    #[error("machine {machine} has unit \"{unit}\" assigned")]
+    HasUnit { machine: MachineId, unit: UnitName },
 }
 
 impl Model {
@@ -249,6 +292,10 @@ impl Decider<'_> {
             Change::Expose { service, published } => self.expose(service, published),
             Change::Unexpose { service } => self.unexpose(service),
             Change::SetConfig { service, values } => self.set_config(service, &values),
+            Change::UnsetConfig { service, keys, generated } => self.unset_config(service, &keys, &generated),
+            Change::DestroyRelation { one, other } => self.destroy_relation(&one, &other),
+            Change::Resolve { unit, retry } => self.resolve(unit, retry),
+            Change::RetryProvisioning { machines } => self.retry_provisioning(&machines),
             Change::DestroyUnits { units, force } => self.destroy_units(&units, force),
             Change::DestroyServices { services, force } => self.destroy_services(&services, force),
             Change::DestroyMachines { machines, force } => self.destroy_machines(&machines, force),

@@ -3,7 +3,7 @@
 //! Every step may be repeated, and may find that someone deleted or stopped the container by hand.
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2, syncfs};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::config::{ContainerConfig, render_config};
 use super::exec::{MachineFiles, mount_root};
@@ -23,10 +25,16 @@ use super::network::NetworkChoice;
 use super::record::{InstanceRecord, absent_is_fine, folder_entries, io_error};
 use super::{LxcProvider, digest_hex, idmap, locked};
 use crate::provider::command::{replace_file, run};
-use crate::provider::{Hardware, InstanceName, ProviderError};
+use crate::provider::{ExecRequest, Hardware, InstanceName, Provider as _, ProviderError};
 
 /// How long systemd may take until it accepts orders. Usually a tenth of a second.
 const READY_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long the services of a machine that is started again may take.
+const BOOT_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a machine may be without init while it restarts itself.
+const RESTART_LIMIT: Duration = Duration::from_secs(5);
 
 /// Seconds that services get to end before they are killed.
 const HALT_SECONDS: &str = "20";
@@ -43,6 +51,16 @@ impl Init {
         // A process handle becomes readable when the process ends.
         let mut watched = [PollFd::new(&self.handle, PollFlags::IN)];
         matches!(poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
+    }
+
+    async fn ended(&self) {
+        // It cannot be watched when the controller has no more handles: look again later then.
+        // SAFETY: `self` owns the handle and is borrowed for as long as it is watched, so it stays the same open file.
+        let watched = unsafe { AsyncFd::register_with_interest(self.handle.as_fd(), Interest::READABLE) };
+        match watched {
+            Ok(watched) => drop(watched.readable().await),
+            Err(_) => tokio::time::sleep(RESTART_LIMIT).await,
+        }
     }
 }
 
@@ -211,6 +229,33 @@ impl LxcProvider {
         let init = Arc::new(Init { pid, handle });
         locked(&self.inits).insert(name.clone(), init.clone());
         Ok(init)
+    }
+
+    /// Returns when the instance does not run any more. If it restarts itself the monitor stays, and a new init comes.
+    pub async fn wait_end(&self, name: &InstanceName) {
+        while let Ok(init) = self.init(name).await {
+            init.ended().await;
+            let begun = Instant::now();
+            while begun.elapsed() < RESTART_LIMIT && self.running().is_ok_and(|names| names.contains(name.as_str())) {
+                if self.init(name).await.is_ok() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+
+    /// Waits until the machine has started what it starts at boot, or long enough.
+    pub async fn services_up(&self, name: &InstanceName) {
+        let argv = ["systemctl", "is-system-running", "--wait"].map(str::to_owned).to_vec();
+        let request = ExecRequest { argv, timeout: Some(BOOT_LIMIT), ..ExecRequest::default() };
+        match self.exec(name, request).await {
+            Ok(mut execution) => {
+                let ended = execution.control.wait().await;
+                tracing::debug!("{name} has booted: {ended:?}");
+            }
+            Err(error) => tracing::warn!("whether {name} has booted cannot be asked: {error}"),
+        }
     }
 
     pub fn files<'a>(&'a self, name: &'a InstanceName, init: &Init) -> MachineFiles<'a> {

