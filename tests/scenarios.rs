@@ -302,8 +302,12 @@ story!(a_machine_that_outlives_its_unit_is_not_called_gone, s, {
     let target = encanto::plan::settled::Target::Unit("db/0".parse().unwrap());
     let ledger = s.ledger();
     let condition = encanto::plan::settled::Condition::Gone;
-    let waiting = tokio::spawn(encanto::worker::waiter::wait(ledger, vec![target], condition, None, told));
+    s.hang_hook("db/0", "stop");
     s.destroy_unit("db/0", false).await;
+    s.until_runs("db/0", "stop").await;
+    let waiting = tokio::spawn(encanto::worker::waiter::wait(ledger, vec![target], condition, None, told));
+    tells.recv().await.unwrap(); // it has looked while the unit was there
+    s.destroy_unit("db/0", true).await;
     waiting.await.unwrap();
     let mut gone = Vec::new();
     while let Some(tell) = tells.recv().await {
@@ -486,6 +490,64 @@ story!(history_and_status_log_tell_what_happened, s, {
     let last = history.entries.last().unwrap();
     assert_eq!(last.effects, ["unit db/0: hook tried again"]);
     assert!(history.entries.iter().any(|e| e.effects.contains(&"unit db/0 added on machine 1".to_owned())));
+});
+
+story!(an_upgraded_charm_runs_its_hook_and_keeps_what_fits, s, {
+    s.deploy("db", 2).await;
+    s.deploy("app", 1).await;
+    s.relate("app", "db").await;
+    s.set("db", "size", "9").await;
+    s.settle().await;
+    assert_eq!(
+        s.upgrade("db", "db", false).await.unwrap_err().error,
+        "already running latest charm \"local:bookworm/db-0\""
+    );
+    let broken = s.upgrade("db", "db-broken", false).await.unwrap_err();
+    assert!(
+        broken.error.starts_with("cannot upgrade service \"db\" to charm \"db\": would break relation"),
+        "{broken:?}"
+    );
+    assert_eq!(
+        s.upgrade("db", "app", false).await.unwrap_err().error,
+        "cannot upgrade service \"db\" to charm \"app\": the service runs charm \"db\""
+    );
+    s.upgrade("db", "db-next", false).await.unwrap();
+    s.settle().await;
+    let hooks = s.hooks_of("db/1");
+    let upgraded = hooks.iter().position(|hook| hook == "upgrade-charm").unwrap();
+    assert!(hooks[upgraded..].contains(&"config-changed".to_owned()), "{hooks:?}");
+    assert!(hooks[upgraded..].contains(&"backup-relation-joined db/0".to_owned()), "a new peer relation: {hooks:?}");
+    let status = s.status().await;
+    assert_eq!(status.services["db"].charm, "local:bookworm/db-1");
+    assert_eq!(status.services["db"].units["db/0"].workload_status.message, "next red");
+    let config = s.ask(encanto::api::GetConfig { service: "db".into() }).await.unwrap();
+    assert_eq!(config.settings["size"].value, Some(1.into()), "9 is more than the new charm takes");
+    assert_eq!(s.model().charms.len(), 2, "the old charm is forgotten");
+});
+
+story!(a_forced_upgrade_takes_a_unit_out_of_its_error, s, {
+    s.fail_hook("db/0", "start");
+    s.deploy("db", 1).await;
+    s.settle().await;
+    s.heal_hook("db/0", "start");
+    s.upgrade("db", "db-next", true).await.unwrap();
+    s.settle().await;
+    s.expect_unit("db/0", "started", "active").await;
+    let hooks = s.hooks_of("db/0");
+    assert_eq!(hooks[hooks.len() - 4..], ["upgrade-charm", "backup-relation-created", "config-changed", "start"]);
+});
+
+story!(an_upgrade_waits_for_a_unit_in_error, s, {
+    s.fail_hook("db/0", "start");
+    s.deploy("db", 1).await;
+    s.settle().await;
+    s.heal_hook("db/0", "start");
+    s.upgrade("db", "db-next", false).await.unwrap();
+    s.settle().await;
+    s.expect_unit("db/0", "error", "error").await;
+    s.ask(encanto::api::Resolved { unit: "db/0".into(), retry: true }).await.unwrap();
+    s.settle().await;
+    s.expect_unit("db/0", "started", "active").await;
 });
 
 /// For what the provider is told, which no commit announces.

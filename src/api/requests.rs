@@ -37,6 +37,7 @@ verbs! {
     AddUnit => "add-unit" -> Done;
     AddRelation => "add-relation" -> Done;
     AddMachine => "add-machine" -> Done;
+    UpgradeCharm => "upgrade-charm" -> Done;
     DestroyRelation => "destroy-relation" -> Done;
     Resolved => "resolved" -> Done;
     RetryProvisioning => "retry-provisioning" -> Done;
@@ -112,6 +113,15 @@ pub struct AddUnit {
 pub struct AddRelation {
     /// Two of `service` or `service:endpoint`.
     pub endpoints: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpgradeCharm {
+    pub service: String,
+    /// `None` is the charm of that name in the repository, as it is now.
+    pub charm: Option<CharmSource>,
+    /// Units in error too: their hooks are tried again with the new charm.
+    pub force: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

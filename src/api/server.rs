@@ -41,6 +41,7 @@ pub fn router(backend: Shared) -> Router {
         AddUnit,
         AddRelation,
         AddMachine,
+        UpgradeCharm,
         DestroyRelation,
         Resolved,
         RetryProvisioning,

@@ -115,6 +115,9 @@ pub struct Unit {
     /// Its charm's software was installed on this machine itself, not by a layer.
     pub prepared_in_place: bool,
     pub installed: bool,
+    /// Its charm was changed, and its upgrade-charm hook is due.
+    #[serde(default)]
+    pub upgrading: bool,
     pub started: bool,
     pub stopped: bool,
     /// The service's `config_version` that its last config-changed saw.

@@ -77,6 +77,12 @@ pub enum Event {
         service: ServiceName,
         changes: IndexMap<String, ConfigValue>,
     },
+    /// It runs another version of its charm from now on; `config` is all that is set.
+    ServiceUpgraded {
+        service: ServiceName,
+        charm: CharmUrl,
+        config: IndexMap<String, ConfigValue>,
+    },
     /// These options have their charm's defaults again.
     ServiceUnset {
         service: ServiceName,

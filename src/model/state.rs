@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::charm::{CharmMeta, CharmUrl};
@@ -88,6 +89,7 @@ impl Model {
             Event::ServiceAdded { .. }
             | Event::ServiceConfigured { .. }
             | Event::ServiceUnset { .. }
+            | Event::ServiceUpgraded { .. }
             | Event::ServiceExposed { .. }
             | Event::ServiceUnexposed { .. }
             | Event::ServiceDying { .. }
@@ -193,6 +195,10 @@ impl Model {
             self.services.insert(service.clone(), added);
             return;
         }
+        if let Event::ServiceUpgraded { service, charm, config } = event {
+            self.upgrade_service(service, charm, config);
+            return;
+        }
         if let Event::ServiceRemoved { service } = event {
             self.services.remove(service);
             return;
@@ -225,6 +231,21 @@ impl Model {
             }
             Event::ServiceDying { .. } => service.life = Life::Dying,
             _ => {}
+        }
+    }
+
+    fn upgrade_service(&mut self, name: &ServiceName, charm: &CharmUrl, config: &IndexMap<String, ConfigValue>) {
+        let Some(service) = self.services.get_mut(name) else { return };
+        service.charm = charm.clone();
+        service.config = config.clone();
+        service.config_version += 1;
+        for number in &service.units {
+            let unit = UnitName { service: name.clone(), number: *number };
+            if let Some(unit) = self.units.get_mut(&unit) {
+                unit.charm = charm.clone();
+                unit.prepared_in_place = false;
+                unit.upgrading = unit.installed;
+            }
         }
     }
 
@@ -292,6 +313,7 @@ impl Model {
             state: Default::default(),
             prepared_in_place: false,
             installed: false,
+            upgrading: false,
             started: false,
             stopped: false,
             config_seen: None,
@@ -360,6 +382,10 @@ impl Model {
         match hook {
             Hook::Prepare => unit.prepared_in_place = true,
             Hook::Install => unit.installed = true,
+            Hook::UpgradeCharm => {
+                unit.upgrading = false;
+                unit.config_seen = None;
+            }
             Hook::ConfigChanged => unit.config_seen = Some(writes.config_version),
             Hook::Start => unit.started = true,
             Hook::Stop => unit.stopped = true,

@@ -2,6 +2,7 @@
 //!
 //! # Guarantees
 //! install, relation-created for the relations known by then, config-changed, start; then relation hooks.
+//! After a change of the charm, upgrade-charm comes before anything else, config-changed after it.
 //! joined(u) is followed at once by changed(u). departed comes once for each unit that was joined, broken once and
 //! last, never for a peer relation. A dying unit departs, breaks, stops. A unit in error gets no hook until it is
 //! resolved, unless it is dying.
@@ -37,11 +38,14 @@ pub fn next(model: &Model, name: &UnitName) -> Option<UnitStep> {
         return None;
     }
     let prepares = model.charm_of(unit).is_some_and(|charm| charm.meta.prepares);
-    if prepares && !by_layer && !unit.prepared_in_place && !unit.installed {
+    if prepares && !by_layer && !unit.prepared_in_place && (!unit.installed || unit.upgrading) {
         return Some(UnitStep::Run(Hook::Prepare));
     }
     if !unit.installed {
         return Some(UnitStep::Run(Hook::Install));
+    }
+    if unit.upgrading {
+        return Some(UnitStep::Run(Hook::UpgradeCharm));
     }
     joined_awaits_changed(model, unit)
         .or_else(|| admission(model, unit))

@@ -55,7 +55,9 @@ impl Concerned {
                     self.units.extend(machine.units.iter().cloned());
                 }
             }
-            Event::ServiceConfigured { service, .. } | Event::ServiceUnset { service, .. } => {
+            Event::ServiceConfigured { service, .. }
+            | Event::ServiceUnset { service, .. }
+            | Event::ServiceUpgraded { service, .. } => {
                 let service = model.services.get(service);
                 let names = service.into_iter().flat_map(|service| {
                     service.units.iter().map(|number| UnitName { service: service.name.clone(), number: *number })

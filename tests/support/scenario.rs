@@ -123,6 +123,12 @@ impl Scenario {
         .await
     }
 
+    pub async fn upgrade(&self, service: &str, charm: &str, force: bool) -> Result<Done, Refusal> {
+        let files = [("charm.lua".to_owned(), api::base64::encode(source(charm).as_bytes()))].into();
+        let charm = Some(CharmSource::Files { path: format!("./{charm}"), files });
+        self.ask(api::UpgradeCharm { service: service.into(), charm, force }).await
+    }
+
     pub async fn add_unit(&self, service: &str) {
         self.ask(api::AddUnit { service: service.into(), units: 1, to: None }).await.unwrap();
     }
@@ -388,6 +394,16 @@ end
   hooks = { install = step, start = function(unit) step(unit)
     unit:set_status("active", unit:read("/opt/software") or "no software") end } }"#
         }
+        "db-next" => {
+            r#"return charm { name = "db", summary = "s", series = { "bookworm" },
+  provides = { db = { interface = "sql" } },
+  peers = { cluster = { interface = "sql-cluster" }, backup = { interface = "sql-backup" } },
+  config = { size = { type = "int", default = 1, min = 1, max = 5 }, colour = { type = "string", default = "red" } },
+  hooks = { install = step, ["upgrade-charm"] = step, start = step,
+    ["config-changed"] = function(unit) step(unit) unit:set_status("active", "next " .. unit.config.colour) end,
+    ["db-relation-joined"] = step } }"#
+        }
+        "db-broken" => r#"return charm { name = "db", summary = "s", series = { "bookworm" } }"#,
         other => panic!("there is no charm {other} in the stories"),
     };
     format!("{common}\n{body}\n")

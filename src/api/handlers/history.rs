@@ -128,6 +128,7 @@ fn told(event: &Event) -> Option<String> {
         Event::ServiceConfigured { service, changes } => {
             format!("service {service}: {} set", changes.keys().cloned().collect::<Vec<_>>().join(", "))
         }
+        Event::ServiceUpgraded { service, charm, .. } => format!("service {service} upgraded to {charm}"),
         Event::ServiceUnset { service, keys } => format!("service {service}: {} unset", keys.join(", ")),
         Event::ServiceExposed { service, .. } => format!("service {service} exposed"),
         Event::ServiceUnexposed { service } => format!("service {service} unexposed"),

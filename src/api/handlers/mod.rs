@@ -16,6 +16,7 @@ pub mod refusal;
 mod resolved;
 mod set;
 mod status;
+mod upgrade_charm;
 pub(super) mod wait;
 
 use crate::model::{ConstraintError, Constraints, Event, NameError, Placement};

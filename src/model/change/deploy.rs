@@ -157,7 +157,7 @@ impl Decider<'_> {
     }
 
     /// The url of this very content; a new revision if the environment has not seen it.
-    fn add_charm(&mut self, charm: &CharmMeta, digest: String, series: String) -> CharmUrl {
+    pub(super) fn add_charm(&mut self, charm: &CharmMeta, digest: String, series: String) -> CharmUrl {
         let first = CharmUrl { series: series.clone(), name: charm.name.clone(), revision: 0 };
         let last = CharmUrl { revision: u32::MAX, ..first.clone() };
         if let Some((url, _)) = self.model.charms.range(first..=last).find(|(_, known)| known.digest == digest) {

@@ -143,9 +143,7 @@ impl Decider<'_> {
         if service.relations.is_empty() {
             let charm = service.charm.clone();
             self.emit(Event::ServiceRemoved { service: name.clone() });
-            if !self.model.services.values().any(|other| other.charm == charm) {
-                self.emit(Event::CharmRemoved { url: charm });
-            }
+            self.forget_charm(charm);
         }
     }
 }

@@ -6,6 +6,7 @@ mod deploy;
 mod destroy;
 mod relate;
 mod report;
+mod upgrade;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -61,6 +62,7 @@ pub enum Change {
         service: ServiceName,
         values: IndexMap<String, serde_json::Value>,
     },
+    UpgradeCharm(Box<Upgrade>),
     DestroyRelation {
         one: EndpointRef,
         other: EndpointRef,
@@ -151,6 +153,17 @@ pub struct Deployment {
     pub expose: bool,
 }
 
+#[derive(Clone, Debug)]
+pub struct Upgrade {
+    pub service: ServiceName,
+    pub charm: CharmMeta,
+    pub digest: String,
+    /// As in [`Deployment`].
+    pub generated: IndexMap<String, String>,
+    /// Units in error are upgraded too, and their hooks tried again.
+    pub force: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
     /// A machine that never hosted a unit and fits, else a new one.
@@ -217,6 +230,10 @@ pub enum ChangeError {
     EndpointsDoNotRelate { key: String },
     #[error("cannot publish host port {port}: service \"{service}\" publishes it already")]
     HostPortTaken { port: u16, service: ServiceName },
+    #[error("cannot upgrade service \"{service}\" to charm \"{charm}\": {reason}")]
+    CannotUpgrade { service: ServiceName, charm: String, reason: String },
+    #[error("already running latest charm \"{0}\"")]
+    SameCharm(CharmUrl),
     #[error("relation \"{0}\" not found")]
     NoRelation(String),
     #[error("cannot destroy relation \"{0}\": is a peer relation")]
@@ -293,6 +310,10 @@ impl Decider<'_> {
             Change::Unexpose { service } => self.unexpose(service),
             Change::SetConfig { service, values } => self.set_config(service, &values),
             Change::UnsetConfig { service, keys, generated } => self.unset_config(service, &keys, &generated),
+            Change::UpgradeCharm(upgrade) => {
+                let Upgrade { service, charm, digest, generated, force } = *upgrade;
+                self.upgrade_charm(&service, (charm, digest), &generated, force)
+            }
             Change::DestroyRelation { one, other } => self.destroy_relation(&one, &other),
             Change::Resolve { unit, retry } => self.resolve(unit, retry),
             Change::RetryProvisioning { machines } => self.retry_provisioning(&machines),
