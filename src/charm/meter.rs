@@ -41,6 +41,8 @@ pub struct Meter {
     root: AtomicUsize,
     memory_after_gc: AtomicUsize,
     stopped: AtomicBool,
+    /// The script was made to yield, and has not been polled to its next wait since.
+    preempted: AtomicBool,
     stop: Mutex<Option<Stop>>,
     waiting_at: Mutex<Vec<Frame>>,
 }
@@ -55,6 +57,7 @@ impl Meter {
         self.root.store(0, Relaxed);
         self.memory_after_gc.store(0, Relaxed);
         self.stopped.store(false, Relaxed);
+        self.preempted.store(false, Relaxed);
         locked(&self.stop).take();
         locked(&self.waiting_at).clear();
     }
@@ -99,6 +102,9 @@ impl Meter {
         // Yields let other tasks run and the future be dropped. Never inside a coroutine of the script: its `resume`
         // would take the yield for its own.
         let preempt = ran > limits.slice.as_millis() as u64 && state == self.root.load(Relaxed);
+        if preempt {
+            self.preempted.store(true, Relaxed);
+        }
         Ok(if preempt { VmState::Yield } else { VmState::Continue })
     }
 
@@ -148,7 +154,14 @@ impl<F: Future> Future for Metered<F> {
         meter.poll_cpu_start.store(thread_cpu_ms(), Relaxed);
         meter.poll_start.store(coarse_ms(), Relaxed);
         let _end = End(&meter);
-        Pin::new(&mut self.future).poll(context)
+        let resumed = meter.preempted.swap(false, Relaxed);
+        let polled = Pin::new(&mut self.future).poll(context);
+        if resumed && polled.is_pending() {
+            // It may have been made to yield between a host call's poll and its wait. Resumed, it goes on to wait
+            // without polling that call again, and a wake that came meanwhile would be lost.
+            context.waker().wake_by_ref();
+        }
+        polled
     }
 }
 
