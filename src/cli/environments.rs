@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
 
 use super::account::Account;
@@ -167,6 +168,17 @@ impl Home {
     pub fn make_folder(&self, settings: &EnvironmentSettings) -> Result<(), Failure> {
         self.make_owned(&settings.folder)
             .map_err(|error| Failure::io(format!("cannot make \"{}\"", settings.folder.display()), &error))
+    }
+
+    /// Held, nobody else bootstraps here: who comes second must not clean up what the first has made.
+    pub fn lock(&self) -> Result<fs::File, Failure> {
+        let attempt = || -> io::Result<fs::File> {
+            self.make_owned(&self.folder)?;
+            let folder = fs::File::open(&self.folder)?;
+            rustix::io::retry_on_intr(|| flock(&folder, FlockOperation::LockExclusive))?;
+            Ok(folder)
+        };
+        attempt().map_err(|error| Failure::io(format!("cannot lock \"{}\"", self.folder.display()), &error))
     }
 
     fn write(&self, path: &Path, text: &str) -> Result<(), Failure> {

@@ -1,5 +1,6 @@
-//! A controller's process, watched until it ends.
+//! A controller's process, watched until it ends; and the one that reads our output.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -7,6 +8,24 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::error::Failure;
+
+/// Returns when nobody can read our output any more, as after `encanto debug-log | head -1`: what is followed may never
+/// say another word by which we would notice.
+pub async fn output_closed() {
+    let (tell, told) = tokio::sync::oneshot::channel::<()>();
+    // A thread, because a file or a terminal cannot be watched as a socket can; it ends with the process.
+    std::thread::spawn(move || {
+        let stdout = io::stdout();
+        let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+        let closed = rustix::io::retry_on_intr(|| poll(&mut watched, None));
+        if closed.is_ok() && watched[0].revents().contains(PollFlags::ERR) {
+            let _ = tell.send(());
+        }
+    });
+    if told.await.is_err() {
+        std::future::pending().await
+    }
+}
 
 /// A handle taken while the process lives: its number may become another's, the handle may not.
 pub struct Process {

@@ -109,6 +109,11 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
         (Provision::Pending, _) => {
             ("pending", activity.or(observed.opening.clone()).unwrap_or_default(), Verdict::Busy)
         }
+        // Nobody has looked at it yet: after a reboot of the host it does not run.
+        (Provision::Running { .. }, _) if observed.opening.is_some() => {
+            let verdict = if observed.opening_failed { Verdict::Failed } else { Verdict::Busy };
+            ("unknown", observed.opening.clone().unwrap_or_default(), verdict)
+        }
         (Provision::Running { .. }, _) if missing => {
             let advice = format!(
                 "its container is gone: encanto destroy-machine {} --force, then add its units again",

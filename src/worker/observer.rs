@@ -54,9 +54,16 @@ fn running_instance(model: &Model, id: MachineId) -> Option<InstanceName> {
 
 async fn watch(world: World, id: MachineId, instance: InstanceName, nudge: mpsc::UnboundedSender<MachineId>) {
     world.provider.ended(&instance).await;
-    tokio::time::sleep(SETTLING).await;
     if running_instance(&world.ledger.model(), id).is_none() {
         return; // it was ended on purpose
+    }
+    // Known from now on, mended after a moment.
+    world.ledger.observe(|observed| {
+        observed.instances.insert(id, Sighting::Stopped);
+    });
+    tokio::time::sleep(SETTLING).await;
+    if running_instance(&world.ledger.model(), id).is_none() {
+        return;
     }
     let sighting = match world.provider.list().await {
         Ok(instances) if instances.contains_key(&instance) => Sighting::Stopped,

@@ -94,3 +94,24 @@ fn another_user_than_root_is_not_told_to_be_root() {
     // Whoever runs the tests: a simulated environment needs nothing of the host.
     env.run("doctor").succeeds().stdout_is("✓ all is well\n").stderr_is("");
 }
+
+#[test]
+fn of_two_bootstraps_at_once_one_wins_and_harms_nothing() {
+    let env = Running::not_bootstrapped();
+    let mut children: Vec<_> = (0..3).map(|_| env.command("bootstrap").spawn().unwrap()).collect();
+    let codes: Vec<_> = children.iter_mut().map(|child| child.wait().unwrap().code()).collect();
+    assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), 1, "{codes:?}");
+    env.run("status").succeeds();
+    env.run("controller status").succeeds().stdout_has("state: running\n");
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_is_not_followed() {
+    let env = Running::bootstrapped();
+    let mut child = env.command("debug-log --replay").spawn().unwrap();
+    let mut first = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut first).unwrap();
+    assert!(first.starts_with("machine-0: "), "{first}");
+    // Nothing is logged any more, and yet it ends.
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

@@ -103,8 +103,12 @@ pub struct Running {
 }
 
 impl Running {
+    pub fn not_bootstrapped() -> Self {
+        Self { env: Env::simulated() }
+    }
+
     pub fn bootstrapped() -> Self {
-        let running = Self { env: Env::simulated() };
+        let running = Self::not_bootstrapped();
         running.run("bootstrap --wait=30s").succeeds().stdout_is("").stderr_has("Bootstrapped environment \"sim\"\n");
         running
     }

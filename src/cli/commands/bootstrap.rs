@@ -28,9 +28,14 @@ impl Bootstrap {
         not_yet(&settings)?;
         account::require_root(&settings, "bootstrapping it", &["bootstrap", "-e", settings.name.as_str()])?;
         ready_host(session, &settings)?;
-        Home::find().make_folder(&settings)?;
-        if let Err(error) = session.host.spawn_controller(&settings) {
-            return Err(self.clean_up(session, &settings, Failure::host(&error)));
+        {
+            let home = Home::find();
+            let _alone = home.lock()?;
+            not_yet(&settings)?;
+            home.make_folder(&settings)?;
+            if let Err(error) = session.host.spawn_controller(&settings) {
+                return Err(self.clean_up(session, &settings, Failure::host(&error)));
+            }
         }
         session.output.note(&format!("Bootstrapped environment \"{}\"", settings.name));
         let Some(timeout) = self.wait.timeout() else { return Ok(DONE) };

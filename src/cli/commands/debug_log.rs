@@ -2,6 +2,7 @@
 
 use crate::api::{Client, DebugLog as Request};
 use crate::cli::error::{DONE, Failure, Outcome};
+use crate::cli::process::output_closed;
 use crate::cli::render::{self, Format};
 use crate::cli::session::{Session, block_on};
 
@@ -43,9 +44,11 @@ impl DebugLog {
         block_on(async {
             let client = Client::connect(&settings).await?.for_command("debug-log");
             let mut log = client.debug_log(request).await?;
+            let mut closed = std::pin::pin!(output_closed());
             loop {
                 let line = tokio::select! {
                     line = log.next() => line?,
+                    () = &mut closed => return Ok(DONE),
                     _ = tokio::signal::ctrl_c() => return Err(Failure::interrupted()),
                 };
                 let Some(line) = line else { return Ok(DONE) };

@@ -231,6 +231,21 @@ impl LxcProvider {
         Ok(init)
     }
 
+    /// Puts the cables of machines that run into the bridge again, in case it was deleted under them.
+    pub async fn plug_in(&self, bridge: &str) -> Result<(), ProviderError> {
+        let running = self.running()?;
+        let names: Vec<InstanceName> = locked(&self.records).keys().cloned().collect();
+        for name in names.iter().filter(|name| running.contains(name.as_str())) {
+            let cable = cable(name);
+            let port = Path::new("/sys/class/net").join(&cable);
+            if port.exists() && !port.join("brport").exists() {
+                run(&["ip", "link", "set", "dev", &cable, "master", bridge], b"").await?;
+                allow_hairpin(&cable)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns when the instance does not run any more. If it restarts itself the monitor stays, and a new init comes.
     pub async fn wait_end(&self, name: &InstanceName) {
         while let Ok(init) = self.init(name).await {

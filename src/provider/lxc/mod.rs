@@ -237,6 +237,7 @@ impl Provider for LxcProvider {
             network.load_firewall(&published.unwrap_or_default()).await?;
             network.serve_names(&self.addresses()).await?;
         }
+        self.plug_in(&network.choice.bridge).await?;
         let images = self.settings.cache_dir.join("images");
         image::make_private_folder(&self.settings.cache_dir)?;
         self.recipe(&self.settings.series)?.provide(&images, &progress).await
