@@ -2,12 +2,12 @@
 
 use indexmap::IndexMap;
 
-use super::super::charm::{CharmMeta, CharmUrl, Role};
+use super::super::charm::{CharmMeta, CharmUrl};
 use super::super::config::{self, ConfigError, ConfigValue, OptionDecl};
 use super::super::constraints::Constraints;
-use super::super::entities::{Life, Machine, Provision, RelationEndpoint};
+use super::super::entities::{Life, Machine, Provision};
 use super::super::event::Event;
-use super::super::names::{MachineId, RelationId, ServiceName, UnitName};
+use super::super::names::{MachineId, ServiceName, UnitName};
 use super::{ChangeError, Decider, Deployment, MOST_AT_ONCE, Placement};
 
 impl Decider<'_> {
@@ -37,17 +37,7 @@ impl Decider<'_> {
 
         let url = self.add_charm(&charm, digest, series);
         self.emit(Event::ServiceAdded { service: name.clone(), charm: url, config: settings, constraints });
-        for (endpoint, decl) in &charm.peers {
-            let relation = RelationId(self.model.next_relation);
-            let endpoint = RelationEndpoint {
-                service: name.clone(),
-                endpoint: endpoint.clone(),
-                interface: decl.interface.clone(),
-                role: Role::Peer,
-                scope: decl.scope,
-            };
-            self.emit(Event::RelationAdded { relation, endpoints: vec![endpoint] });
-        }
+        self.add_peers(&name, &charm);
         if expose {
             self.emit(Event::ServiceExposed { service: name.clone(), published: Default::default() });
         }

@@ -44,7 +44,7 @@ impl Decider<'_> {
 
         let url = self.add_charm(&charm, digest, old.series.clone());
         self.emit(Event::ServiceUpgraded { service: name.clone(), charm: url, config });
-        self.add_new_peers(name, &charm);
+        self.add_peers(name, &charm);
         self.forget_charm(old);
         if force {
             self.retry_failed(name);
@@ -52,7 +52,8 @@ impl Decider<'_> {
         Ok(())
     }
 
-    fn add_new_peers(&mut self, name: &ServiceName, charm: &CharmMeta) {
+    /// A relation for each peer endpoint that has none yet.
+    pub(super) fn add_peers(&mut self, name: &ServiceName, charm: &CharmMeta) {
         for (endpoint, decl) in &charm.peers {
             let Some(service) = self.model.services.get(name) else { return };
             let mut known = service.relations.iter().filter_map(|id| self.model.relations.get(id));
