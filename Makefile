@@ -60,6 +60,7 @@ demo: host-packages build
 	root="$(SUDO) $${ENCANTO_HOME:+ENCANTO_HOME=$$ENCANTO_HOME}"; \
 	$(ENCANTO) switch >/dev/null 2>&1 || $(ENCANTO) init; \
 	if ! $(ENCANTO) controller status >/dev/null 2>&1; then \
+		$$root $(ENCANTO) doctor -e local --fix; \
 		$$root $(ENCANTO) controller start -e local 2>/dev/null || $$root $(ENCANTO) bootstrap -e local --wait; \
 	fi; \
 	deployed() { $(ENCANTO) get $$1 >/dev/null 2>&1; }; \

@@ -23,7 +23,7 @@ use super::host::allow_hairpin;
 use super::image::{make_private_folder, remove_tree};
 use super::network::NetworkChoice;
 use super::record::{InstanceRecord, absent_is_fine, folder_entries, io_error};
-use super::{LxcProvider, digest_hex, idmap, locked};
+use super::{LxcProvider, digest_hex, idmap, locked, words};
 use crate::provider::command::{replace_file, run};
 use crate::provider::{ExecRequest, Hardware, InstanceName, Provider as _, ProviderError};
 
@@ -195,7 +195,7 @@ impl LxcProvider {
         let path = self.settings.lxc_path.display().to_string();
         let mut argv = vec![tool, "-P", &path, "-n", name.as_str()];
         argv.extend(arguments);
-        run(&argv, b"").await
+        run(&argv, b"").await.map_err(words::plainly)
     }
 
     /// Names of the containers that run under the LXC path: each has a command socket.

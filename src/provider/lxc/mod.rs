@@ -24,6 +24,7 @@ mod image;
 mod instance;
 mod network;
 mod record;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
