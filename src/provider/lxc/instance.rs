@@ -180,7 +180,7 @@ impl LxcProvider {
         if self.running()?.contains(name.as_str()) {
             return Ok(());
         }
-        Err(match error {
+        Err(words::plainly(match error {
             // The tool itself only says that a log may tell more.
             ProviderError::Command { command, status, .. } => {
                 let output = std::fs::read_to_string(&log).unwrap_or_default();
@@ -188,7 +188,7 @@ impl LxcProvider {
                 ProviderError::Command { command, status, output: errors.join("\n") }
             }
             other => other,
-        })
+        }))
     }
 
     async fn lxc(&self, tool: &str, name: &InstanceName, arguments: &[&str]) -> Result<Vec<u8>, ProviderError> {
