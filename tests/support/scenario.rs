@@ -175,8 +175,18 @@ impl Scenario {
 
     /// Waits until `holds`, and tells the last seen state if that never comes.
     pub async fn until(&self, what: &str, holds: impl Fn(&Model) -> bool) {
-        let reached = tokio::time::timeout(PATIENCE, self.controller().world.ledger.until(&holds)).await;
-        if reached.is_err() {
+        let ledger = &self.controller().world.ledger;
+        let mut changes = ledger.changes();
+        let reached = async {
+            loop {
+                changes.mark_unchanged();
+                if holds(&ledger.model()) {
+                    return;
+                }
+                changes.changed().await.unwrap();
+            }
+        };
+        if tokio::time::timeout(PATIENCE, reached).await.is_err() {
             panic!("{what} never came; last seen: {:#?}", self.status().await);
         }
     }
