@@ -303,6 +303,7 @@ story!(a_machine_that_outlives_its_unit_is_not_called_gone, s, {
     let ledger = s.ledger();
     let condition = encanto::plan::settled::Condition::Gone;
     let waiting = tokio::spawn(encanto::worker::waiter::wait(ledger, vec![target], condition, None, told));
+    tells.recv().await.unwrap();
     s.destroy_unit("db/0", false).await;
     waiting.await.unwrap();
     let mut gone = Vec::new();
