@@ -47,8 +47,8 @@ check:
 	$(MAKE) test
 
 bench:
-	$(call installed,$(BUILD_PACKAGES))
-	$(CARGO) bench --locked
+	$(call installed,$(HOST_PACKAGES) $(BUILD_PACKAGES) $(TEST_PACKAGES))
+	$(CARGO) bench --locked --bench figures -- $(PARTS)
 
 fmt:
 	$(CARGO) fmt

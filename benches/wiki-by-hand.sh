@@ -48,6 +48,21 @@ trap 'exit 130' INT TERM
 elapsed() { awk -v since="$started" -v now="$EPOCHREALTIME" 'BEGIN { printf "%.1f", now - since }'; }
 report() { printf '%6s s  %s\n' "$(elapsed)" "$1"; }
 
+# Each line with the time at which it came.
+timed() { while IFS= read -r line; do printf '%s %s\n' "$EPOCHREALTIME" "$line"; done; }
+
+# When the phases of an installation began, from its timed log.
+phases() {
+  awk -v since="$started" -v name="$1" '
+    function tell(what) { printf "%6.1f s  %s: %s\n", $1 - since, name, what }
+    /Get:1 / && !get++ { tell("packages chosen") }
+    / Fetched / && !fetched++ { tell("downloaded") }
+    / Setting up / && !setting++ { tell("unpacked") }
+    / Setting up | triggers for / { last = $1 }
+    END { printf "%6.1f s  %s: last package begun\n", last - since, name }
+  ' "$work/$1.log"
+}
+
 inside() {
   local name=$1
   shift
@@ -138,9 +153,9 @@ boot web "$web"
 wait "$booting"
 report "containers booted"
 
-{ database > "$work/db.log" 2>&1 && report "database ready"; } &
+{ database 2>&1 | timed > "$work/db.log" && report "database ready"; } &
 database=$!
-wiki > "$work/web.log" 2>&1
+wiki 2>&1 | timed > "$work/web.log"
 report "web packages installed"
 wait "$database"
 finish > "$work/finish.log" 2>&1
@@ -150,3 +165,5 @@ until [ "$(curl -sL -o "$work/page" -w '%{http_code}' "http://$web/mediawiki/")"
 done
 grep -q 'MediaWiki has been installed' "$work/page"
 report "HTTP 200 of the main page"
+phases db
+phases web

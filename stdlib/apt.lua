@@ -16,8 +16,18 @@ local OPTIONS = {
 }
 local LOCK_TRIES, LOCK_SECONDS = 60, 5
 
+-- As apt and dpkg say that another one is at work.
+local LOCKED = { "Could not get lock", "Unable to lock", "frontend lock", "locked by another process" }
+
 local function locked(result: types.ExecResult): boolean
-  return result.code ~= 0 and string.find(result.stderr, "lock", 1, true) ~= nil
+  if result.code ~= 0 then
+    for _, text in LOCKED do
+      if string.find(result.stderr, text, 1, true) then
+        return true
+      end
+    end
+  end
+  return false
 end
 
 -- The command without its options, which are always the same.

@@ -199,6 +199,26 @@ fn lxc_is_wanted() -> bool {
     wanted
 }
 
+/// A failed run must not spoil the next.
+struct CleanUp {
+    folder: PathBuf,
+}
+
+impl Drop for CleanUp {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let folder = self.folder.clone();
+        let teardown = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let provider = LxcProvider::new(settings(&folder)).unwrap();
+            runtime.block_on(provider.teardown())
+        });
+        println!("after a failure: {:?}, {}", teardown.join(), host("ip netns delete h1out 2>/dev/null"));
+    }
+}
+
 fn settings(folder: &Path) -> LxcSettings {
     LxcSettings { helper: env!("CARGO_BIN_EXE_encanto").into(), ..LxcSettings::new("test", ENVIRONMENT, folder) }
 }
@@ -222,6 +242,7 @@ async fn lxc_keeps_the_contract() {
     provider.open(Arc::new(|line| println!("  {line}"))).await.unwrap();
     println!("open: {:?}", begun.elapsed());
     provider.open(Arc::new(|_| {})).await.unwrap();
+    let _clean_up = CleanUp { folder: folder.path().to_owned() };
     let layers: Vec<String> = (0..3).map(|number| format!("{ENVIRONMENT}{number}{}", std::process::id())).collect();
 
     life_goes_round(&provider).await;
@@ -441,6 +462,15 @@ fn reads(prefix: &str, address: &str, port: u16) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+/// Waits for a connection that must succeed: on a busy host the other side may need a moment.
+#[track_caller]
+fn serves(prefix: &str, address: &str, port: u16) {
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while reads(prefix, address, port) != "served" {
+        assert!(Instant::now() < deadline, "{address}:{port} is not reached (from {prefix:?})");
+    }
+}
+
 async fn ports_open_and_close(provider: &dyn Provider, one: &InstanceName) {
     const SERVER: &str = "my $s = IO::Socket::INET->new(LocalPort => 7777, Listen => 9, ReuseAddr => 1) or die; \
                           while (my $c = $s->accept) { print $c \"served\\n\"; close $c }";
@@ -454,17 +484,17 @@ async fn ports_open_and_close(provider: &dyn Provider, one: &InstanceName) {
     let (outside, direct) = ("ip netns exec h1out", address.to_string());
     let mapped = PublishedPort { protocol: "tcp".into(), host_port: Some(17777), address, port: 7777 };
     let routed = PublishedPort { host_port: None, ..mapped.clone() };
-    assert_eq!(reads("", &direct, 7777), "served", "the host always reaches its machines");
+    serves("", &direct, 7777); // the host always reaches its machines
     assert_eq!(reads(outside, &direct, 7777), "");
     provider.publish(std::slice::from_ref(&mapped)).await.unwrap();
-    assert_eq!(reads(outside, "198.51.100.1", 17777), "served");
+    serves(outside, "198.51.100.1", 17777);
     assert_eq!(reads(outside, &direct, 7777), "", "only the host's port is open");
-    assert_eq!(reads("", "127.0.0.1", 17777), "served");
-    assert_eq!(reads("", "198.51.100.1", 17777), "served");
+    serves("", "127.0.0.1", 17777);
+    serves("", "198.51.100.1", 17777);
     let inside = "timeout 2 bash -c 'exec 3<>/dev/tcp/198.51.100.1/17777 && head -n1 <&3'";
     assert_eq!(run(provider, one, inside).await, "served", "a machine reaches its own published port");
     provider.publish(&[routed]).await.unwrap();
-    assert_eq!(reads(outside, &direct, 7777), "served");
+    serves(outside, &direct, 7777);
     assert_eq!(reads(outside, "198.51.100.1", 17777), "");
     provider.publish(&[]).await.unwrap();
     assert_eq!(reads(outside, &direct, 7777), "");

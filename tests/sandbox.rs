@@ -2,9 +2,16 @@
 
 mod sandbox_support;
 
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use encanto::charm::{FaultKind, Limits};
+use async_trait::async_trait;
+use encanto::charm::fake::FakeSink;
+use encanto::charm::{
+    AccessError, CharmHost, ExecCall, ExecResult, FaultKind, FileAttributes, FileInfo, Limits, MachineAccess,
+    OutputLines,
+};
 use encanto::model::Hook;
 use sandbox_support::*;
 
@@ -181,5 +188,49 @@ fn a_busy_hook_lets_others_run() {
         let started = Instant::now();
         assert!(tokio::time::timeout(Duration::from_millis(50), hook).await.is_err());
         assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+    });
+}
+
+/// Its answer is there before whoever asked has begun to wait for it, and asking takes longer than a script's slice.
+struct SlowToAsk;
+
+#[async_trait]
+impl MachineAccess for SlowToAsk {
+    async fn read(&self, _: &str) -> Result<Option<Vec<u8>>, AccessError> {
+        let mut asked = false;
+        std::future::poll_fn(|context| {
+            if std::mem::replace(&mut asked, true) {
+                return Poll::Ready(Ok(None));
+            }
+            std::thread::sleep(Duration::from_millis(30));
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await
+    }
+
+    async fn exec(&self, _: ExecCall, _: OutputLines) -> Result<ExecResult, AccessError> {
+        Err(AccessError("not asked for".to_owned()))
+    }
+
+    async fn write(&self, _: &str, _: &[u8], _: &FileAttributes) -> Result<(), AccessError> {
+        Err(AccessError("not asked for".to_owned()))
+    }
+
+    async fn stat(&self, _: &str) -> Result<Option<FileInfo>, AccessError> {
+        Ok(None)
+    }
+
+    async fn remove(&self, _: &str) -> Result<(), AccessError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_answer_that_comes_while_a_hook_is_preempted_is_not_lost() {
+    on_runtime(async {
+        let (host, charm) = (CharmHost::new(Limits::default()), install("for _ = 1, 5 do unit:read('/a') end"));
+        let hook = host.run_hook(&charm, context(Hook::Install), Arc::new(SlowToAsk), FakeSink::new());
+        tokio::time::timeout(Duration::from_secs(10), hook).await.expect("the hook hangs").unwrap();
     });
 }

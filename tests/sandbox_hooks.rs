@@ -304,21 +304,3 @@ fn prepare_has_no_identity() {
         assert!(error.summary().contains("not there in prepare"), "{error}");
     });
 }
-
-/// Not a limit, a number to look at: `cargo test --release --test sandbox_hooks -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn cost_of_a_trivial_hook() {
-    on_runtime(async {
-        let stage = Stage::new(Limits::default());
-        let charm = install("unit:set_status('active')");
-        let with_library = install("require('@std/apt') require('@std/systemd') require('@std/template')");
-        for (name, charm) in [("trivial", charm), ("three modules", with_library)] {
-            let started = std::time::Instant::now();
-            for _ in 0..500 {
-                stage.hook(&charm, context(Hook::Install)).await.unwrap();
-            }
-            println!("{name}: {:?} a hook", started.elapsed() / 500);
-        }
-    });
-}

@@ -302,9 +302,12 @@ story!(a_machine_that_outlives_its_unit_is_not_called_gone, s, {
     let target = encanto::plan::settled::Target::Unit("db/0".parse().unwrap());
     let ledger = s.ledger();
     let condition = encanto::plan::settled::Condition::Gone;
-    let waiting = tokio::spawn(encanto::worker::waiter::wait(ledger, vec![target], condition, None, told));
-    tells.recv().await.unwrap();
+    s.hang_hook("db/0", "stop");
     s.destroy_unit("db/0", false).await;
+    s.until_runs("db/0", "stop").await;
+    let waiting = tokio::spawn(encanto::worker::waiter::wait(ledger, vec![target], condition, None, told));
+    tells.recv().await.unwrap(); // it has looked while the unit was there
+    s.destroy_unit("db/0", true).await;
     waiting.await.unwrap();
     let mut gone = Vec::new();
     while let Some(tell) = tells.recv().await {
@@ -365,6 +368,186 @@ story!(bad_input_is_refused_with_a_hint_and_changes_nothing, s, {
     let unit = encanto::api::AddUnit { service: "db".into(), units: 2, to: Some("1".into()) };
     assert_eq!(refusal(s.ask(unit).await).0, "cannot use --num-units > 1 with --to");
     assert_eq!(s.journal.entries().len(), before);
+});
+
+story!(resolved_counts_a_hook_as_run_and_retry_runs_it_again, s, {
+    s.fail_hook("db/0", "config-changed");
+    s.deploy("db", 1).await;
+    s.settle().await;
+    s.expect_unit("db/0", "error", "error").await;
+    let resolved = |retry| encanto::api::Resolved { unit: "db/0".into(), retry };
+    s.ask(resolved(true)).await.unwrap();
+    s.settle().await;
+    s.expect_unit("db/0", "error", "error").await;
+    s.ask(resolved(false)).await.unwrap();
+    s.settle().await;
+    s.expect_unit("db/0", "started", "active").await;
+    let hooks = s.hooks_of("db/0");
+    assert_eq!(hooks, ["install", "cluster-relation-created", "config-changed (skipped)", "start"]);
+    let refused = s.ask(resolved(true)).await.unwrap_err();
+    assert_eq!(refused.error, "unit \"db/0\" is not in an error state");
+    s.fail_hook("db/0", "db-relation-joined");
+    s.deploy("app", 1).await;
+    s.relate("app", "db").await;
+    s.settle().await;
+    s.heal_hook("db/0", "db-relation-joined");
+    s.ask(resolved(true)).await.unwrap();
+    s.settle().await;
+    s.expect_unit("app/0", "started", "active").await;
+});
+
+story!(a_failed_hook_is_run_again_by_itself_ever_more_seldom, s, {
+    s.kill_controller().await;
+    s.retry_hooks = Some(20);
+    s.start_controller().await;
+    s.fail_hook("db/0", "start");
+    s.deploy("db", 1).await;
+    let db = "db/0".parse().unwrap();
+    s.until("the third failure", |model| model.units.get(&db).is_some_and(|unit| unit.failures >= 3)).await;
+    let failed: Vec<i64> = s
+        .journal
+        .entries()
+        .iter()
+        .filter(|entry| matches!(entry.event, encanto::model::Event::HookFailed { .. }))
+        .map(|entry| entry.at)
+        .collect();
+    assert!(failed[1] - failed[0] >= 20 && failed[2] - failed[1] >= 40, "{failed:?}");
+    s.heal_hook("db/0", "start");
+    s.until("the unit is up", |model| model.units[&db].started).await;
+    assert_eq!(s.model().units[&db].failures, 0);
+});
+
+story!(a_machine_that_could_not_be_made_is_tried_again, s, {
+    s.provider.fail_next("create", "lxc-start: no space left on device");
+    s.deploy("db", 1).await;
+    s.settle().await;
+    let retry = |machine: &str| encanto::api::RetryProvisioning { machines: vec![machine.into()] };
+    assert_eq!(s.ask(retry("0")).await.unwrap_err().error, "machine 0 is not in an error state");
+    s.ask(retry("1")).await.unwrap();
+    s.settle().await;
+    s.expect_unit("db/0", "started", "active").await;
+});
+
+story!(a_destroyed_relation_is_broken_on_both_sides_and_can_be_made_again, s, {
+    s.deploy("db", 1).await;
+    s.deploy("app", 1).await;
+    s.relate("app", "db").await;
+    s.settle().await;
+    let destroy = |one: &str, other: &str| encanto::api::DestroyRelation { endpoints: vec![one.into(), other.into()] };
+    assert_eq!(
+        s.ask(destroy("db:cluster", "db")).await.unwrap_err().error,
+        "cannot destroy relation \"db:cluster\": is a peer relation"
+    );
+    s.ask(destroy("db", "app")).await.unwrap();
+    s.settle().await;
+    s.expect_unit("app/0", "started", "waiting").await;
+    for (unit, remote) in [("app/0", "db/0"), ("db/0", "app/0")] {
+        let hooks = s.hooks_of(unit);
+        assert_eq!(hooks[hooks.len() - 2..], [format!("db-relation-departed {remote}"), "db-relation-broken".into()]);
+    }
+    assert_eq!(s.ask(destroy("db", "app")).await.unwrap_err().error, "relation \"db app\" not found");
+    s.relate("db", "app").await;
+    s.settle().await;
+    s.expect_unit("app/0", "started", "active").await;
+});
+
+story!(unset_gives_back_the_default, s, {
+    s.deploy("db", 1).await;
+    s.set("db", "size", "9").await;
+    s.settle().await;
+    let unset = |key: &str| encanto::api::UnsetConfig { service: "db".into(), keys: vec![key.into()] };
+    s.ask(unset("size")).await.unwrap();
+    s.settle().await;
+    let config = s.ask(encanto::api::GetConfig { service: "db".into() }).await.unwrap();
+    assert_eq!(config.settings["size"].value, Some(1.into()));
+    assert_eq!(s.ask(unset("sise")).await.unwrap_err().hints, ["did you mean `size`?"]);
+});
+
+story!(history_and_status_log_tell_what_happened, s, {
+    s.fail_hook("db/0", "start");
+    s.deploy("db", 1).await;
+    s.settle().await;
+    s.heal_hook("db/0", "start");
+    s.ask(encanto::api::Resolved { unit: "db/0".into(), retry: true }).await.unwrap();
+    s.settle().await;
+    let log = s.ask(encanto::api::StatusLog { entity: "db/0".into(), lines: 50 }).await.unwrap();
+    let states: Vec<String> = log.entries.iter().map(|e| format!("{} {}", e.kind, e.state)).collect();
+    assert_eq!(
+        states,
+        [
+            "agent allocated",
+            "agent executed",
+            "agent executed",
+            "agent executed",
+            "agent error",
+            "agent retrying",
+            "workload active",
+            "agent executed"
+        ]
+    );
+    assert!(log.entries[4].message.starts_with("start: charm.lua:"), "{:?}", log.entries[4]);
+    let history = s.ask(encanto::api::History { lines: 50 }).await.unwrap();
+    let last = history.entries.last().unwrap();
+    assert_eq!(last.effects, ["unit db/0: hook tried again"]);
+    assert!(history.entries.iter().any(|e| e.effects.contains(&"unit db/0 added on machine 1".to_owned())));
+});
+
+story!(an_upgraded_charm_runs_its_hook_and_keeps_what_fits, s, {
+    s.deploy("db", 2).await;
+    s.deploy("app", 1).await;
+    s.relate("app", "db").await;
+    s.set("db", "size", "9").await;
+    s.settle().await;
+    assert_eq!(
+        s.upgrade("db", "db", false).await.unwrap_err().error,
+        "already running latest charm \"local:bookworm/db-0\""
+    );
+    let broken = s.upgrade("db", "db-broken", false).await.unwrap_err();
+    assert!(
+        broken.error.starts_with("cannot upgrade service \"db\" to charm \"db\": would break relation"),
+        "{broken:?}"
+    );
+    assert_eq!(
+        s.upgrade("db", "app", false).await.unwrap_err().error,
+        "cannot upgrade service \"db\" to charm \"app\": the service runs charm \"db\""
+    );
+    s.upgrade("db", "db-next", false).await.unwrap();
+    s.settle().await;
+    let hooks = s.hooks_of("db/1");
+    let upgraded = hooks.iter().position(|hook| hook == "upgrade-charm").unwrap();
+    assert!(hooks[upgraded..].contains(&"config-changed".to_owned()), "{hooks:?}");
+    assert!(hooks[upgraded..].contains(&"backup-relation-joined db/0".to_owned()), "a new peer relation: {hooks:?}");
+    let status = s.status().await;
+    assert_eq!(status.services["db"].charm, "local:bookworm/db-1");
+    assert_eq!(status.services["db"].units["db/0"].workload_status.message, "next red");
+    let config = s.ask(encanto::api::GetConfig { service: "db".into() }).await.unwrap();
+    assert_eq!(config.settings["size"].value, Some(1.into()), "9 is more than the new charm takes");
+    assert_eq!(s.model().charms.len(), 2, "the old charm is forgotten");
+});
+
+story!(a_forced_upgrade_takes_a_unit_out_of_its_error, s, {
+    s.fail_hook("db/0", "start");
+    s.deploy("db", 1).await;
+    s.settle().await;
+    s.heal_hook("db/0", "start");
+    s.upgrade("db", "db-next", true).await.unwrap();
+    s.settle().await;
+    s.expect_unit("db/0", "started", "active").await;
+    let hooks = s.hooks_of("db/0");
+    assert_eq!(hooks[hooks.len() - 4..], ["upgrade-charm", "backup-relation-created", "config-changed", "start"]);
+});
+
+story!(an_upgrade_waits_for_a_unit_in_error, s, {
+    s.fail_hook("db/0", "start");
+    s.deploy("db", 1).await;
+    s.settle().await;
+    s.heal_hook("db/0", "start");
+    s.upgrade("db", "db-next", false).await.unwrap();
+    s.settle().await;
+    s.expect_unit("db/0", "error", "error").await;
+    s.ask(encanto::api::Resolved { unit: "db/0".into(), retry: true }).await.unwrap();
+    s.settle().await;
+    s.expect_unit("db/0", "started", "active").await;
 });
 
 /// For what the provider is told, which no commit announces.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 
-use crate::model::{Change, CharmMeta, Event, MachineId, Model, Observed, ServiceName, UnitName};
+use crate::model::{Change, CharmMeta, Event, MachineId, Millis, Model, Observed, ServiceName, UnitName};
 
 use super::requests::{CharmSource, ControllerAnswer, Exec, Frame, Refusal};
 use super::status::{LogLine, WaitEvent};
@@ -16,6 +16,16 @@ use super::status::{LogLine, WaitEvent};
 pub struct LoadedCharm {
     pub meta: CharmMeta,
     pub digest: String,
+}
+
+/// An entry of the journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    pub sequence: u64,
+    pub at: Millis,
+    /// A command, or a worker: its name begins with `@`.
+    pub by: String,
+    pub event: Event,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +64,8 @@ pub trait Backend: Send + Sync + 'static {
     fn log_after(&self, after: u64, wanted: &dyn Fn(&LogLine) -> bool) -> Vec<LogLine>;
     /// The number of the last log line; told of each new one.
     fn log_last(&self) -> watch::Receiver<u64>;
+    /// The newest so many entries of the journal, the oldest first.
+    async fn recorded(&self, newest: u64) -> Result<Vec<Recorded>, Refusal>;
     async fn exec(&self, machine: MachineId, request: &Exec) -> Result<Session, Refusal>;
     /// Inconsistencies and leaks.
     async fn problems(&self) -> Vec<String>;

@@ -37,6 +37,13 @@ verbs! {
     AddUnit => "add-unit" -> Done;
     AddRelation => "add-relation" -> Done;
     AddMachine => "add-machine" -> Done;
+    UpgradeCharm => "upgrade-charm" -> Done;
+    DestroyRelation => "destroy-relation" -> Done;
+    Resolved => "resolved" -> Done;
+    RetryProvisioning => "retry-provisioning" -> Done;
+    UnsetConfig => "unset" -> Done;
+    StatusLog => "show-status-log" -> StatusLogAnswer;
+    History => "history" -> HistoryAnswer;
     DestroyUnit => "destroy-unit" -> Done;
     DestroyService => "destroy-service" -> Done;
     DestroyMachine => "destroy-machine" -> Done;
@@ -106,6 +113,89 @@ pub struct AddUnit {
 pub struct AddRelation {
     /// Two of `service` or `service:endpoint`.
     pub endpoints: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpgradeCharm {
+    pub service: String,
+    /// `None` is the charm of that name in the repository, as it is now.
+    pub charm: Option<CharmSource>,
+    /// Units in error too: their hooks are tried again with the new charm.
+    pub force: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DestroyRelation {
+    /// Two of `service` or `service:endpoint`.
+    pub endpoints: Vec<String>,
+}
+
+/// The failed hook of a unit counts as run, or is run again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resolved {
+    pub unit: String,
+    pub retry: bool,
+}
+
+/// Machines that could not be created are tried again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetryProvisioning {
+    pub machines: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnsetConfig {
+    pub service: String,
+    pub keys: Vec<String>,
+}
+
+/// What a unit or a machine has gone through.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusLog {
+    /// A unit or a machine id.
+    pub entity: String,
+    /// The newest so many.
+    pub lines: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusLogAnswer {
+    /// The oldest first.
+    pub entries: Vec<StatusLogEntry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusLogEntry {
+    /// RFC 3339, UTC, milliseconds.
+    pub time: String,
+    /// `workload` (what the charm said), `agent` (hooks), `machine`.
+    pub kind: String,
+    /// `active`, `executed`, `error`, `started`, …
+    pub state: String,
+    pub message: String,
+}
+
+/// Which command asked for what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    /// The newest so many.
+    pub lines: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryAnswer {
+    /// The oldest first.
+    pub entries: Vec<HistoryEntry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// RFC 3339, UTC, milliseconds.
+    pub time: String,
+    /// The command as it was typed, without values of settings, e.g. `deploy mysql`.
+    pub command: String,
+    /// What came of it, a line each, e.g. `service mysql added`.
+    pub effects: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -9,8 +9,9 @@ use mlua::{FromLuaMulti, Function, IntoLua, IntoLuaMulti, Lua, MultiValue, Table
 
 use super::meter::Meter;
 use super::secret::Secret;
+use super::vm::Builtin;
 
-const HOST: &str = include_str!("host.luau");
+static HOST: Builtin = Builtin::new("=host", include_str!("host.luau"));
 
 /// What a host function gives Lua.
 struct Reply<T>(Result<T, String>);
@@ -86,7 +87,7 @@ impl Host {
             table.set_readonly(true);
             Ok(table)
         })?;
-        Ok(Host(lua.load(HOST).set_name("=host").call((explain, lock))?))
+        Ok(Host(HOST.load(lua)?.call((explain, lock))?))
     }
 
     /// A global function made from a host function.

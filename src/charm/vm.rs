@@ -15,7 +15,7 @@
 //! - The compiler's memory is not counted; [`Limits::source`] bounds it (256 KiB of source: 33 MiB, 70 ms).
 //! - It guards against careless and nosy charms. Hostile ones belong in a process of their own as well.
 
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
 use mlua::chunk::ChunkMode;
@@ -64,11 +64,36 @@ impl Default for Limits {
     }
 }
 
-const HARDEN: &str = include_str!("harden.luau");
+static HARDEN: Builtin = Builtin::new("=sandbox", include_str!("harden.luau"));
 /// Calls a function so that what it raises is captured with its stack. `error(…, 0)` keeps the value as it is.
 const GUARD: &str = "local xpcall, error, handler = xpcall, error, ...
 local function finish(ok, ...) if ok then return ... end error((...), 0) end
 return function(body, ...) return finish(xpcall(body, handler, ...)) end";
+static GUARD_CHUNK: Builtin = Builtin::new("=guard", GUARD);
+
+/// A source of ours, compiled once for all VMs. Bytecode is loaded from nowhere else.
+pub(super) struct Builtin {
+    name: &'static str,
+    source: &'static str,
+    bytecode: OnceLock<Vec<u8>>,
+}
+
+impl Builtin {
+    pub(super) const fn new(name: &'static str, source: &'static str) -> Self {
+        Builtin { name, source, bytecode: OnceLock::new() }
+    }
+
+    pub(super) fn load(&self, lua: &Lua) -> mlua::Result<Function> {
+        let compiled = match self.bytecode.get() {
+            Some(compiled) => compiled,
+            None => {
+                let compiled = mlua::chunk::Compiler::new().compile(self.source)?;
+                self.bytecode.get_or_init(|| compiled)
+            }
+        };
+        lua.load(compiled.as_slice()).set_name(self.name).set_mode(ChunkMode::Binary).into_function()
+    }
+}
 
 /// Globals that would let a script out or in.
 const REMOVED: [&str; 6] = ["loadstring", "getfenv", "setfenv", "require", "newproxy", "collectgarbage"];
@@ -116,7 +141,7 @@ impl Vm {
         // Before `coroutine` is replaced: async host functions capture its yield when they are made.
         api(&lua, &meter)?;
         let find = lua.create_function(|_, (text, pattern, from)| Ok(plain_find(&text, &pattern, from)))?;
-        lua.load(HARDEN).set_name("=sandbox").call::<()>((find, Lua::poll_pending()))?;
+        HARDEN.load(&lua)?.call::<()>((find, Lua::poll_pending()))?;
         let handler = lua.create_function(|lua, raised: Value| {
             if let Value::Error(error) = &raised
                 && (error.downcast_ref::<Stop>().is_some() || error.downcast_ref::<Fault>().is_some())
@@ -125,7 +150,7 @@ impl Vm {
             }
             Ok(Value::Error(Box::new(Error::external(Fault::capture(lua, &raised)))))
         })?;
-        let guard = lua.load(GUARD).set_name("=guard").call(handler)?;
+        let guard = GUARD_CHUNK.load(&lua)?.call(handler)?;
         for pair in globals.pairs::<Value, Value>() {
             // `sandbox` freezes one level only. `_G` is the globals themselves.
             if let (Value::String(name), Value::Table(table)) = pair?

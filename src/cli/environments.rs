@@ -39,6 +39,8 @@ struct Entry {
     mirror: Option<String>,
     #[serde(default)]
     default_series: Option<String>,
+    #[serde(default)]
+    automatically_retry_hooks: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -149,6 +151,7 @@ impl Home {
             gid: self.account.gid,
             repository: entry.repository.as_deref().map(|folder| self.resolve(folder)),
             mirror: entry.mirror.clone(),
+            retry_hooks: entry.automatically_retry_hooks.unwrap_or(true),
             series: entry.default_series.clone().unwrap_or_else(|| DEFAULT_SERIES.to_owned()),
         })
     }

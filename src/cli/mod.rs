@@ -90,6 +90,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: &dyn Host) -> u8 {
     }
 }
 
+/// Whether this is a command line of ours, without running it; else what is wrong with it. For tests of documents.
+///
+/// # Errors
+/// What a user who typed it would be told.
+pub fn understands(args: impl IntoIterator<Item = OsString>) -> Result<(), String> {
+    Cli::try_parse_from(args).map(drop).map_err(|error| error.to_string())
+}
+
 fn execute(cli: Cli, host: &dyn Host) -> (Output, Outcome) {
     let Global { environment, verbose, debug, quiet, format, no_color } = cli.global;
     let loudness = match (quiet, verbose, debug) {

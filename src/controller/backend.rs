@@ -10,7 +10,7 @@ use rand::distr::Alphanumeric;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::backend::{Backend, LoadedCharm, Session, WaitFor, WaitTarget};
+use crate::api::backend::{Backend, LoadedCharm, Recorded, Session, WaitFor, WaitTarget};
 use crate::api::handlers::refusal;
 use crate::api::{CharmSource, ControllerAnswer, Exec, LogLine, ProgressLine, Refusal, VERSION, WaitEvent};
 use crate::charm::{self, CharmFiles};
@@ -145,6 +145,17 @@ impl Backend for ControllerBackend {
 
     fn log_last(&self) -> watch::Receiver<u64> {
         self.world.logbook.last()
+    }
+
+    async fn recorded(&self, newest: u64) -> Result<Vec<Recorded>, Refusal> {
+        let entries = self.world.ledger.entries(newest).await.map_err(|error| Refusal::new(error.to_string()))?;
+        let recorded = |entry: crate::store::Entry| Recorded {
+            sequence: entry.sequence,
+            at: entry.at,
+            by: entry.by,
+            event: entry.event,
+        };
+        Ok(entries.into_iter().map(recorded).collect())
     }
 
     async fn exec(&self, machine: MachineId, request: &Exec) -> Result<Session, Refusal> {

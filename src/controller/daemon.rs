@@ -27,6 +27,8 @@ use super::{Controller, Parts};
 const STACK: usize = 8 << 20;
 /// How long answers that are on their way may take when the controller ends.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// Milliseconds until a failed hook is run again for the first time, as in Juju.
+const FIRST_RETRY: i64 = 5_000;
 /// In the environment's folder: everything in it is gone from the host, only files are left.
 const DESTROYED: &str = "destroyed";
 
@@ -82,6 +84,7 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
         provider: provider(settings)?,
         charm_host: Arc::new(CharmHost::new(Limits::default())),
         clock: Arc::new(now),
+        retry_hooks: settings.retry_hooks.then_some(FIRST_RETRY),
         instances_in_memory: settings.kind == EnvironmentKind::Simulated,
     };
     let repository = settings.repository.clone();

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::EnvironmentName;
 use crate::charm::CharmHost;
-use crate::model::{Change, HardwareFacts, MachineId, Provision, UnitName};
+use crate::model::{Change, HardwareFacts, MachineId, Millis, Provision, UnitName};
 use crate::plan::nudge::Concerned;
 use crate::provider::{InstanceSpec, Provider};
 use crate::store::Journal;
@@ -53,6 +53,8 @@ pub struct Parts {
     pub provider: Arc<dyn Provider>,
     pub charm_host: Arc<CharmHost>,
     pub clock: Clock,
+    /// Milliseconds until a failed hook is run again for the first time, doubled each time; `None` is never.
+    pub retry_hooks: Option<Millis>,
     /// Whether instances end with this process (simulated): they are made again from the model at the start.
     pub instances_in_memory: bool,
 }
@@ -103,6 +105,7 @@ impl Controller {
             folder: parts.folder,
             logbook: Arc::new(logbook),
             prefix: parts.prefix,
+            retry_hooks: parts.retry_hooks,
             open,
         };
         let mut tasks = JoinSet::new();

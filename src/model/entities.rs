@@ -115,6 +115,9 @@ pub struct Unit {
     /// Its charm's software was installed on this machine itself, not by a layer.
     pub prepared_in_place: bool,
     pub installed: bool,
+    /// Its charm was changed, and its upgrade-charm hook is due.
+    #[serde(default)]
+    pub upgrading: bool,
     pub started: bool,
     pub stopped: bool,
     /// The service's `config_version` that its last config-changed saw.
@@ -122,6 +125,9 @@ pub struct Unit {
     /// The relations it was admitted to.
     pub scopes: BTreeMap<RelationId, UnitScope>,
     pub failed: Option<FailedHook>,
+    /// How often the hook that is tried again now has failed.
+    #[serde(default)]
+    pub failures: u32,
 }
 
 /// A unit's view of one relation.
@@ -138,6 +144,9 @@ pub struct FailedHook {
     pub hook: Hook,
     /// One line: what the status shows.
     pub message: String,
+    /// When it failed last.
+    #[serde(default)]
+    pub at: Millis,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

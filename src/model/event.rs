@@ -56,6 +56,10 @@ pub enum Event {
         machine: MachineId,
         message: String,
     },
+    /// Its creation failed and is to be tried again.
+    MachineRetried {
+        machine: MachineId,
+    },
     MachineDying {
         machine: MachineId,
     },
@@ -72,6 +76,17 @@ pub enum Event {
     ServiceConfigured {
         service: ServiceName,
         changes: IndexMap<String, ConfigValue>,
+    },
+    /// It runs another version of its charm from now on; `config` is all that is set.
+    ServiceUpgraded {
+        service: ServiceName,
+        charm: CharmUrl,
+        config: IndexMap<String, ConfigValue>,
+    },
+    /// These options have their charm's defaults again.
+    ServiceUnset {
+        service: ServiceName,
+        keys: Vec<String>,
     },
     ServiceExposed {
         service: ServiceName,
@@ -133,7 +148,12 @@ pub enum Event {
         hook: Hook,
         message: String,
     },
-    /// A hook of a dying unit failed: it counts as run, without its writes, so that removal always ends.
+    /// The failed hook is to be run again.
+    HookRetried {
+        unit: UnitName,
+    },
+    /// A failed hook counts as run, without its writes: an operator said so, or its unit is dying, and removal always
+    /// ends.
     HookSkipped {
         unit: UnitName,
         hook: Hook,

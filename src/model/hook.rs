@@ -13,6 +13,7 @@ pub enum Hook {
     /// The charm's software, on a machine that has no layer with it.
     Prepare,
     Install,
+    UpgradeCharm,
     ConfigChanged,
     Start,
     Stop,
@@ -53,7 +54,7 @@ impl RelationHook {
 }
 
 /// Hooks every charm may declare; those of relations are `<endpoint>-relation-<kind>`.
-pub const UNIT_HOOKS: [&str; 4] = ["install", "config-changed", "start", "stop"];
+pub const UNIT_HOOKS: [&str; 5] = ["install", "upgrade-charm", "config-changed", "start", "stop"];
 pub const RELATION_HOOK_KINDS: [&str; 5] = ["created", "joined", "changed", "departed", "broken"];
 
 impl fmt::Display for Hook {
@@ -62,6 +63,7 @@ impl fmt::Display for Hook {
         match self {
             Hook::Prepare => f.write_str("prepare"),
             Hook::Install => f.write_str("install"),
+            Hook::UpgradeCharm => f.write_str("upgrade-charm"),
             Hook::ConfigChanged => f.write_str("config-changed"),
             Hook::Start => f.write_str("start"),
             Hook::Stop => f.write_str("stop"),

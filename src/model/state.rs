@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::charm::{CharmMeta, CharmUrl};
@@ -73,6 +74,7 @@ impl Model {
             | Event::MachineAdded { .. }
             | Event::MachineProvisioned { .. }
             | Event::MachineFailed { .. }
+            | Event::MachineRetried { .. }
             | Event::MachineDying { .. }
             | Event::MachineRemoved { .. } => self.apply_machine(event),
             Event::CharmAdded { url, digest, meta } => {
@@ -86,6 +88,8 @@ impl Model {
             }
             Event::ServiceAdded { .. }
             | Event::ServiceConfigured { .. }
+            | Event::ServiceUnset { .. }
+            | Event::ServiceUpgraded { .. }
             | Event::ServiceExposed { .. }
             | Event::ServiceUnexposed { .. }
             | Event::ServiceDying { .. }
@@ -114,7 +118,13 @@ impl Model {
             }
             Event::HookFailed { unit, hook, message } => {
                 if let Some(unit) = self.units.get_mut(unit) {
-                    unit.failed = Some(FailedHook { hook: hook.clone(), message: message.clone() });
+                    unit.failed = Some(FailedHook { hook: hook.clone(), message: message.clone(), at });
+                    unit.failures += 1;
+                }
+            }
+            Event::HookRetried { unit } => {
+                if let Some(unit) = self.units.get_mut(unit) {
+                    unit.failed = None;
                 }
             }
         }
@@ -150,6 +160,11 @@ impl Model {
                     machine.provision = Provision::Failed { message: message.clone() };
                 }
             }
+            Event::MachineRetried { machine } => {
+                if let Some(machine) = self.machines.get_mut(machine) {
+                    machine.provision = Provision::Pending;
+                }
+            }
             Event::MachineDying { machine } => {
                 if let Some(machine) = self.machines.get_mut(machine) {
                     machine.life = Life::Dying;
@@ -180,11 +195,16 @@ impl Model {
             self.services.insert(service.clone(), added);
             return;
         }
+        if let Event::ServiceUpgraded { service, charm, config } = event {
+            self.upgrade_service(service, charm, config);
+            return;
+        }
         if let Event::ServiceRemoved { service } = event {
             self.services.remove(service);
             return;
         }
         let (Event::ServiceConfigured { service, .. }
+        | Event::ServiceUnset { service, .. }
         | Event::ServiceExposed { service, .. }
         | Event::ServiceUnexposed { service }
         | Event::ServiceDying { service }) = event
@@ -197,6 +217,10 @@ impl Model {
                 service.config.extend(changes.clone());
                 service.config_version += 1;
             }
+            Event::ServiceUnset { keys, .. } => {
+                service.config.retain(|key, _| !keys.contains(key));
+                service.config_version += 1;
+            }
             Event::ServiceExposed { published, .. } => {
                 service.exposed = true;
                 service.published = published.clone();
@@ -207,6 +231,21 @@ impl Model {
             }
             Event::ServiceDying { .. } => service.life = Life::Dying,
             _ => {}
+        }
+    }
+
+    fn upgrade_service(&mut self, name: &ServiceName, charm: &CharmUrl, config: &IndexMap<String, ConfigValue>) {
+        let Some(service) = self.services.get_mut(name) else { return };
+        service.charm = charm.clone();
+        service.config = config.clone();
+        service.config_version += 1;
+        for number in &service.units {
+            let unit = UnitName { service: name.clone(), number: *number };
+            if let Some(unit) = self.units.get_mut(&unit) {
+                unit.charm = charm.clone();
+                unit.prepared_in_place = false;
+                unit.upgrading = unit.installed;
+            }
         }
     }
 
@@ -274,11 +313,13 @@ impl Model {
             state: Default::default(),
             prepared_in_place: false,
             installed: false,
+            upgrading: false,
             started: false,
             stopped: false,
             config_seen: None,
             scopes: BTreeMap::new(),
             failed: None,
+            failures: 0,
         };
         self.units.insert(name.clone(), unit);
     }
@@ -331,6 +372,7 @@ impl Model {
     fn commit_hook(&mut self, name: &UnitName, hook: &Hook, writes: &HookWrites) {
         let Some(unit) = self.units.get_mut(name) else { return };
         unit.failed = None;
+        unit.failures = 0;
         unit.open_ports.extend(writes.opened.iter().copied());
         unit.open_ports.retain(|port| !writes.closed.contains(port));
         if let Some(state) = &writes.state {
@@ -340,6 +382,10 @@ impl Model {
         match hook {
             Hook::Prepare => unit.prepared_in_place = true,
             Hook::Install => unit.installed = true,
+            Hook::UpgradeCharm => {
+                unit.upgrading = false;
+                unit.config_seen = None;
+            }
             Hook::ConfigChanged => unit.config_seen = Some(writes.config_version),
             Hook::Start => unit.started = true,
             Hook::Stop => unit.stopped = true,

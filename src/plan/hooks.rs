@@ -2,12 +2,13 @@
 //!
 //! # Guarantees
 //! install, relation-created for the relations known by then, config-changed, start; then relation hooks.
+//! After a change of the charm, upgrade-charm comes before anything else, config-changed after it.
 //! joined(u) is followed at once by changed(u). departed comes once for each unit that was joined, broken once and
 //! last, never for a peer relation. A dying unit departs, breaks, stops. A unit in error gets no hook until it is
 //! resolved, unless it is dying.
 
 use crate::model::{
-    Hook, Life, Model, Presence, Provision, Relation, RelationHook, RelationId, Unit, UnitName, UnitScope,
+    Hook, Life, Millis, Model, Presence, Provision, Relation, RelationHook, RelationId, Unit, UnitName, UnitScope,
 };
 
 /// One thing to do for a unit.
@@ -37,11 +38,14 @@ pub fn next(model: &Model, name: &UnitName) -> Option<UnitStep> {
         return None;
     }
     let prepares = model.charm_of(unit).is_some_and(|charm| charm.meta.prepares);
-    if prepares && !by_layer && !unit.prepared_in_place && !unit.installed {
+    if prepares && !by_layer && !unit.prepared_in_place && (!unit.installed || unit.upgrading) {
         return Some(UnitStep::Run(Hook::Prepare));
     }
     if !unit.installed {
         return Some(UnitStep::Run(Hook::Install));
+    }
+    if unit.upgrading {
+        return Some(UnitStep::Run(Hook::UpgradeCharm));
     }
     joined_awaits_changed(model, unit)
         .or_else(|| admission(model, unit))
@@ -49,6 +53,17 @@ pub fn next(model: &Model, name: &UnitName) -> Option<UnitStep> {
         .or_else(|| (!unit.started).then_some(UnitStep::Run(Hook::Start)))
         .or_else(|| unit.scopes.iter().find_map(|(id, scope)| relation_step(model, unit, *id, scope)))
 }
+
+/// How many milliseconds after its last failure a failed hook is to be run again, the next time doubled, up to
+/// [`RETRY_MOST`]. `None` if the unit is not in error.
+pub fn retry_delay(unit: &Unit, first: Millis) -> Option<Millis> {
+    unit.failed.as_ref()?;
+    let doublings = unit.failures.saturating_sub(1).min(20);
+    Some((first << doublings).min(RETRY_MOST))
+}
+
+/// Five minutes, as in Juju.
+pub const RETRY_MOST: Millis = 300_000;
 
 /// Right after joined comes changed, whatever else is due.
 fn joined_awaits_changed(model: &Model, unit: &Unit) -> Option<UnitStep> {

@@ -8,8 +8,8 @@ use crate::model::{Event, Hook, MachineId, Model, RelationHook, RelationId, Unit
 pub struct Concerned {
     pub machines: BTreeSet<MachineId>,
     pub units: BTreeSet<UnitName>,
-    /// Units that are gone: whatever runs for them is to be ended.
-    pub removed: BTreeSet<UnitName>,
+    /// A unit is gone or a machine is to go: whatever runs for it is to be ended.
+    pub departure: bool,
     /// What is open to the outside may have changed.
     pub exposure: bool,
 }
@@ -20,7 +20,7 @@ impl Concerned {
         Concerned {
             machines: model.machines.keys().copied().collect(),
             units: model.units.keys().cloned().collect(),
-            removed: BTreeSet::new(),
+            departure: false,
             exposure: true,
         }
     }
@@ -34,13 +34,19 @@ impl Concerned {
             | Event::CharmRemoved { .. }
             | Event::ServiceAdded { .. }
             | Event::ServiceDying { .. }
-            | Event::UnitStatusSet { .. }
-            | Event::HookFailed { .. } => {}
+            | Event::UnitStatusSet { .. } => {}
+            // So that its agent sees to the next try.
+            Event::HookFailed { unit, .. } | Event::HookRetried { unit } => {
+                self.units.insert(unit.clone());
+            }
             Event::MachineAdded { machine, .. }
             | Event::MachineFailed { machine, .. }
-            | Event::MachineDying { machine }
-            | Event::MachineRemoved { machine } => {
+            | Event::MachineRetried { machine } => {
                 self.machines.insert(*machine);
+            }
+            Event::MachineDying { machine } | Event::MachineRemoved { machine } => {
+                self.machines.insert(*machine);
+                self.departure = true;
             }
             Event::MachineProvisioned { machine, .. } => {
                 self.machines.insert(*machine);
@@ -49,7 +55,9 @@ impl Concerned {
                     self.units.extend(machine.units.iter().cloned());
                 }
             }
-            Event::ServiceConfigured { service, .. } => {
+            Event::ServiceConfigured { service, .. }
+            | Event::ServiceUnset { service, .. }
+            | Event::ServiceUpgraded { service, .. } => {
                 let service = model.services.get(service);
                 let names = service.into_iter().flat_map(|service| {
                     service.units.iter().map(|number| UnitName { service: service.name.clone(), number: *number })
@@ -67,7 +75,7 @@ impl Concerned {
                 self.units.insert(unit.clone());
             }
             Event::UnitRemoved { unit } => {
-                self.removed.insert(unit.clone());
+                self.departure = true;
                 self.exposure = true;
                 self.everyone_related_to(model, unit);
             }

@@ -1,5 +1,7 @@
 //! Whether the environment, or a part of it, is as asked, and if not what stands in the way.
 
+use std::collections::BTreeSet;
+
 use crate::model::{
     Life, Machine, MachineId, Model, Observed, Provision, ServiceName, Sighting, Unit, UnitName, WorkloadState,
 };
@@ -61,10 +63,9 @@ pub fn progress(model: &Model, observed: &Observed, targets: &[Target], conditio
             })
     };
     let units: Vec<&Unit> = model.units.values().filter(|unit| wanted_unit(unit)).collect();
+    let of_units: BTreeSet<MachineId> = units.iter().map(|unit| unit.machine).collect();
     let wanted_machine = |machine: &Machine| {
-        everything
-            || targets.contains(&Target::Machine(machine.id))
-            || units.iter().any(|unit| unit.machine == machine.id)
+        everything || targets.contains(&Target::Machine(machine.id)) || of_units.contains(&machine.id)
     };
     let machines = model.machines.values().filter(|machine| wanted_machine(machine));
     let mut all: Vec<Progress> =

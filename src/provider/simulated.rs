@@ -94,7 +94,7 @@ impl SimulatedProvider {
         self.world().failures.entry(kind.to_owned()).or_default().push_back(failure);
     }
 
-    /// Decides what commands answer; without it each ends at once with 0 and no output.
+    /// Decides what commands answer; without it each ends at once with 0 and, but for `ip`, no output.
     pub fn answer_exec(&self, answer: impl Fn(&InstanceName, &ExecRequest) -> ExecScript + Send + Sync + 'static) {
         self.world().answer = Some(Arc::new(answer));
     }
@@ -277,13 +277,16 @@ impl Provider for SimulatedProvider {
 
     async fn exec(&self, name: &InstanceName, request: ExecRequest) -> Result<Execution, ProviderError> {
         self.begin("exec", Some(name)).await?;
-        let answer = {
+        let (answer, address) = {
             let mut world = self.world();
-            world.running(name)?;
-            world.answer.clone()
+            let address = world.running(name)?.address;
+            (world.answer.clone(), address)
         };
         // Called without the lock: an answer may look into the provider.
-        let script = answer.map(|answer| answer(name, &request)).unwrap_or_default();
+        let script = match answer {
+            Some(answer) => answer(name, &request),
+            None => plain_answer(&request, address),
+        };
         let (kill, killed) = tokio::sync::watch::channel(false);
         Ok(Execution {
             stdin: Box::new(tokio::io::sink()),
@@ -392,6 +395,15 @@ fn simulated_id(name: &str) -> u32 {
         "nobody" | "nogroup" => 65534,
         _ => 1000,
     }
+}
+
+/// What a command answers if nobody said: charms ask for the network that they are in, and so get on.
+fn plain_answer(request: &ExecRequest, address: Ipv4Addr) -> ExecScript {
+    let stdout = match request.argv.first() {
+        Some(program) if program == "ip" => format!("2: eth0    inet {address}/24 scope global eth0\n"),
+        _ => String::new(),
+    };
+    ExecScript { stdout: stdout.into(), ..ExecScript::default() }
 }
 
 struct SimulatedExec {

@@ -19,7 +19,7 @@ pub struct Entry {
     /// Counts from 1 without gaps.
     pub sequence: u64,
     pub at: Millis,
-    /// The command that asked for it, or the worker that reported it.
+    /// The command that asked for it, or the worker that reported it (its name begins with `@`).
     pub by: String,
     pub event: Event,
 }

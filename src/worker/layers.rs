@@ -64,6 +64,8 @@ async fn build(world: &World, charm: &Charm, series: &str, key: &String, id: Mac
     if world.provider.has_layer(key).await.map_err(told)? {
         return Ok(());
     }
+    let told_once = format!("preparing the software of {}, as a layer that later machines share", charm.meta.name);
+    world.logbook.machine_info(id, "provisioner", &told_once);
     let name = world.build_name(key).map_err(told)?;
     // Left over from a controller that was killed: half a layer is no layer.
     world.provider.destroy(&name).await.map_err(told)?;
@@ -103,7 +105,7 @@ async fn fail(world: &World, id: MachineId, message: &str) {
     let unit = first_unit(&world.ledger.model(), id);
     let Some(unit) = unit else { return };
     let change = Change::FailHook { unit, hook: Hook::Prepare, message: message.to_owned() };
-    if let Err(error) = world.ledger.commit("provisioner", change).await {
+    if let Err(error) = world.ledger.commit("@provisioner", change).await {
         tracing::warn!("{error}");
     }
 }

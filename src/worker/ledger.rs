@@ -41,10 +41,9 @@ pub struct Committed {
     pub events: Vec<Event>,
 }
 
-struct Request {
-    change: Change,
-    by: String,
-    answer: Option<oneshot::Sender<Result<Committed, LedgerError>>>,
+enum Request {
+    Change { change: Change, by: String, answer: Option<oneshot::Sender<Result<Committed, LedgerError>>> },
+    Read { newest: u64, answer: oneshot::Sender<Result<Vec<Entry>, LedgerError>> },
 }
 
 /// A handle; clones share one ledger.
@@ -55,6 +54,8 @@ pub struct Ledger {
     requests: mpsc::UnboundedSender<Request>,
     /// Grows with every commit and every change of what is observed.
     version: Arc<watch::Sender<u64>>,
+    /// Tells of commits by which a unit is gone or a machine is to go.
+    departures: watch::Receiver<()>,
     sequence: watch::Receiver<u64>,
     clock: Clock,
 }
@@ -75,12 +76,14 @@ impl Ledger {
         let (requests, inbox) = mpsc::unbounded_channel();
         let version = Arc::new(watch::Sender::new(0));
         let (sequence_sender, sequence) = watch::channel(last);
+        let (departure, departures) = watch::channel(());
         let writer = Writer {
             journal,
             model: model.clone(),
             clock: clock.clone(),
             nudges,
             version: version.clone(),
+            departure,
             sequence: sequence_sender,
             last,
             last_snapshot: last,
@@ -89,7 +92,7 @@ impl Ledger {
             .name("ledger".to_owned())
             .spawn(move || writer.run(inbox))
             .map_err(|error| StoreError::Simulated(format!("cannot start the ledger's thread: {error}")))?;
-        Ok(Ledger { model, observed: Arc::default(), requests, version, sequence, clock })
+        Ok(Ledger { model, observed: Arc::default(), requests, version, departures, sequence, clock })
     }
 
     /// Makes the change for good. `by` is the command or worker that asks.
@@ -98,7 +101,7 @@ impl Ledger {
     /// [`LedgerError`]; nothing was changed then.
     pub async fn commit(&self, by: &str, change: Change) -> Result<Committed, LedgerError> {
         let (answer, answered) = oneshot::channel();
-        let request = Request { change, by: by.to_owned(), answer: Some(answer) };
+        let request = Request::Change { change, by: by.to_owned(), answer: Some(answer) };
         self.requests.send(request).map_err(|_| LedgerError::Stopped)?;
         answered.await.map_err(|_| LedgerError::Stopped)?
     }
@@ -106,7 +109,17 @@ impl Ledger {
     /// Asks for a change without waiting; it comes before any later one. A refusal is dropped.
     pub fn submit(&self, by: &str, change: Change) {
         // A ledger that has stopped takes no more: the controller is going down.
-        let _ = self.requests.send(Request { change, by: by.to_owned(), answer: None });
+        let _ = self.requests.send(Request::Change { change, by: by.to_owned(), answer: None });
+    }
+
+    /// The newest so many entries of the journal, the oldest first.
+    ///
+    /// # Errors
+    /// The journal's words.
+    pub async fn entries(&self, newest: u64) -> Result<Vec<Entry>, LedgerError> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request::Read { newest, answer }).map_err(|_| LedgerError::Stopped)?;
+        answered.await.map_err(|_| LedgerError::Stopped)?
     }
 
     pub fn model(&self) -> RwLockReadGuard<'_, Model> {
@@ -142,13 +155,14 @@ impl Ledger {
         self.version.subscribe()
     }
 
-    /// Returns as soon as `condition` holds.
-    pub async fn until(&self, condition: impl Fn(&Model) -> bool) {
-        let mut changes = self.changes();
+    /// Returns as soon as `gone` holds, which must come by a unit's removal or a machine's dying: whoever does work
+    /// waits for that, and a thousand who do must not all wake at every commit of the others.
+    pub async fn until_gone(&self, gone: impl Fn(&Model) -> bool) {
+        let mut departures = self.departures.clone();
         loop {
-            changes.mark_unchanged();
-            let holds = condition(&self.model());
-            if holds || changes.changed().await.is_err() {
+            departures.mark_unchanged();
+            let holds = gone(&self.model());
+            if holds || departures.changed().await.is_err() {
                 return;
             }
         }
@@ -174,6 +188,7 @@ struct Writer {
     clock: Clock,
     nudges: mpsc::UnboundedSender<Concerned>,
     version: Arc<watch::Sender<u64>>,
+    departure: watch::Sender<()>,
     sequence: watch::Sender<u64>,
     last: u64,
     last_snapshot: u64,
@@ -206,20 +221,35 @@ impl Writer {
         let mut entries: Vec<Entry> = Vec::new();
         let mut answers: Vec<Answer> = Vec::new();
         for request in batch {
-            let result = model.change(request.change, at).map_err(LedgerError::Refused).map(|events| {
+            let (change, by, answer) = match request {
+                Request::Change { change, by, answer } => (change, by, answer),
+                Request::Read { newest, answer } => {
+                    let from = self.last.saturating_sub(newest);
+                    let read = self.journal.read_after(from);
+                    // Who asked may have gone away meanwhile.
+                    let _ = answer.send(read.map_err(|error| LedgerError::Journal(super::chain(&error))));
+                    continue;
+                }
+            };
+            let result = model.change(change, at).map_err(LedgerError::Refused).map(|events| {
                 for event in &events {
                     let sequence = self.last + entries.len() as u64 + 1;
-                    entries.push(Entry { sequence, at, by: request.by.clone(), event: event.clone() });
+                    entries.push(Entry { sequence, at, by: by.clone(), event: event.clone() });
                 }
                 Committed { sequence: self.last + entries.len() as u64, events }
             });
-            answers.push((request.answer, result));
+            answers.push((answer, result));
         }
         debug_assert!(
             consistent(&model),
             "the model is inconsistent: {:?}",
             crate::model::check::inconsistencies(&model)
         );
+        if entries.is_empty() {
+            drop(model);
+            answers.into_iter().for_each(|(answer, result)| reply(answer, result));
+            return true;
+        }
         let appended = self.journal.append(&entries);
         if let Err(error) = appended {
             let words = super::chain(&error);
@@ -249,6 +279,9 @@ impl Writer {
         let snapshot = (self.last - self.last_snapshot >= SNAPSHOT_EVERY).then(|| serde_json::to_vec(&*model));
         drop(model);
 
+        if concerned.departure {
+            self.departure.send_replace(());
+        }
         // Whoever is concerned may be gone already when the controller stops.
         let _ = self.nudges.send(concerned);
         self.sequence.send_replace(self.last);

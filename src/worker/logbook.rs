@@ -20,6 +20,8 @@ use super::ledger::Clock;
 
 /// Lines kept in memory for replay.
 const KEPT: usize = 10_000;
+/// Files kept open. A host lets a process have a thousand, and an environment may have more machines than that.
+const OPEN: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
@@ -129,6 +131,9 @@ fn append(
     machine: MachineId,
     line: &Line,
 ) -> io::Result<()> {
+    if files.len() >= OPEN && !files.contains_key(&machine) {
+        files.clear(); // opening one again is quick
+    }
     let file = match files.entry(machine) {
         Entry::Occupied(open) => open.into_mut(),
         Entry::Vacant(vacant) => vacant.insert(CappedFile::open(&folder.join(format!("machine-{machine}.log")))?),

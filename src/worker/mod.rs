@@ -32,7 +32,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::charm::CharmHost;
-use crate::model::MachineId;
+use crate::model::{MachineId, Millis};
 use crate::provider::{InstanceName, Provider, ProviderError};
 
 use charms::CharmStore;
@@ -51,6 +51,8 @@ pub struct World {
     pub folder: Option<PathBuf>,
     /// Before each instance's name: `<user>-<environment>-`.
     pub prefix: String,
+    /// Milliseconds until a failed hook is run again for the first time; `None` leaves it to the operator.
+    pub retry_hooks: Option<Millis>,
     /// True once the provider is open: before that no machine can be made.
     pub open: watch::Receiver<bool>,
 }

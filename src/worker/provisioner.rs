@@ -51,8 +51,8 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
     let charm_url = wanted.charm.as_ref().map(|charm| charm.url.clone());
     let layer = match &wanted.charm {
         Some(charm) => {
-            tell(world, id, format!("preparing a layer with the software of {}", charm.meta.name));
-            let gone = world.ledger.until(|model| !still_wanted(model, id));
+            show(world, id, format!("preparing the software of {}", charm.meta.name));
+            let gone = world.ledger.until_gone(|model| !still_wanted(model, id));
             tokio::select! {
                 layer = layers.ensure(world, charm, &wanted.series, id) => layer,
                 () = gone => {
@@ -98,7 +98,7 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
             Change::MachineFailed { machine: id, message }
         }
     };
-    world.ledger.commit("provisioner", change).await?;
+    world.ledger.commit("@provisioner", change).await?;
     Ok(())
 }
 
@@ -124,7 +124,7 @@ async fn destroy(world: &World, id: MachineId, instance: Option<String>) -> Resu
         Ok(()) | Err(ProviderError::NoInstance(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    world.ledger.commit("provisioner", Change::MachineGone { machine: id }).await?;
+    world.ledger.commit("@provisioner", Change::MachineGone { machine: id }).await?;
     world.ledger.observe(|observed| {
         observed.instances.remove(&id);
         observed.machine_activity.remove(&id);
@@ -138,8 +138,14 @@ fn idle(world: &World, id: MachineId) {
     });
 }
 
+/// In the log and in `status`.
 fn tell(world: &World, id: MachineId, activity: String) {
     world.logbook.machine_info(id, "provisioner", &activity);
+    show(world, id, activity);
+}
+
+/// In `status` only.
+fn show(world: &World, id: MachineId, activity: String) {
     world.ledger.observe(|observed| {
         observed.machine_activity.insert(id, activity);
     });

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::charm::HookSink;
 use crate::model::{Change, Hook, HookWrites, LogLevel, MachineId, Provision, UnitName, WorkloadStatus};
@@ -30,7 +31,11 @@ pub async fn reconcile(world: World, locks: MachineLocks, name: UnitName) -> Nex
     loop {
         let step = hooks::next(&world.ledger.model(), &name);
         let change = match step {
-            None => return Next::Rest,
+            None => match retry(&world, &name) {
+                None => return Next::Rest,
+                Some(Retry::In(delay)) => return Next::After(delay),
+                Some(Retry::Now) => Change::Resolve { unit: name.clone(), retry: true },
+            },
             Some(UnitStep::Admit(relation)) => Change::AdmitScope { unit: name.clone(), relation },
             Some(UnitStep::Leave(relation)) => Change::LeaveScope { unit: name.clone(), relation },
             Some(UnitStep::Finish) => Change::UnitDone { unit: name.clone() },
@@ -44,7 +49,7 @@ pub async fn reconcile(world: World, locks: MachineLocks, name: UnitName) -> Nex
                 }
             }
         };
-        match world.ledger.commit("unit-agent", change).await {
+        match world.ledger.commit("@unit-agent", change).await {
             Ok(_) | Err(LedgerError::Refused(_)) => {}
             Err(LedgerError::Stopped) => return Next::Rest,
             Err(error @ LedgerError::Journal(_)) => {
@@ -53,6 +58,21 @@ pub async fn reconcile(world: World, locks: MachineLocks, name: UnitName) -> Nex
             }
         }
     }
+}
+
+enum Retry {
+    Now,
+    In(Duration),
+}
+
+/// When the failed hook of this unit is to be run again, if it has one.
+fn retry(world: &World, name: &UnitName) -> Option<Retry> {
+    let first = world.retry_hooks?;
+    let model = world.ledger.model();
+    let unit = model.units.get(name)?;
+    let due = unit.failed.as_ref()?.at + hooks::retry_delay(unit, first)?;
+    let left = due - world.ledger.now();
+    Some(if left <= 0 { Retry::Now } else { Retry::In(Duration::from_millis(left.unsigned_abs())) })
 }
 
 /// Runs the hook and says what to commit. `None` if it was not due any more, or was cut off because the unit is gone.
@@ -81,6 +101,7 @@ async fn run(world: &World, locks: &MachineLocks, name: &UnitName, hook: Hook) -
         observed.unit_activity.insert(name.clone(), format!("running {hook}"));
     });
     let sink = Arc::new(Sink::new(world, Some(name.clone()), machine, hook.clone()));
+    sink.log(LogLevel::Info, "hook begins");
     let work = async {
         let files = world.charms.files(&charm.digest).await.map_err(|error| chain(&error))?;
         let instance = InstanceName::new(instance).map_err(|error| chain(&error))?;
@@ -96,7 +117,7 @@ async fn run(world: &World, locks: &MachineLocks, name: &UnitName, hook: Hook) -
             error.summary()
         })
     };
-    let gone = world.ledger.until(|model| !model.units.contains_key(name));
+    let gone = world.ledger.until_gone(|model| !model.units.contains_key(name));
     let result = tokio::select! {
         result = work => Some(result),
         () = gone => None,
@@ -146,7 +167,9 @@ impl HookSink for Sink {
 
     fn status(&self, status: WorkloadStatus) {
         if let Some(unit) = &self.unit {
-            self.world.ledger.submit("unit-agent", Change::SetStatus { unit: unit.clone(), status });
+            let told = format!("status {}: {}", status.state, status.message);
+            self.log(LogLevel::Info, told.trim_end_matches([':', ' ']));
+            self.world.ledger.submit("@unit-agent", Change::SetStatus { unit: unit.clone(), status });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Tells how the environment gets on until it is as asked, or cannot get there by itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -34,7 +34,7 @@ pub async fn wait(
     let mut shown: HashMap<String, Progress> = HashMap::new();
     loop {
         changes.mark_unchanged();
-        let (all, rest, fresh) = {
+        let (all, end, fresh) = {
             let (model, observed) = (ledger.model(), ledger.observed());
             let all = settled::progress(&model, &observed, &targets, condition);
             let exists = |entity: &str| {
@@ -42,14 +42,15 @@ pub async fn wait(
                 machine.is_some_and(|id| model.machines.contains_key(&id))
             };
             let fresh = news(&mut shown, &all, exists);
-            (all, settled::at_rest(&model, &observed), fresh)
+            let end = verdict(&all, || settled::at_rest(&model, &observed));
+            (all, end, fresh)
         };
         for progress in fresh {
             if out.send(Told::Progress(progress)).await.is_err() {
                 return;
             }
         }
-        if let Some(end) = verdict(&all, rest) {
+        if let Some(end) = end {
             // Nobody listens any more: all the same.
             let _ = out.send(end).await;
             return;
@@ -86,8 +87,8 @@ fn news(shown: &mut HashMap<String, Progress>, all: &[Progress], exists: impl Fn
             news.push(progress.clone());
         }
     }
-    let gone: Vec<String> =
-        shown.keys().filter(|entity| !all.iter().any(|progress| progress.entity == **entity)).cloned().collect();
+    let there: HashSet<&str> = all.iter().map(|progress| progress.entity.as_str()).collect();
+    let gone: Vec<String> = shown.keys().filter(|entity| !there.contains(entity.as_str())).cloned().collect();
     for entity in gone {
         if let Some(last) = shown.remove(&entity).filter(|_| !exists(&entity)) {
             news.push(Progress { state: "gone".into(), message: String::new(), verdict: Verdict::Reached, ..last });
@@ -96,7 +97,8 @@ fn news(shown: &mut HashMap<String, Progress>, all: &[Progress], exists: impl Fn
     news
 }
 
-fn verdict(all: &[Progress], at_rest: bool) -> Option<Told> {
+/// `at_rest` looks through the whole model: it is asked only if that decides.
+fn verdict(all: &[Progress], at_rest: impl FnOnce() -> bool) -> Option<Told> {
     let any = |wanted: Verdict| all.iter().any(|progress| progress.verdict == wanted);
     if any(Verdict::Busy) {
         return None;
@@ -108,7 +110,7 @@ fn verdict(all: &[Progress], at_rest: bool) -> Option<Told> {
         return Some(Told::Ready);
     }
     // Somebody else may still be at work on what this one waits for.
-    at_rest.then(|| Told::Failed(reasons(all, |verdict| verdict == Verdict::Resting)))
+    at_rest().then(|| Told::Failed(reasons(all, |verdict| verdict == Verdict::Resting)))
 }
 
 fn reasons(all: &[Progress], wanted: impl Fn(Verdict) -> bool) -> Vec<String> {

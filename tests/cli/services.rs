@@ -48,7 +48,7 @@ fn status(env: &Running) -> Value {
 #[test]
 fn a_service_is_deployed_related_exposed_and_destroyed() {
     let env = with_charms();
-    env.run("deploy ./db --wait=30s").succeeds().stdout_is("").stderr_has("db/0: active serving\n");
+    env.run("deploy ./db --wait=30s").succeeds().stdout_is("").stderr_has("db/0: active (serving)\n");
     env.run("deploy ./app -n 2 --expose").succeeds();
     env.run("integrate app db").succeeds();
     env.run("wait --timeout 30s").succeeds();
@@ -64,7 +64,7 @@ fn a_service_is_deployed_related_exposed_and_destroyed() {
     env.run("status db/0").succeeds().stdout_has("      db/0:\n").stdout_has("  db:\n");
     env.run("debug-log --no-tail -i db").succeeds();
 
-    env.run("add-unit db -n 2 --wait=30s").succeeds().stderr_has("db/2: active serving\n");
+    env.run("add-unit db -n 2 --wait=30s").succeeds().stderr_has("db/2: active (serving)\n");
     env.run("destroy-machine 1").fails().stderr_has("machine 1 has unit \"db/0\" assigned");
     env.run("destroy-unit db/1 db/2 --wait=30s").succeeds();
     env.run("remove-application app db --wait=30s").succeeds();
@@ -114,6 +114,18 @@ fn endpoints_that_do_not_fit_are_told() {
     env.run("deploy ./app").succeeds();
     env.run("add-relation app db").succeeds();
     env.run("add-relation app db").fails().stderr_has("relation already exists");
+}
+
+#[test]
+fn a_machine_whose_only_unit_goes_is_not_told_to_be_gone() {
+    let env = Running::bootstrapped();
+    let slow = "return charm { name = 'slow', summary = 's', series = { 'bookworm' },
+        hooks = { start = function() end, stop = function() sleep(0.5) end } }";
+    env.write("slow/charm.lua", slow);
+    env.run("deploy ./slow --wait=30s").succeeds();
+    let told = env.run("destroy-unit slow/0 --wait=30s").succeeds().stderr;
+    assert!(!told.contains("machine 1: gone"), "it stays: {told}");
+    env.run("destroy-machine 1 --wait=30s").succeeds();
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn wait_tells_each_change_and_ends() {
     env.run("deploy mysql --wait=5m")
         .succeeds()
         .stdout_is("")
-        .stderr_is("machine 1: pending making it\nmysql/0: active\n");
+        .stderr_is("machine 1: pending (making it)\nmysql/0: active\n");
     assert_eq!(fake.asked()[1].body, json!({ "targets": ["mysql"], "condition": "settled", "timeout": 300 }));
     env.run("-q wait").succeeds().stderr_is("");
     env.run("destroy-unit mysql/0 --wait").succeeds();

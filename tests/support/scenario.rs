@@ -29,6 +29,8 @@ pub struct Scenario {
     hanging: Arc<Mutex<BTreeSet<(String, String)>>>,
     /// Charms survive a controller, as they do on disk.
     folder: tempfile::TempDir,
+    /// Milliseconds until a failed hook is run again; a story's hooks stay failed unless it says so.
+    pub retry_hooks: Option<i64>,
     running: Option<(Controller, Arc<ControllerBackend>)>,
 }
 
@@ -42,6 +44,7 @@ impl Scenario {
             failing,
             hanging,
             folder: tempfile::tempdir().unwrap(),
+            retry_hooks: None,
             running: None,
         };
         let (failing, hanging) = (scenario.failing.clone(), scenario.hanging.clone());
@@ -71,6 +74,7 @@ impl Scenario {
             provider: self.provider.clone(),
             charm_host: Arc::new(CharmHost::new(Limits::default())),
             clock: Arc::new(now),
+            retry_hooks: self.retry_hooks,
             instances_in_memory: false,
         };
         let controller = Controller::start(parts).await.unwrap();
@@ -117,6 +121,12 @@ impl Scenario {
             expose: false,
         })
         .await
+    }
+
+    pub async fn upgrade(&self, service: &str, charm: &str, force: bool) -> Result<Done, Refusal> {
+        let files = [("charm.lua".to_owned(), api::base64::encode(source(charm).as_bytes()))].into();
+        let charm = Some(CharmSource::Files { path: format!("./{charm}"), files });
+        self.ask(api::UpgradeCharm { service: service.into(), charm, force }).await
     }
 
     pub async fn add_unit(&self, service: &str) {
@@ -175,7 +185,18 @@ impl Scenario {
 
     /// Waits until `holds`, and tells the last seen state if that never comes.
     pub async fn until(&self, what: &str, holds: impl Fn(&Model) -> bool) {
-        let reached = tokio::time::timeout(PATIENCE, self.controller().world.ledger.until(&holds)).await;
+        let ledger = &self.controller().world.ledger;
+        let mut changes = ledger.changes();
+        let comes = async {
+            loop {
+                changes.mark_unchanged();
+                let reached = holds(&ledger.model());
+                if reached || changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let reached = tokio::time::timeout(PATIENCE, comes).await;
         if reached.is_err() {
             panic!("{what} never came; last seen: {:#?}", self.status().await);
         }
@@ -373,6 +394,16 @@ end
   hooks = { install = step, start = function(unit) step(unit)
     unit:set_status("active", unit:read("/opt/software") or "no software") end } }"#
         }
+        "db-next" => {
+            r#"return charm { name = "db", summary = "s", series = { "bookworm" },
+  provides = { db = { interface = "sql" } },
+  peers = { cluster = { interface = "sql-cluster" }, backup = { interface = "sql-backup" } },
+  config = { size = { type = "int", default = 1, min = 1, max = 5 }, colour = { type = "string", default = "red" } },
+  hooks = { install = step, ["upgrade-charm"] = step, start = step,
+    ["config-changed"] = function(unit) step(unit) unit:set_status("active", "next " .. unit.config.colour) end,
+    ["db-relation-joined"] = step } }"#
+        }
+        "db-broken" => r#"return charm { name = "db", summary = "s", series = { "bookworm" } }"#,
         other => panic!("there is no charm {other} in the stories"),
     };
     format!("{common}\n{body}\n")

@@ -38,6 +38,8 @@ $wgPingback = false;
 
 wfLoadSkins( [ 'MinervaNeue', 'MonoBook', 'Timeless', 'Vector' ] );
 $wgDefaultSkin = {{skin}};
+// Without one the page asks for it in large letters.
+$wgLogos = [ '1x' => "$wgResourceBasePath/resources/assets/poweredby_mediawiki_132x47.png" ];
 
 if ( {{debug}} ) {
 	$wgShowExceptionDetails = true;

@@ -1,25 +1,38 @@
-//! add-relation
+//! add-relation, destroy-relation
 
 use async_trait::async_trait;
 
 use crate::model::{Change, EndpointRef};
 
 use super::super::backend::Backend;
-use super::super::requests::{AddRelation, Done, Refusal};
+use super::super::requests::{AddRelation, DestroyRelation, Done, Refusal};
 use super::super::server::Handle;
 use super::name;
 
 #[async_trait]
 impl Handle for AddRelation {
     async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
-        let [one, other] = self.endpoints.as_slice() else {
-            return Err(Refusal::new("a relation must involve two services")
-                .hint("for example `encanto add-relation mediawiki mysql`"));
-        };
-        let (one, other) = (endpoint(one)?, endpoint(other)?);
+        let (one, other) = two(&self.endpoints)?;
         let targets = vec![one.service.to_string(), other.service.to_string()];
         backend.commit(by, Change::AddRelation { one, other }).await?;
         Ok(Done { notes: Vec::new(), targets })
+    }
+}
+
+#[async_trait]
+impl Handle for DestroyRelation {
+    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+        let (one, other) = two(&self.endpoints)?;
+        let targets = vec![one.service.to_string(), other.service.to_string()];
+        backend.commit(by, Change::DestroyRelation { one, other }).await?;
+        Ok(Done { notes: Vec::new(), targets })
+    }
+}
+
+fn two(endpoints: &[String]) -> Result<(EndpointRef, EndpointRef), Refusal> {
+    match endpoints {
+        [one, other] => Ok((endpoint(one)?, endpoint(other)?)),
+        _ => Err(Refusal::new("a relation must involve two services").hint("for example `mediawiki mysql`")),
     }
 }
 

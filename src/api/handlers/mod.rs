@@ -11,9 +11,12 @@ mod destroy;
 pub(super) mod exec;
 mod expose;
 mod get;
+mod history;
 pub mod refusal;
+mod resolved;
 mod set;
 mod status;
+mod upgrade_charm;
 pub(super) mod wait;
 
 use crate::model::{ConstraintError, Constraints, Event, NameError, Placement};
@@ -65,4 +68,9 @@ fn constraints(text: Option<&str>) -> Result<Constraints, Refusal> {
 
 fn name<T: std::str::FromStr<Err = NameError>>(text: &str) -> Result<T, Refusal> {
     text.parse().map_err(|error: NameError| refusal::bad_name(&error))
+}
+
+/// RFC 3339, UTC, milliseconds.
+fn time_text(at: crate::model::Millis) -> String {
+    format!("{:.3}", jiff::Timestamp::from_millisecond(at).unwrap_or_default())
 }

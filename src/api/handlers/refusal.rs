@@ -41,6 +41,11 @@ pub fn of(error: &ChangeError, model: &Model) -> Refusal {
         ChangeError::HostPortTaken { service, .. } => {
             refusal.hint(format!("publish another port, or `encanto unexpose {service}`"))
         }
+        ChangeError::NoRelation(_) => refusal.hint("`encanto status` shows the relations of each service"),
+        ChangeError::PeerRelation(_) => refusal.hint("it goes with its service"),
+        ChangeError::UnitNotInError(_) | ChangeError::MachineNotInError(_) => {
+            refusal.hint("`encanto status` shows what is in error")
+        }
         ChangeError::NoMachinesDestroyed(refused) => refused.iter().map(why_it_stays).fold(refusal, with_new_hint),
         ChangeError::CannotAssign { .. } => refusal.hint("without --to it gets a machine of its own"),
         ChangeError::OneService => refusal.hint("name two services, e.g. `encanto add-relation wordpress mysql`"),

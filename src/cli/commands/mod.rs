@@ -21,6 +21,7 @@ mod ssh;
 mod status;
 mod switch;
 mod unexpose;
+mod upgrade_charm;
 mod version;
 mod wait;
 
@@ -62,6 +63,8 @@ commands! {
     Get(get);
     Set(set);
     Config(config);
+    #[command(visible_alias = "refresh")]
+    UpgradeCharm(upgrade_charm);
     #[command(alias = "stat")]
     Status(status);
     Wait(wait);

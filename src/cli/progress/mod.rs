@@ -4,6 +4,7 @@
 
 mod tree;
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use tokio::time::interval;
@@ -101,7 +102,8 @@ fn failed(summary: &str, reasons: Vec<String>) -> Failure {
 
 enum View {
     Silent,
-    Plain,
+    /// The last line of each entity: what a person would not see change is not said again.
+    Plain(HashMap<String, String>),
     Live(Tree),
 }
 
@@ -110,7 +112,7 @@ impl View {
         match output.loudness {
             Loudness::Quiet => Self::Silent,
             _ if output.stderr_is_terminal => Self::Live(Tree::default()),
-            _ => Self::Plain,
+            _ => Self::Plain(HashMap::new()),
         }
     }
 
@@ -121,10 +123,16 @@ impl View {
     fn change(&mut self, output: &Output, line: ProgressLine) {
         match self {
             Self::Silent => {}
-            Self::Plain => {
+            Self::Plain(said) => {
                 let state = output.note_paint.dress(state_style(&line.state), &line.state);
-                let text = format!("{}: {state} {}", line.entity, line.message);
-                output.note(text.trim_end());
+                let text = match line.message.as_str() {
+                    "" => format!("{}: {state}", line.entity),
+                    message => format!("{}: {state} ({message})", line.entity),
+                };
+                if said.get(&line.entity) != Some(&text) {
+                    output.note(&text);
+                    said.insert(line.entity, text);
+                }
             }
             Self::Live(tree) => tree.change(line, Instant::now()),
         }

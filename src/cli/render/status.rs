@@ -80,8 +80,8 @@ fn unit_row(name: &str, unit: &UnitStatus) -> [Cell; 8] {
     let workload = &unit.workload_status;
     let message = match (&unit.agent_state_info, workload.message.as_str()) {
         (Some(info), _) if unit.agent_state == "error" => info.clone(),
-        (Some(info), "") => format!("({info})"),
-        (Some(info), message) => format!("({info}) {message}"),
+        // Of a unit whose machine is down it is `(started)` already.
+        (Some(info), message) => format!("({}) {message}", info.trim_matches(['(', ')'])).trim_end().to_owned(),
         (None, message) => message.to_owned(),
     };
     [

@@ -2,12 +2,12 @@
 
 use indexmap::IndexMap;
 
-use super::super::charm::{CharmMeta, CharmUrl, Role};
+use super::super::charm::{CharmMeta, CharmUrl};
 use super::super::config::{self, ConfigError, ConfigValue, OptionDecl};
 use super::super::constraints::Constraints;
-use super::super::entities::{Life, Machine, Provision, RelationEndpoint};
+use super::super::entities::{Life, Machine, Provision};
 use super::super::event::Event;
-use super::super::names::{MachineId, RelationId, ServiceName, UnitName};
+use super::super::names::{MachineId, ServiceName, UnitName};
 use super::{ChangeError, Decider, Deployment, MOST_AT_ONCE, Placement};
 
 impl Decider<'_> {
@@ -37,17 +37,7 @@ impl Decider<'_> {
 
         let url = self.add_charm(&charm, digest, series);
         self.emit(Event::ServiceAdded { service: name.clone(), charm: url, config: settings, constraints });
-        for (endpoint, decl) in &charm.peers {
-            let relation = RelationId(self.model.next_relation);
-            let endpoint = RelationEndpoint {
-                service: name.clone(),
-                endpoint: endpoint.clone(),
-                interface: decl.interface.clone(),
-                role: Role::Peer,
-                scope: decl.scope,
-            };
-            self.emit(Event::RelationAdded { relation, endpoints: vec![endpoint] });
-        }
+        self.add_peers(&name, &charm);
         if expose {
             self.emit(Event::ServiceExposed { service: name.clone(), published: Default::default() });
         }
@@ -116,6 +106,35 @@ impl Decider<'_> {
         Ok(())
     }
 
+    pub(super) fn unset_config(
+        &mut self,
+        name: ServiceName,
+        keys: &[String],
+        generated: &IndexMap<String, String>,
+    ) -> Result<(), ChangeError> {
+        let service = self.service(&name)?;
+        if keys.is_empty() {
+            return Err(ChangeError::NoSettings);
+        }
+        let charm = self.model.charms.get(&service.charm).ok_or_else(|| ChangeError::NoService(name.clone()))?;
+        for key in keys {
+            config::option(&charm.meta.config, key)?;
+        }
+        let set: Vec<String> = keys.iter().filter(|key| service.config.contains_key(*key)).cloned().collect();
+        let fresh: IndexMap<String, ConfigValue> = set
+            .iter()
+            .filter_map(|key| Some((key.clone(), ConfigValue::String(generated.get(key)?.clone()))))
+            .collect();
+        let dropped: Vec<String> = set.into_iter().filter(|key| !fresh.contains_key(key)).collect();
+        if !dropped.is_empty() {
+            self.emit(Event::ServiceUnset { service: name.clone(), keys: dropped });
+        }
+        if !fresh.is_empty() {
+            self.emit(Event::ServiceConfigured { service: name, changes: fresh });
+        }
+        Ok(())
+    }
+
     fn series_for(&self, charm: &CharmMeta) -> Result<String, ChangeError> {
         if charm.series.contains(&self.model.series) {
             return Ok(self.model.series.clone());
@@ -128,7 +147,7 @@ impl Decider<'_> {
     }
 
     /// The url of this very content; a new revision if the environment has not seen it.
-    fn add_charm(&mut self, charm: &CharmMeta, digest: String, series: String) -> CharmUrl {
+    pub(super) fn add_charm(&mut self, charm: &CharmMeta, digest: String, series: String) -> CharmUrl {
         let first = CharmUrl { series: series.clone(), name: charm.name.clone(), revision: 0 };
         let last = CharmUrl { revision: u32::MAX, ..first.clone() };
         if let Some((url, _)) = self.model.charms.range(first..=last).find(|(_, known)| known.digest == digest) {

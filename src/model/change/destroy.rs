@@ -105,7 +105,7 @@ impl Decider<'_> {
         self.remove_service_if_done(&name.service);
     }
 
-    fn end_relation(&mut self, id: RelationId) {
+    pub(super) fn end_relation(&mut self, id: RelationId) {
         if self.model.relations.get(&id).is_some_and(|relation| relation.life == Life::Alive) {
             self.emit(Event::RelationDying { relation: id });
         }
@@ -143,9 +143,7 @@ impl Decider<'_> {
         if service.relations.is_empty() {
             let charm = service.charm.clone();
             self.emit(Event::ServiceRemoved { service: name.clone() });
-            if !self.model.services.values().any(|other| other.charm == charm) {
-                self.emit(Event::CharmRemoved { url: charm });
-            }
+            self.forget_charm(charm);
         }
     }
 }

@@ -6,6 +6,7 @@ mod deploy;
 mod destroy;
 mod relate;
 mod report;
+mod upgrade;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -60,6 +61,25 @@ pub enum Change {
     SetConfig {
         service: ServiceName,
         values: IndexMap<String, serde_json::Value>,
+    },
+    UpgradeCharm(Box<Upgrade>),
+    DestroyRelation {
+        one: EndpointRef,
+        other: EndpointRef,
+    },
+    /// Run the failed hook again, or count it as run.
+    Resolve {
+        unit: UnitName,
+        retry: bool,
+    },
+    RetryProvisioning {
+        machines: Vec<MachineId>,
+    },
+    /// Back to the defaults; `generated` as in [`Deployment`].
+    UnsetConfig {
+        service: ServiceName,
+        keys: Vec<String>,
+        generated: IndexMap<String, String>,
     },
     DestroyUnits {
         units: Vec<UnitName>,
@@ -133,6 +153,17 @@ pub struct Deployment {
     pub expose: bool,
 }
 
+#[derive(Clone, Debug)]
+pub struct Upgrade {
+    pub service: ServiceName,
+    pub charm: CharmMeta,
+    pub digest: String,
+    /// As in [`Deployment`].
+    pub generated: IndexMap<String, String>,
+    /// Units in error are upgraded too, and their hooks tried again.
+    pub force: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
     /// A machine that never hosted a unit and fits, else a new one.
@@ -199,6 +230,18 @@ pub enum ChangeError {
     EndpointsDoNotRelate { key: String },
     #[error("cannot publish host port {port}: service \"{service}\" publishes it already")]
     HostPortTaken { port: u16, service: ServiceName },
+    #[error("cannot upgrade service \"{service}\" to charm \"{charm}\": {reason}")]
+    CannotUpgrade { service: ServiceName, charm: String, reason: String },
+    #[error("already running latest charm \"{0}\"")]
+    SameCharm(CharmUrl),
+    #[error("relation \"{0}\" not found")]
+    NoRelation(String),
+    #[error("cannot destroy relation \"{0}\": is a peer relation")]
+    PeerRelation(String),
+    #[error("unit \"{0}\" is not in an error state")]
+    UnitNotInError(UnitName),
+    #[error("machine {0} is not in an error state")]
+    MachineNotInError(MachineId),
     #[error("no machines were destroyed: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoMachinesDestroyed(Vec<MachineRefusal>),
     #[error("no units were destroyed: {0}")]
@@ -266,6 +309,14 @@ impl Decider<'_> {
             Change::Expose { service, published } => self.expose(service, published),
             Change::Unexpose { service } => self.unexpose(service),
             Change::SetConfig { service, values } => self.set_config(service, &values),
+            Change::UnsetConfig { service, keys, generated } => self.unset_config(service, &keys, &generated),
+            Change::UpgradeCharm(upgrade) => {
+                let Upgrade { service, charm, digest, generated, force } = *upgrade;
+                self.upgrade_charm(&service, (charm, digest), &generated, force)
+            }
+            Change::DestroyRelation { one, other } => self.destroy_relation(&one, &other),
+            Change::Resolve { unit, retry } => self.resolve(unit, retry),
+            Change::RetryProvisioning { machines } => self.retry_provisioning(&machines),
             Change::DestroyUnits { units, force } => self.destroy_units(&units, force),
             Change::DestroyServices { services, force } => self.destroy_services(&services, force),
             Change::DestroyMachines { machines, force } => self.destroy_machines(&machines, force),

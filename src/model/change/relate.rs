@@ -30,6 +30,36 @@ impl Decider<'_> {
         Ok(())
     }
 
+    pub(super) fn destroy_relation(&mut self, one: &EndpointRef, other: &EndpointRef) -> Result<(), ChangeError> {
+        let asked = format!("{} {}", shown(one), shown(other));
+        let service = self.service(&one.service)?;
+        self.service(&other.service)?;
+        let fits = |relation: &Relation, end: &EndpointRef| {
+            let found = relation.endpoint_of(&end.service);
+            found.is_some_and(|found| end.endpoint.as_ref().is_none_or(|wanted| found.endpoint == *wanted))
+        };
+        let relations = service.relations.iter().filter_map(|id| self.model.relations.get(id));
+        let found: Vec<&Relation> = relations.filter(|relation| fits(relation, one) && fits(relation, other)).collect();
+        let found: Vec<&Relation> = match one.service == other.service {
+            true => found,
+            false => found.into_iter().filter(|relation| !relation.is_peer()).collect(),
+        };
+        match found.as_slice() {
+            [] => Err(ChangeError::NoRelation(asked)),
+            [relation] if relation.is_peer() => Err(ChangeError::PeerRelation(relation.key())),
+            [relation] => {
+                let id = relation.id;
+                self.end_relation(id);
+                Ok(())
+            }
+            several => {
+                let mut candidates: Vec<String> = several.iter().map(|relation| relation.key()).collect();
+                candidates.sort();
+                Err(ChangeError::Ambiguous { asked, candidates })
+            }
+        }
+    }
+
     /// The endpoints that `asked` may mean, peers left out; never empty.
     fn candidates(&self, asked: &EndpointRef) -> Result<Vec<RelationEndpoint>, ChangeError> {
         let service = self.service(&asked.service)?;

@@ -68,6 +68,32 @@ impl Decider<'_> {
         Ok(())
     }
 
+    pub(super) fn resolve(&mut self, name: UnitName, retry: bool) -> Result<(), ChangeError> {
+        let Some(unit) = self.model.units.get(&name) else { return Err(ChangeError::NoUnit(name)) };
+        let Some(failed) = unit.failed.clone() else { return Err(ChangeError::UnitNotInError(name)) };
+        if retry {
+            self.emit(Event::HookRetried { unit: name });
+        } else {
+            let hook = failed.hook;
+            self.after_hook(Event::HookSkipped { unit: name, hook: hook.clone(), message: failed.message }, &hook);
+        }
+        Ok(())
+    }
+
+    pub(super) fn retry_provisioning(&mut self, machines: &[MachineId]) -> Result<(), ChangeError> {
+        for id in machines {
+            match self.model.machines.get(id).map(|machine| &machine.provision) {
+                None => return Err(ChangeError::NoMachine(*id)),
+                Some(Provision::Failed { .. }) => {}
+                Some(_) => return Err(ChangeError::MachineNotInError(*id)),
+            }
+        }
+        for id in machines {
+            self.emit(Event::MachineRetried { machine: *id });
+        }
+        Ok(())
+    }
+
     fn after_hook(&mut self, event: Event, hook: &Hook) {
         self.emit(event);
         if let Hook::Relation { relation, kind: RelationHook::Broken, .. } = hook {

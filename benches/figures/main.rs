@@ -1,0 +1,57 @@
+//! How long things take, beside what they may take: `make bench`.
+//!
+//! ```text
+//! make bench                      everything; needs root, some five minutes, and a host that is left alone meanwhile
+//! make bench PARTS="commands"     some of: wiki commands scale
+//! ```
+//!
+//! - [`wiki`]: a wiki from nothing, through the program and by hand, in turns; then the controller at rest.
+//! - [`commands`]: single commands as whole processes, with the wiki deployed.
+//! - [`scale`]: a thousand simulated units.
+//!
+//! The table is printed and written to `target/bench.md`. Every environment lives in a home of its own below the
+//! temporary folder, and is destroyed at the end, also after a failure or an interrupt.
+
+#![allow(clippy::disallowed_methods, reason = "a bench starts programs and reads the clock")]
+
+mod commands;
+mod place;
+mod report;
+mod scale;
+mod wiki;
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use report::Report;
+
+fn main() -> anyhow::Result<()> {
+    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let wanted = |part: &str| asked.is_empty() || asked.iter().any(|name| name == part);
+    place::end_on_interrupt()?;
+    let mut report = Report::begin()?;
+    let done = measure(&mut report, &wanted);
+    report.finish(Path::new(env!("CARGO_TARGET_TMPDIR")).parent().context("no target folder")?)?;
+    done
+}
+
+fn measure(report: &mut Report, wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<()> {
+    if wanted("scale") {
+        scale::measure(report)?;
+    }
+    if wanted("wiki") || wanted("commands") {
+        if !rustix::process::geteuid().is_root() {
+            report.note("not measured: wiki, commands (real containers need root)")?;
+            return Ok(());
+        }
+        let host = wiki::Host::ready(report)?;
+        if wanted("wiki") {
+            wiki::measure(&host, report)?;
+        }
+        if wanted("commands") {
+            commands::measure(&host, report)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! The table of figures.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+pub struct Report {
+    rows: Vec<[String; 4]>,
+    notes: Vec<String>,
+    begun: Instant,
+}
+
+/// What is printed while it runs goes to stderr, so that stdout has the table and nothing else.
+fn say(text: &str) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stderr(), "{text}")?)
+}
+
+/// How many processes wanted to run in the last minute: above the number of cores, figures are too large.
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+impl Report {
+    pub fn begin() -> anyhow::Result<Report> {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let mut report = Report { rows: Vec::new(), notes: Vec::new(), begun: Instant::now() };
+        report.note(&format!("{cores} cores, load {} before", load()))?;
+        Ok(report)
+    }
+
+    /// A figure and the most it may be.
+    pub fn figure(&mut self, what: &str, figure: f64, unit: &str, limit: Option<f64>) -> anyhow::Result<()> {
+        let verdict = match limit {
+            Some(limit) if figure <= limit => "ok",
+            Some(_) => "too much",
+            None => "",
+        };
+        let limit = limit.map(|limit| written(limit, unit)).unwrap_or_default();
+        let row = [what.to_owned(), written(figure, unit), limit, verdict.to_owned()];
+        say(&format!("{}: {} {}", row[0], row[1], row[3]))?;
+        self.rows.push(row);
+        Ok(())
+    }
+
+    /// The median of several durations, in milliseconds.
+    pub fn median(&mut self, what: &str, times: &[Duration], limit: Option<f64>) -> anyhow::Result<()> {
+        let spread = match (times.iter().min(), times.iter().max()) {
+            (Some(min), Some(max)) => format!("{:.0}–{:.0}", milliseconds(*min), milliseconds(*max)),
+            _ => String::new(),
+        };
+        let what = format!("{what} (median of {}, {spread})", times.len());
+        self.figure(&what, milliseconds(median(times)), "ms", limit)
+    }
+
+    pub fn note(&mut self, text: &str) -> anyhow::Result<()> {
+        say(text)?;
+        self.notes.push(text.to_owned());
+        Ok(())
+    }
+
+    pub fn finish(mut self, folder: &Path) -> anyhow::Result<()> {
+        self.note(&format!("load {} after {:.0} s", load(), self.begun.elapsed().as_secs_f64()))?;
+        let mut text = String::from("| what | measured | at most | |\n|---|--:|--:|---|\n");
+        for [what, figure, limit, verdict] in &self.rows {
+            text.push_str(&format!("| {what} | {figure} | {limit} | {verdict} |\n"));
+        }
+        text.push('\n');
+        for note in &self.notes {
+            text.push_str(&format!("- {}\n", note.replace('\n', "\n  ")));
+        }
+        let path = folder.join("bench.md");
+        std::fs::write(&path, &text)?;
+        writeln!(std::io::stdout(), "{text}")?;
+        say(&format!("written to {}", path.display()))
+    }
+}
+
+fn written(figure: f64, unit: &str) -> String {
+    let digits = if unit == "ratio" {
+        2
+    } else if figure >= 100.0 {
+        0
+    } else {
+        1
+    };
+    format!("{figure:.digits$} {unit}")
+}
+
+pub fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+pub fn median(times: &[Duration]) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}

@@ -1,0 +1,117 @@
+//! upgrade-charm: another version of a service's charm.
+
+use indexmap::IndexMap;
+
+use super::super::charm::{CharmMeta, CharmUrl, Role};
+use super::super::config::ConfigValue;
+use super::super::entities::{Relation, RelationEndpoint, Service};
+use super::super::event::Event;
+use super::super::names::{RelationId, ServiceName, UnitName};
+use super::{ChangeError, Decider};
+
+impl Decider<'_> {
+    pub(super) fn upgrade_charm(
+        &mut self,
+        name: &ServiceName,
+        (charm, digest): (CharmMeta, String),
+        generated: &IndexMap<String, String>,
+        force: bool,
+    ) -> Result<(), ChangeError> {
+        let service = self.alive(name)?;
+        let old = service.charm.clone();
+        let refused = |reason: String| ChangeError::CannotUpgrade {
+            service: name.clone(),
+            charm: charm.name.to_string(),
+            reason,
+        };
+        if self.model.charms.get(&old).is_some_and(|known| known.digest == digest) {
+            return Err(ChangeError::SameCharm(old));
+        }
+        if charm.name != old.name {
+            return Err(refused(format!("the service runs charm \"{}\"", old.name)));
+        }
+        if !charm.series.contains(&old.series) {
+            return Err(refused("cannot change a service's series".to_owned()));
+        }
+        if charm.subordinate {
+            return Err(refused("cannot change a service's subordinacy".to_owned()));
+        }
+        let relations = service.relations.iter().filter_map(|id| self.model.relations.get(id));
+        if let Some(broken) = relations.into_iter().find(|relation| breaks(relation, name, &charm)) {
+            return Err(refused(format!("would break relation \"{}\"", broken.key())));
+        }
+        let config = kept_settings(service, &charm, generated);
+
+        let url = self.add_charm(&charm, digest, old.series.clone());
+        self.emit(Event::ServiceUpgraded { service: name.clone(), charm: url, config });
+        self.add_peers(name, &charm);
+        self.forget_charm(old);
+        if force {
+            self.retry_failed(name);
+        }
+        Ok(())
+    }
+
+    /// A relation for each peer endpoint that has none yet.
+    pub(super) fn add_peers(&mut self, name: &ServiceName, charm: &CharmMeta) {
+        for (endpoint, decl) in &charm.peers {
+            let Some(service) = self.model.services.get(name) else { return };
+            let mut known = service.relations.iter().filter_map(|id| self.model.relations.get(id));
+            if known.any(|relation| relation.is_peer() && relation.endpoints[0].endpoint == *endpoint) {
+                continue;
+            }
+            let relation = RelationId(self.model.next_relation);
+            let endpoint = RelationEndpoint {
+                service: name.clone(),
+                endpoint: endpoint.clone(),
+                interface: decl.interface.clone(),
+                role: Role::Peer,
+                scope: decl.scope,
+            };
+            self.emit(Event::RelationAdded { relation, endpoints: vec![endpoint] });
+        }
+    }
+
+    /// A charm that no service runs any more is not kept.
+    pub(super) fn forget_charm(&mut self, url: CharmUrl) {
+        if !self.model.services.values().any(|service| service.charm == url) {
+            self.emit(Event::CharmRemoved { url });
+        }
+    }
+
+    fn retry_failed(&mut self, name: &ServiceName) {
+        let Some(service) = self.model.services.get(name) else { return };
+        let units = service.units.iter().map(|number| UnitName { service: name.clone(), number: *number });
+        let failed: Vec<UnitName> =
+            units.filter(|unit| self.model.units.get(unit).is_some_and(|unit| unit.failed.is_some())).collect();
+        for unit in failed {
+            self.emit(Event::HookRetried { unit });
+        }
+    }
+}
+
+/// Whether the charm lacks the endpoint by which `service` takes part, or speaks another protocol there.
+fn breaks(relation: &Relation, service: &ServiceName, charm: &CharmMeta) -> bool {
+    let Some(own) = relation.endpoint_of(service) else { return false };
+    let declared = charm.endpoints().find(|(role, name, _)| *role == own.role && **name == own.endpoint);
+    declared.is_none_or(|(_, _, decl)| decl.interface != own.interface)
+}
+
+/// What was set stays as far as the new charm knows it and takes its value.
+fn kept_settings(
+    service: &Service,
+    charm: &CharmMeta,
+    generated: &IndexMap<String, String>,
+) -> IndexMap<String, ConfigValue> {
+    let fits = |(key, value): &(&String, &ConfigValue)| {
+        charm.config.get(*key).is_some_and(|decl| decl.check(key, value).is_ok())
+    };
+    let mut config: IndexMap<String, ConfigValue> =
+        service.config.iter().filter(fits).map(|(key, value)| (key.clone(), value.clone())).collect();
+    for (key, value) in generated {
+        if charm.config.contains_key(key) && !config.contains_key(key) {
+            config.insert(key.clone(), ConfigValue::String(value.clone()));
+        }
+    }
+    config
+}
