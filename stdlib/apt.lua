@@ -30,6 +30,29 @@ local function locked(result: types.ExecResult): boolean
   return false
 end
 
+-- The command without its options, which are always the same.
+local function shown(command: { string }): string
+  local words = {}
+  for index, word in command do
+    if string.sub(word, 1, 1) ~= "-" and command[index - 1] ~= "-o" then
+      table.insert(words, word)
+    end
+  end
+  return table.concat(words, " ")
+end
+
+-- apt gives the reason in its first error and advice in its last.
+local function reason(stderr: string): string
+  local last = ""
+  for line in string.gmatch(string.sub(stderr, -8000), "[^\n]+") do
+    if string.sub(line, 1, 3) == "E: " then
+      return string.sub(line, 4)
+    end
+    last = line
+  end
+  return last
+end
+
 -- Runs a command until nobody else holds the lock of dpkg or of the package lists.
 local function unlocked(machine: Machine, command: any, check: boolean): types.ExecResult
   command.env = ENV
@@ -43,11 +66,7 @@ local function unlocked(machine: Machine, command: any, check: boolean): types.E
     result = machine:exec(command)
   end
   if check and result.code ~= 0 then
-    local last = ""
-    for line in string.gmatch(string.sub(result.stderr, -2000), "[^\n]+") do
-      last = line
-    end
-    error(`{table.concat(command, " ")} failed with code {result.code}: {last}`, 3)
+    error(`{shown(command)} failed with code {result.code}: {reason(result.stderr)}`, 3)
   end
   return result
 end

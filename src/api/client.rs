@@ -91,7 +91,7 @@ impl ClientError {
 pub struct Client {
     environment: String,
     socket: PathBuf,
-    journal: PathBuf,
+    folder: PathBuf,
     command: String,
     /// The connection that `connect` opened, for the first request.
     first: Mutex<Option<UnixStream>>,
@@ -104,7 +104,7 @@ impl Client {
         let client = Self {
             environment: settings.name.to_string(),
             socket: settings.socket(),
-            journal: settings.journal(),
+            folder: settings.folder.clone(),
             command: String::new(),
             first: Mutex::new(None),
         };
@@ -210,7 +210,7 @@ impl Client {
             let environment = self.environment.clone();
             let socket = self.socket.clone();
             match source.kind() {
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused if exists(&self.journal) => {
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused if exists(&self.folder) => {
                     ClientError::NotRunning { environment }
                 }
                 ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NotBootstrapped { environment },
@@ -229,7 +229,8 @@ impl Client {
     }
 }
 
-/// A journal that may not be seen is there all the same.
+/// A folder that may not be seen is there all the same. It is there from bootstrap to destruction, whatever of its
+/// content was lost.
 fn exists(path: &Path) -> bool {
     !matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound)
 }

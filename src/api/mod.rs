@@ -16,5 +16,5 @@ pub mod status;
 pub use crate::model::EnvironmentName;
 pub use client::{Client, ClientError};
 pub use requests::*;
-pub use settings::{EnvironmentKind, EnvironmentSettings};
+pub use settings::{EnvironmentKind, EnvironmentSettings, SOCKET};
 pub use status::*;

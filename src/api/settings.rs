@@ -32,9 +32,12 @@ pub enum EnvironmentKind {
     Simulated,
 }
 
+/// In the environment's folder.
+pub const SOCKET: &str = "controller.sock";
+
 impl EnvironmentSettings {
     pub fn socket(&self) -> PathBuf {
-        self.folder.join("controller.sock")
+        self.folder.join(SOCKET)
     }
 
     pub fn journal(&self) -> PathBuf {

@@ -11,10 +11,13 @@ use serde::Deserialize;
 use super::account::Account;
 use super::error::Failure;
 use super::yaml;
-use crate::api::{EnvironmentKind, EnvironmentName, EnvironmentSettings};
+use crate::api::{EnvironmentKind, EnvironmentName, EnvironmentSettings, SOCKET};
 
 /// What `init` writes.
 pub const BOILERPLATE: &str = include_str!("environments.yaml");
+
+/// What the kernel allows, its closing zero left out.
+const LONGEST_SOCKET: usize = 107;
 
 const DEFAULT_SERIES: &str = "bookworm";
 
@@ -132,8 +135,15 @@ impl Home {
         let name: EnvironmentName = name
             .parse()
             .map_err(|error| Failure::failed(format!("\"{}\": {error}", self.environments_file().display())))?;
+        let folder = self.folder.join(name.as_str());
+        let socket = folder.join(SOCKET);
+        if socket.as_os_str().len() > LONGEST_SOCKET {
+            let problem =
+                format!("the path \"{}\" is too long for a socket (at most {LONGEST_SOCKET} bytes)", socket.display());
+            return Err(Failure::failed(problem).hint("choose a shorter home by the variable ENCANTO_HOME"));
+        }
         Ok(EnvironmentSettings {
-            folder: self.folder.join(name.as_str()),
+            folder,
             name,
             kind: entry.r#type.into(),
             user: self.account.name.clone(),

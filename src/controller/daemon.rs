@@ -66,6 +66,13 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
     make_folder(settings)?;
     let _only_one = lock(&settings.folder)?;
     log_to(&settings.controller_log())?;
+    if !settings.journal().exists() && has_machines(&settings.folder)? {
+        bail!(
+            "the journal {} is gone, and without it nobody knows what its machines are for: destroy the environment, or \
+             bring the journal back",
+            settings.journal().display()
+        );
+    }
     let journal = SqliteJournal::open(&settings.journal())?;
     let parts = Parts {
         environment: settings.name.clone(),
@@ -123,6 +130,15 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
             .with_context(|| format!("cannot remove {}", settings.folder.display()))?;
     }
     Ok(())
+}
+
+/// Whether an earlier controller has made instances.
+fn has_machines(folder: &Path) -> anyhow::Result<bool> {
+    match std::fs::read_dir(folder.join("lxc/instances")) {
+        Ok(mut records) => Ok(records.next().is_some()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", folder.display())),
+    }
 }
 
 /// From now on only files are left to remove; if the process ends before it did, the next one sees this.

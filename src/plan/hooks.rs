@@ -65,12 +65,14 @@ pub fn retry_delay(unit: &Unit, first: Millis) -> Option<Millis> {
 /// Five minutes, as in Juju.
 pub const RETRY_MOST: Millis = 300_000;
 
-/// Right after joined comes changed, whatever else is due.
+/// Right after joined comes changed, whatever else is due; or departed, if the other was removed by force meanwhile.
 fn joined_awaits_changed(model: &Model, unit: &Unit) -> Option<UnitStep> {
     unit.scopes.iter().find_map(|(id, scope)| {
         let relation = model.relations.get(id)?;
-        let fresh = scope.seen.iter().find(|(remote, version)| version.is_none() && entered(relation, remote));
-        fresh.map(|(remote, _)| run(relation, unit, RelationHook::Changed(remote.clone())))
+        let (remote, _) = scope.seen.iter().find(|(_, version)| version.is_none())?;
+        let changed = entered(relation, remote);
+        let kind = if changed { RelationHook::Changed } else { RelationHook::Departed };
+        Some(run(relation, unit, kind(remote.clone())))
     })
 }
 

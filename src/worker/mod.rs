@@ -80,10 +80,18 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// An error and its causes on one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
+    // Rust adds the number; nobody needs it.
+    let told = |error: &dyn std::error::Error| {
+        let text = error.to_string();
+        match text.split_once(" (os error") {
+            Some((words, _)) => words.to_lowercase(),
+            None => text,
+        }
+    };
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = cause.to_string();
+        let cause_text = told(cause);
         if !text.contains(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);

@@ -128,9 +128,10 @@ fn a_dead_controller_is_told_from_one_that_never_was() {
             .fails()
             .stderr_is("error: the controller of \"sim\" is not running\nhint: encanto controller start -e sim\n");
     }
-    env.run("bootstrap")
-        .fails()
-        .stderr_is("error: environment \"sim\" is already bootstrapped\nhint: encanto controller start -e sim\n");
+    env.run("bootstrap").fails().stderr_is(
+        "error: environment \"sim\" is already bootstrapped\nhint: encanto controller start -e sim\n\
+                    hint: to begin anew: encanto destroy-environment sim\n",
+    );
     env.run("controller status").fails().stdout_is("environment: sim\nstate: stopped\n");
     env.run("controller stop").succeeds().stderr_is("the controller of \"sim\" is not running\n");
     // A socket nobody listens on any more.
@@ -153,4 +154,18 @@ fn destroying_asks_first() {
             .stderr_has("error: environment destruction aborted\n");
     }
     assert!(fs::exists(env.path("home/sim/journal.db")).unwrap());
+}
+
+#[test]
+fn a_home_that_is_too_deep_for_a_socket_is_told() {
+    let env = Env::bare();
+    let home = env.path(&"h".repeat(110)).display().to_string();
+    let env = env.with("ENCANTO_HOME", &home);
+    env.run("init").succeeds();
+    for line in ["bootstrap -e sim", "status -e sim"] {
+        env.run(line)
+            .fails()
+            .stderr_has("/sim/controller.sock\" is too long for a socket (at most 107 bytes)\n")
+            .stderr_has("hint: choose a shorter home by the variable ENCANTO_HOME\n");
+    }
 }

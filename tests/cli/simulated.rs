@@ -115,3 +115,14 @@ fn a_log_that_nobody_reads_any_more_is_not_followed() {
     // Nothing is logged any more, and yet it ends.
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn an_environment_that_lost_its_journal_can_be_destroyed() {
+    let env = Running::bootstrapped();
+    env.kill_controller();
+    std::fs::remove_file(env.path("home/sim/journal.db")).unwrap();
+    env.run("status").fails().stderr_has("the controller of \"sim\" is not running");
+    env.run("bootstrap").fails().stderr_has("hint: to begin anew: encanto destroy-environment sim\n");
+    env.run("destroy-environment sim -y").succeeds();
+    assert!(!env.path("home/sim").exists());
+}

@@ -71,7 +71,8 @@ fn not_yet(settings: &EnvironmentSettings) -> Result<(), Failure> {
     match block_on(async { Ok(Client::connect(settings).await) })? {
         Err(crate::api::ClientError::NotBootstrapped { .. }) => Ok(()),
         Err(crate::api::ClientError::NotRunning { .. }) => {
-            Err(already().hint(format!("encanto controller start -e {name}")))
+            let again = format!("to begin anew: encanto destroy-environment {name}");
+            Err(already().hint(format!("encanto controller start -e {name}")).hint(again))
         }
         _ => Err(already().hint("encanto status").hint(format!("encanto destroy-environment {name}"))),
     }

@@ -146,7 +146,9 @@ impl LxcProvider {
             replace_file(&folder.join("config"), config.as_bytes())?;
             self.mount(name, record).await?;
             self.lxc_start(name).await?;
-            allow_hairpin(&cable)?;
+            if let Err(error) = allow_hairpin(&cable) {
+                return Err(self.ended_at_once(name)?.unwrap_or(error));
+            }
         }
         let init = self.init(name).await?;
         wait_ready(name, &init).await
@@ -183,12 +185,25 @@ impl LxcProvider {
         Err(words::plainly(match error {
             // The tool itself only says that a log may tell more.
             ProviderError::Command { command, status, .. } => {
-                let output = std::fs::read_to_string(&log).unwrap_or_default();
-                let errors: Vec<&str> = output.lines().filter(|line| line.contains(" ERROR ")).collect();
-                ProviderError::Command { command, status, output: errors.join("\n") }
+                ProviderError::Command { command, status, output: self.lxc_errors(name) }
             }
             other => other,
         }))
+    }
+
+    fn lxc_errors(&self, name: &InstanceName) -> String {
+        let output = std::fs::read_to_string(self.folder(name).join("lxc.log")).unwrap_or_default();
+        let errors: Vec<&str> = output.lines().filter(|line| line.contains(" ERROR ")).collect();
+        errors.join("\n")
+    }
+
+    /// Why an instance that was just started does not run, if so: half of its files may have been deleted by hand.
+    fn ended_at_once(&self, name: &InstanceName) -> Result<Option<ProviderError>, ProviderError> {
+        if self.running()?.contains(name.as_str()) {
+            return Ok(None);
+        }
+        let command = format!("lxc-start -n {name}");
+        Ok(Some(ProviderError::Command { command, status: "it ended at once".into(), output: self.lxc_errors(name) }))
     }
 
     async fn lxc(&self, tool: &str, name: &InstanceName, arguments: &[&str]) -> Result<Vec<u8>, ProviderError> {
