@@ -1,6 +1,6 @@
 //! Machines: made, started, destroyed.
 
-use crate::model::{Change, Charm, Constraints, HardwareFacts, MachineId, Provision, Sighting};
+use crate::model::{Change, Charm, Constraints, HardwareFacts, MachineId, Sighting};
 use crate::plan::provision::{self, MachineStep};
 use crate::provider::{InstanceName, InstanceSpec, ProviderError};
 
@@ -149,9 +149,4 @@ fn show(world: &World, id: MachineId, activity: String) {
     world.ledger.observe(|observed| {
         observed.machine_activity.insert(id, activity);
     });
-}
-
-/// Whether commands can be run in the machine.
-pub fn is_running(provision: &Provision) -> bool {
-    matches!(provision, Provision::Running { .. })
 }

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use encanto::api::backend::Backend;
-use encanto::api::handlers::refusal;
 use encanto::api::server::Handle;
 use encanto::api::{self, CharmSource, Done, EnvironmentStatus, Refusal};
 use encanto::charm::{CharmHost, Limits};
@@ -351,11 +350,6 @@ fn shown(hook: &Hook) -> String {
 fn now() -> i64 {
     let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
     since.as_millis() as i64
-}
-
-/// What a refusal of the model would say, for comparison.
-pub fn words(error: &encanto::model::ChangeError, model: &Model) -> Refusal {
-    refusal::of(error, model)
 }
 
 /// The charms of the stories.
