@@ -33,7 +33,8 @@ end
 -- The command without its options, which are always the same.
 local function shown(command: { string }): string
   local words = {}
-  for index, word in command do
+  -- The words only: a command also has fields.
+  for index, word in ipairs(command) do
     if string.sub(word, 1, 1) ~= "-" and command[index - 1] ~= "-o" then
       table.insert(words, word)
     end

@@ -76,9 +76,12 @@ fn apt_repairs_an_interrupted_dpkg_and_waits_for_a_lock() {
 fn apt_tells_why_it_failed() {
     on_paused_clock(async {
         let stage = Stage::new(Limits::default());
-        stage.machine.on(&["apt-get", "install"], [said(100, "x\nE: no such package")]);
+        stage.machine.on(&["apt-get", "install"], [said(100, "x\nE: no such package\nE: run apt-get update")]);
         let error = stage.install(CALL).await.unwrap_err();
-        assert!(error.summary().ends_with("failed with code 100: E: no such package"), "{error}");
+        assert!(
+            error.summary().ends_with("apt-get install mariadb-server php failed with code 100: no such package"),
+            "{error}"
+        );
         assert!(error.summary().starts_with("charm.lua:5: "), "{error}");
     });
 }

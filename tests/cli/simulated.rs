@@ -126,3 +126,19 @@ fn an_environment_that_lost_its_journal_can_be_destroyed() {
     env.run("destroy-environment sim -y").succeeds();
     assert!(!env.path("home/sim").exists());
 }
+
+#[test]
+fn a_client_of_another_version_may_stop_a_controller_and_nothing_else() {
+    use encanto::api::{Status, StopController, Verb};
+    let env = Running::bootstrapped();
+    let ask = |path: &str| {
+        let mut stream = std::os::unix::net::UnixStream::connect(env.path("home/sim/controller.sock")).unwrap();
+        let head = format!("POST /v1/{path} HTTP/1.1\r\nHost: x\r\nEncanto-Version: 99.0\r\nConnection: close\r\n");
+        let text = format!("{head}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}");
+        std::io::Write::write_all(&mut stream, text.as_bytes()).unwrap();
+        std::io::read_to_string(stream).unwrap()
+    };
+    let refused = ask(Status::PATH);
+    assert!(refused.starts_with("HTTP/1.1 409") && refused.contains("this client is version 99.0"), "{refused}");
+    assert!(ask(StopController::PATH).starts_with("HTTP/1.1 200"));
+}
