@@ -7,10 +7,15 @@ type Machine = types.Machine
 local apt = {}
 
 local ENV = { DEBIAN_FRONTEND = "noninteractive", DEBIAN_PRIORITY = "critical", LC_ALL = "C.UTF-8" }
--- Waits for another apt; keeps configuration files that a charm has written.
+-- Waits for another apt; a network that swallows everything is told as an error soon.
+local PATIENCE = {
+  "-o", "DPkg::Lock::Timeout=300",
+  "-o", "Acquire::http::Timeout=20",
+  "-o", "Acquire::https::Timeout=20",
+}
+-- Keeps configuration files that a charm has written.
 local OPTIONS = {
   "-y", "-q",
-  "-o", "DPkg::Lock::Timeout=300",
   "-o", "Dpkg::Options::=--force-confdef",
   "-o", "Dpkg::Options::=--force-confold",
 }
@@ -18,6 +23,13 @@ local LOCK_TRIES, LOCK_SECONDS = 60, 5
 
 -- As apt and dpkg say that another one is at work.
 local LOCKED = { "Could not get lock", "Unable to lock", "frontend lock", "locked by another process" }
+
+local function with(command: { string }, options: { string }): any
+  for _, option in options do
+    table.insert(command, option)
+  end
+  return command
+end
 
 local function locked(result: types.ExecResult): boolean
   if result.code ~= 0 then
@@ -99,8 +111,7 @@ end
 
 -- Fetches the package lists.
 function apt.update(machine: Machine)
-  local command: any = { "apt-get", "update", "-q", "-o", "DPkg::Lock::Timeout=300" }
-  unlocked(machine, command, true)
+  unlocked(machine, with({ "apt-get", "update", "-q" }, PATIENCE), true)
 end
 
 -- Installs what is missing of `packages`; says whether anything was. Recommended packages come along only with
@@ -112,17 +123,11 @@ function apt.install(machine: Machine, packages: { string } | string, options: {
     return false
   end
   local function attempt(check: boolean): types.ExecResult
-    local command: any = { "apt-get", "install" }
-    for _, option in OPTIONS do
-      table.insert(command, option)
-    end
+    local command = with(with({ "apt-get", "install" }, OPTIONS), PATIENCE)
     if not (options and options.recommends) then
       table.insert(command, "--no-install-recommends")
     end
-    for _, name in names do
-      table.insert(command, name)
-    end
-    return unlocked(machine, command, check)
+    return unlocked(machine, with(command, names), check)
   end
   local result = attempt(false)
   if result.code ~= 0 and string.find(result.stderr, "dpkg was interrupted", 1, true) then

@@ -21,9 +21,11 @@ fn check(setup: impl FnOnce(&FakeMachine) + Send + 'static, body: &'static str, 
 }
 
 const QUERY: &str = "dpkg-query -W -f ${Package} ${db:Status-Status}\\n mariadb-server php";
-const INSTALL: &str = "apt-get install -y -q -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef \
-                       -o Dpkg::Options::=--force-confold --no-install-recommends php";
-const UPDATE: &str = "apt-get update -q -o DPkg::Lock::Timeout=300";
+const INSTALL: &str = "apt-get install -y -q -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
+                       -o DPkg::Lock::Timeout=300 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 \
+                       --no-install-recommends php";
+const UPDATE: &str = "apt-get update -q -o DPkg::Lock::Timeout=300 -o Acquire::http::Timeout=20 \
+                      -o Acquire::https::Timeout=20";
 const CALL: &str = "local apt = require('@std/apt')
     assert(apt.install(unit, { 'mariadb-server', 'php' }) == true)";
 
