@@ -17,6 +17,7 @@ mod resolved;
 mod set;
 mod status;
 pub(super) mod wait;
+pub(super) mod watch;
 
 use crate::model::{ConstraintError, Constraints, Event, NameError, Placement};
 
