@@ -135,7 +135,7 @@ fn a_failed_hook_is_resolved_and_the_log_tells_of_it() {
     env.run("history")
         .succeeds()
         .stdout_has("COMMAND")
-        .stdout_has(" deploy db ")
+        .stdout_has(" deploy ./db ")
         .stdout_has(" resolved db/0 --retry ")
         .stdout_has("service db: size set");
     env.run("history -n 1 --format json").succeeds().stdout_has("resolved db/0 --retry");

@@ -47,7 +47,7 @@ fn wrong_usage_is_one_line_and_a_hint() {
         ("retry-provisioning", "no machines specified\nhint: encanto retry-provisioning 3"),
         ("unset mysql", "no settings specified\nhint: encanto unset mysql KEY"),
         ("unset mysql a=1", "invalid option: \"a=1\"\nhint: only names are given: a setting gets its default again"),
-        ("status-history", "no unit | machine specified\nhint: encanto show-status-log --help"),
+        ("status-history", "no entity specified\nhint: encanto show-status-log --help"),
         ("history --format dot", "this command has no dot format\nhint: --format yaml or json"),
         ("scp a b", "neither of the two is in a machine\nhint: encanto scp mysql/0:/etc/mysql/my.cnf ."),
         ("scp 1:a 2:b", "one of the two must be on this host\nhint: encanto scp mysql/0:/etc/mysql/my.cnf ."),

@@ -11,7 +11,6 @@ use crate::cli::session::Session;
 #[derive(Debug, clap::Args)]
 pub struct ShowStatusLog {
     /// A unit (`mysql/0`) or a machine (`3`)
-    #[arg(value_name = "UNIT | MACHINE")]
     entity: String,
     /// The newest so many
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]

@@ -30,6 +30,8 @@ pub struct Node {
 pub struct Edge {
     pub ends: (usize, usize),
     pub label: String,
+    /// The same as read from the other end.
+    pub back: String,
 }
 
 pub fn graph(status: &EnvironmentStatus) -> Graph {
@@ -65,7 +67,10 @@ pub fn graph(status: &EnvironmentStatus) -> Graph {
         let relations = services[from].1.relations.iter().filter(|(_, others)| others.contains(to));
         relations.map(|(endpoint, _)| endpoint.as_str()).collect()
     };
-    let edge = |(from, to)| Edge { ends: (from, to), label: label(&endpoints(from, to), &endpoints(to, from)) };
+    let edge = |(from, to)| {
+        let (here, there) = (endpoints(from, to), endpoints(to, from));
+        Edge { ends: (from, to), label: label(&here, &there), back: label(&there, &here) }
+    };
     Graph { nodes, edges: pairs.into_iter().map(edge).collect() }
 }
 

@@ -17,10 +17,10 @@ pub fn status_log(paint: Paint, entries: &[StatusLogEntry]) -> String {
     columns(paint, ["TIME", "TYPE", "STATUS", "MESSAGE"], &rows)
 }
 
-/// A line for each thing that came of a command; the command is named once.
+/// A line for each thing that came of a command; the command is named once, and not at all if nothing came of it.
 pub fn history(paint: Paint, entries: &[HistoryEntry]) -> String {
     let mut rows: Vec<[Cell; 3]> = Vec::new();
-    for entry in entries {
+    for entry in entries.iter().filter(|entry| !entry.effects.is_empty()) {
         let head = [Cell::styled(moment(&entry.time), DIM), Cell::styled(entry.command.as_str(), BOLD)];
         let [time, command] = head;
         rows.push([time, command, entry.effects.first().map(String::as_str).unwrap_or_default().into()]);
@@ -56,7 +56,6 @@ mod tests {
         TIME                 COMMAND      EFFECT
         2026-11-23 15:46:30Z deploy mysql machine 1 added
                                           unit mysql/0 added
-        2026-11-23 15:46:30Z noop
         ");
     }
 

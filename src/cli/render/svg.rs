@@ -66,13 +66,15 @@ struct Line<'a> {
 impl<'a> Line<'a> {
     fn of(edge: &'a Edge, graph: &Graph, places: &[Place]) -> Self {
         let (a, b) = edge.ends;
-        let (a, b) = if places[a].column <= places[b].column { (a, b) } else { (b, a) };
+        // Read from left to right, as it is drawn.
+        let turned = places[a].column > places[b].column;
+        let (a, b, label) = if turned { (b, a, &edge.back) } else { (a, b, &edge.label) };
         let same = places[a].column == places[b].column;
         let from = (corner(places[a]).0 + WIDTH, attached((a, b), graph, places));
         let to = (corner(places[b]).0 + if same { WIDTH } else { 0.0 }, attached((b, a), graph, places));
         let reach = if same { BEND } else { GAP_X / 2.0 };
         let back = if same { reach } else { -reach };
-        Self { points: [from, (from.0 + reach, from.1), (to.0 + back, to.1), to], label: &edge.label }
+        Self { points: [from, (from.0 + reach, from.1), (to.0 + back, to.1), to], label }
     }
 
     fn path(&self) -> String {
