@@ -59,6 +59,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn load_charm(&self, source: &CharmSource) -> Result<LoadedCharm, Refusal>;
     /// Letters and digits that nobody can guess.
     fn random_text(&self, length: u8) -> String;
+    /// Told whenever the model or what is observed changes.
+    fn changes(&self) -> watch::Receiver<u64>;
     fn wait(&self, targets: Vec<WaitTarget>, what: WaitFor, timeout: Option<Duration>) -> mpsc::Receiver<WaitEvent>;
     /// Kept log lines after number `after`.
     fn log_after(&self, after: u64, wanted: &dyn Fn(&LogLine) -> bool) -> Vec<LogLine>;

@@ -17,9 +17,9 @@ use tokio::net::UnixStream;
 use tokio_util::codec::Framed;
 
 use super::frames::{self, FrameCodec};
-use super::requests::{COMMAND_HEADER, DebugLog, Exec, Refusal, VERSION, VERSION_HEADER, Verb, Wait};
+use super::requests::{COMMAND_HEADER, DebugLog, Exec, Refusal, VERSION, VERSION_HEADER, Verb, Wait, Watch};
 use super::settings::EnvironmentSettings;
-use super::status::{LogLine, WaitEvent};
+use super::status::{EnvironmentStatus, LogLine, WaitEvent};
 
 mod events;
 pub use events::{Events, LogStream};
@@ -125,6 +125,12 @@ impl Client {
 
     pub async fn wait(&self, wait: &Wait) -> Result<Events<WaitEvent>, ClientError> {
         let response = self.post("wait", wait, false).await?;
+        Ok(Events::new(self.environment.clone(), response.into_body()))
+    }
+
+    /// The status, again and again.
+    pub async fn watch(&self, watch: &Watch) -> Result<Events<EnvironmentStatus>, ClientError> {
+        let response = self.post("watch", watch, false).await?;
         Ok(Events::new(self.environment.clone(), response.into_body()))
     }
 

@@ -299,6 +299,14 @@ pub struct Wait {
     pub timeout: Option<u64>,
 }
 
+/// `POST /v1/watch`, answered by server-sent events, each `data:` an [`EnvironmentStatus`]: one at once, another
+/// whenever it is a different one, but not more than ten a second.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Watch {
+    /// As in [`Status`].
+    pub patterns: Vec<String>,
+}
+
 /// `POST /v1/debug-log`, answered by server-sent events, each `data:` a [`super::LogLine`] with its number as `id:`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DebugLog {
@@ -308,6 +316,12 @@ pub struct DebugLog {
     pub follow: bool,
     /// Units (`mysql/0`, `unit-mysql-0`), services or machines (`machine-1`, `1`); none is all.
     pub include: Vec<String>,
+    /// The same, but what is not shown; wins over `include`. In both `*` stands for anything.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// The stream ends after so many lines.
+    #[serde(default)]
+    pub limit: Option<u64>,
     /// Lowest level shown.
     pub level: Option<String>,
     /// Only lines after this one (a reconnect).

@@ -117,6 +117,10 @@ impl Backend for ControllerBackend {
         rand::rng().sample_iter(Alphanumeric).take(length.into()).map(char::from).collect()
     }
 
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.world.ledger.changes()
+    }
+
     fn wait(&self, targets: Vec<WaitTarget>, what: WaitFor, timeout: Option<Duration>) -> mpsc::Receiver<WaitEvent> {
         let (told, mut tells) = mpsc::channel(64);
         let (out, events) = mpsc::channel(64);

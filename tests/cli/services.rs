@@ -201,3 +201,71 @@ fn an_ambiguous_relation_lists_what_it_could_be() {
     env.run("add-relation app: two").fails().stderr_has("invalid endpoint \"app:\"\nhint: ");
     env.run("add-relation app two:b").succeeds();
 }
+
+#[test]
+fn a_failed_hook_is_resolved_and_the_log_tells_of_it() {
+    let env = with_charms();
+    env.run("resolved db/0").fails();
+    env.run("deploy ./db --config size=500 --wait=30s").fails();
+    env.run("set db size=5").succeeds();
+    env.run("resolved db/0 --retry --wait=30s").succeeds().stdout_is("");
+    env.run("resolve db/0").fails().stderr_has("unit \"db/0\" is not in an error state");
+    env.run("status-history db/0")
+        .succeeds()
+        .stdout_has("TIME                 TYPE     STATUS    MESSAGE\n")
+        .stdout_has(" agent    error     config-changed: ")
+        .stdout_has(" workload active    serving\n");
+    assert_eq!(env.run("show-status-log db/0 -n 1").succeeds().stdout.lines().count(), 2);
+    env.run("show-status-log 1 --format yaml").succeeds().stdout_has("  state: started\n");
+    env.run("retry-provisioning 1").fails().stderr_has("error: ");
+    env.run("history")
+        .succeeds()
+        .stdout_has("COMMAND")
+        .stdout_has(" deploy ./db ")
+        .stdout_has(" resolved db/0 --retry ")
+        .stdout_has("service db: size set");
+    env.run("history -n 1 --format json").succeeds().stdout_has("resolved db/0 --retry");
+}
+
+#[test]
+fn a_relation_goes_and_comes_again() {
+    let env = with_charms();
+    env.run("deploy ./db").succeeds();
+    env.run("deploy ./app").succeeds();
+    env.run("add-relation app db --wait=30s").succeeds();
+    env.run("status --format dot").succeeds().stdout_has("  \"app\" -- \"db\" [label=\"db\"];\n");
+    env.run("status --format svg").succeeds().stdout_has("<path class=\"line\"");
+    env.run("remove-relation app:db db:db --wait=30s").succeeds().stdout_is("");
+    assert_eq!(status(&env)["services"]["db"].get("relations"), None);
+    env.run("destroy-relation app db").fails().stderr_has("error: ");
+    env.run("integrate app db --wait=30s").succeeds();
+    env.run("status --format oneline").succeeds().stdout_has("\n- db/0: ").stdout_has(" (started) 3306/tcp\n");
+    env.run("status --format summary").succeeds().stdout_has(" # MACHINES: (3)\n").stdout_has("active:  2 \n");
+}
+
+#[test]
+fn a_setting_gets_its_default_again() {
+    let env = with_charms();
+    env.run("deploy ./db --config size=9 --wait=30s").succeeds();
+    env.run("unset db colour").fails().stderr_has("unknown option \"colour\"");
+    env.run("unset db size --wait=30s").succeeds();
+    env.run("get db size").succeeds().stdout_is("3\n");
+    env.run("set db size=8").succeeds();
+    env.run("config db --reset size --wait=30s").succeeds();
+    env.run("get db size").succeeds().stdout_is("3\n");
+}
+
+#[test]
+fn a_watched_status_shows_what_changes() {
+    use std::io::{BufRead, BufReader};
+    let env = with_charms();
+    let mut watching = env.command("status --watch --format json").spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    assert_eq!(next()["services"], serde_json::json!({}));
+    env.run("deploy ./db").succeeds();
+    while next()["services"]["db"]["units"]["db/0"]["agent-state"] != "started" {}
+    let pid = rustix::process::Pid::from_child(&watching);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(watching.wait().unwrap().code(), Some(130));
+}

@@ -63,6 +63,15 @@ fn what_is_not_there_is_told() {
     env.run("destroy-unit 'x y'").fails().stderr_has("invalid unit name \"x y\"");
     env.run("relate nope other").fails().stderr_has(missing);
     env.run("deploy nope").fails().stderr_has("hint: ");
+    env.run("unset nope a").fails().stdout_is("").stderr_has(missing);
+    env.run("destroy-relation nope other").fails().stderr_has("error: ");
+    env.run("resolved nope/0").fails().stderr_has("unit \"nope/0\" not found");
+    env.run("resolved 'x y'").fails().stderr_has("invalid unit name \"x y\"");
+    env.run("retry-provisioning 9").fails().stderr_has("machine 9 not found");
+    env.run("show-status-log nope/0").fails().stderr_has("nothing is recorded of \"nope/0\"");
+    env.run("show-status-log x").fails().stderr_has("invalid machine id \"x\"");
+    env.run("scp nope/0:/a .").fails().stderr_has("unit \"nope/0\" not found");
+    env.run("status --watch 'x y'").fails().stderr_has("contains invalid characters");
     env.run("ssh nope/0 true").fails().stderr_has("unit \"nope/0\" not found");
     env.run("wait nope --timeout 1").fails().stderr_has("nope");
 }
@@ -74,6 +83,9 @@ fn the_log_can_be_followed() {
     env.run("debug-log --no-tail -i machine-1").succeeds().stdout_has("machine-1: ");
     let nothing = env.run("debug-log --no-tail -i machine-1 -l ERROR").succeeds();
     assert_eq!(nothing.stdout, "");
+    env.run("debug-log --no-tail -i '*' -x 'machine-*'").succeeds().stdout_is("");
+    let one = env.run("debug-log --replay --limit 1").succeeds();
+    assert_eq!(one.stdout.lines().count(), 1);
 }
 
 #[test]

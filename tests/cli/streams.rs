@@ -69,8 +69,39 @@ fn the_log_is_told_as_juju_does() {
     );
     assert_eq!(
         fake.was_asked().body,
-        json!({ "lines": null, "replay": true, "follow": false, "include": ["mysql/0"], "level": "WARNING", "after": null })
+        json!({ "lines": null, "replay": true, "follow": false, "include": ["mysql/0"], "exclude": [], "limit": null,
+                "level": "WARNING", "after": null })
     );
+}
+
+#[test]
+fn a_log_ends_after_as_many_lines_as_wanted() {
+    let env = Env::simulated();
+    let fake = Fake::controller(&env, |_, before| match before {
+        0 => Reply::Events(vec![line(1), line(2)]),
+        _ => Reply::Events(vec![line(3), line(4)]),
+    });
+    let ran = env.run("debug-log --limit 3 -x 'my*'").succeeds();
+    assert_eq!(ran.stdout.lines().count(), 3);
+    let asked = fake.asked();
+    assert_eq!((&asked[0].body["limit"], &asked[0].body["exclude"]), (&json!(3), &json!(["my*"])));
+    assert_eq!(asked[1].body["limit"], json!(1));
+}
+
+fn empty(environment: &str) -> Value {
+    json!({ "environment": environment, "machines": {}, "services": {} })
+}
+
+#[test]
+fn a_watched_status_is_told_anew_with_a_line_between() {
+    let env = Env::simulated();
+    let fake = Fake::controller(&env, |_, _| Reply::Events(vec![empty("a"), empty("b")]));
+    env.run("status --watch 'my*'")
+        .fails()
+        .stdout_is("environment: a\nmachines: {}\nservices: {}\n---\nenvironment: b\nmachines: {}\nservices: {}\n")
+        .stderr_is("error: the controller stopped\nhint: encanto controller start\n");
+    assert_eq!((fake.was_asked().verb.as_str(), fake.was_asked().body), ("watch", json!({ "patterns": ["my*"] })));
+    assert_eq!(env.run("status --watch --format json").fails().stdout.lines().count(), 2);
 }
 
 #[test]

@@ -93,6 +93,20 @@ fn waiting_draws_a_tree() {
     terminal.ends(0);
 }
 
+#[test]
+fn a_watched_status_is_drawn_over_until_it_is_interrupted() {
+    let env = Env::simulated();
+    let status = |name: &str| json!({ "environment": name, "machines": {}, "services": {} });
+    Fake::controller(&env, move |_, _| Reply::Endless(vec![status("a"), status("b")]));
+    let mut terminal = Terminal::run(&env, "status --watch");
+    let shown = terminal.shows("\x1b[J\x1b[?7l\x1b[H\x1b[1m[Machines]");
+    assert!(shown.contains("\x1b[2J"), "{shown:?}");
+    let pid = rustix::process::Pid::from_child(&terminal.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    terminal.shows("\x1b[?7h");
+    terminal.ends(130);
+}
+
 /// Tells what it was asked to become, what is typed, and each new size.
 fn shell(mut stream: UnixStream) {
     stream.write_all(&frame(1, b"ready")).unwrap();

@@ -9,6 +9,9 @@ use crate::support::Env;
 fn help_lists_every_command() {
     insta::assert_snapshot!(Env::bare().run("--help").succeeds().stderr_is("").stdout);
     insta::assert_snapshot!(Env::bare().run("deploy --help").succeeds().stderr_is("").stdout);
+    insta::assert_snapshot!("debug_log_help", Env::bare().run("debug-log --help").succeeds().stderr_is("").stdout);
+    insta::assert_snapshot!("scp_help", Env::bare().run("scp --help").succeeds().stderr_is("").stdout);
+    insta::assert_snapshot!("resolved_help", Env::bare().run("resolved -h").succeeds().stderr_is("").stdout);
 }
 
 #[test]
@@ -38,6 +41,20 @@ fn wrong_usage_is_one_line_and_a_hint() {
         (
             "status --frmat yaml",
             "unrecognized option: --frmat\nhint: did you mean `--format`?\nhint: encanto status --help",
+        ),
+        ("remove-relation a", "a relation must involve two services\nhint: encanto destroy-relation wordpress mysql"),
+        ("resolved", "no unit specified\nhint: encanto resolved --help"),
+        ("retry-provisioning", "no machines specified\nhint: encanto retry-provisioning 3"),
+        ("unset mysql", "no settings specified\nhint: encanto unset mysql KEY"),
+        ("unset mysql a=1", "invalid option: \"a=1\"\nhint: only names are given: a setting gets its default again"),
+        ("status-history", "no entity specified\nhint: encanto show-status-log --help"),
+        ("history --format dot", "this command has no dot format\nhint: --format yaml or json"),
+        ("scp a b", "neither of the two is in a machine\nhint: encanto scp mysql/0:/etc/mysql/my.cnf ."),
+        ("scp 1:a 2:b", "one of the two must be on this host\nhint: encanto scp mysql/0:/etc/mysql/my.cnf ."),
+        (
+            "scp mysql:/a b",
+            "\"mysql\" is neither a unit nor a machine\nhint: for example `mysql/0:/etc/hosts` or `1:/etc/hosts`\n\
+             hint: a file of this host with a colon in its name is given as \"./mysql:/a\"",
         ),
         ("set mysql", "no settings specified\nhint: encanto set SERVICE KEY=VALUE"),
         ("set mysql novalue", "invalid option: \"novalue\"\nhint: KEY=VALUE"),
@@ -76,6 +93,24 @@ fn what_is_to_be_deployed_is_read_before_anyone_is_asked() {
         .stderr_is("error: cannot read \"settings.yaml\": no such file or directory\n");
     env.write("settings.yaml", "wordpress: {a: 1}\n");
     env.run("deploy mysql --config settings.yaml").fails().stderr_has("no settings found for \"mysql\"");
+}
+
+#[test]
+fn what_is_to_be_copied_is_looked_at_before_anyone_is_asked() {
+    let env = Env::simulated();
+    env.run("scp nothing 1:").fails().stderr_is("error: cannot read \"nothing\": no such file or directory\n");
+    env.write("folder/file", "");
+    env.run("scp folder 1:").fails().stderr_is("error: \"folder\" is a folder\nhint: -r copies it\n");
+}
+
+#[test]
+fn every_shell_gets_its_completion() {
+    for (shell, word) in
+        [("bash", "complete -F _encanto"), ("zsh", "#compdef encanto"), ("fish", "complete -c encanto")]
+    {
+        Env::bare().run(&format!("completion {shell}")).succeeds().stderr_is("").stdout_has(word).stdout_has("scp");
+    }
+    Env::bare().run("completion cmd").misused().stderr_has("hint: one of bash, ");
 }
 
 #[test]

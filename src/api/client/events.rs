@@ -111,9 +111,14 @@ impl<'a> LogStream<'a> {
 
     pub async fn next(&mut self) -> Result<Option<LogLine>, ClientError> {
         loop {
+            if self.request.limit == Some(0) {
+                return Ok(None);
+            }
             match self.events.next().await {
                 Ok(Some(line)) => {
                     self.request.after = Some(line.sequence);
+                    // After a restart only the rest is wanted.
+                    self.request.limit = self.request.limit.map(|limit| limit.saturating_sub(1));
                     return Ok(Some(line));
                 }
                 Ok(None) | Err(ClientError::Interrupted { .. }) if self.request.follow => self.reconnect().await?,

@@ -18,6 +18,7 @@ mod set;
 mod status;
 mod upgrade_charm;
 pub(super) mod wait;
+pub(super) mod watch;
 
 use crate::model::{ConstraintError, Constraints, Event, NameError, Placement};
 

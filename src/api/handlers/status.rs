@@ -18,16 +18,24 @@ use super::super::status::{EnvironmentStatus, MachineStatus, ServiceStatus, Unit
 #[async_trait]
 impl Handle for Status {
     async fn handle(self, backend: &dyn Backend, _by: &str) -> Result<EnvironmentStatus, Refusal> {
-        let patterns = self.patterns.iter().map(|text| Pattern::of(text)).collect::<Result<Vec<_>, _>>()?;
-        let (model, observed) = (backend.model(), backend.observed());
-        Ok(status(&model, &observed, &patterns))
+        let patterns = patterns(&self.patterns)?;
+        Ok(now(backend, &patterns))
     }
 }
 
 const PATTERNS: &str = "a pattern is a service or unit, `*` stands for anything: `mysql`, `mysql/0`, `my*`";
 
+pub(super) fn patterns(texts: &[String]) -> Result<Vec<Pattern>, Refusal> {
+    texts.iter().map(|text| Pattern::of(text)).collect()
+}
+
+pub(super) fn now(backend: &dyn Backend, patterns: &[Pattern]) -> EnvironmentStatus {
+    let (model, observed) = (backend.model(), backend.observed());
+    status(&model, &observed, patterns)
+}
+
 /// A glob on a service's or unit's name; a bare name stands for all units of it.
-struct Pattern {
+pub(super) struct Pattern {
     service: String,
     number: String,
 }
@@ -50,7 +58,7 @@ impl Pattern {
     }
 }
 
-fn glob(pattern: &str, text: &str) -> bool {
+pub(super) fn glob(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((head, tail)) => text.strip_prefix(head).is_some_and(|rest| {

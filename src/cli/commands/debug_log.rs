@@ -11,6 +11,10 @@ const LAST: usize = 10;
 
 /// Show the log of everything, and follow it
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  encanto debug-log -i mysql/0 -i machine-1
+  encanto debug-log -i 'wiki*' -x wiki/2 -l WARNING
+  encanto debug-log --replay --no-tail > log")]
 pub struct DebugLog {
     /// Begin with the last N lines [default: 10; with --no-tail all]
     #[arg(short = 'n', long, value_name = "N")]
@@ -21,9 +25,15 @@ pub struct DebugLog {
     /// Show what there is and end, do not follow
     #[arg(long)]
     no_tail: bool,
-    /// Only this unit, service or machine; may be repeated
+    /// Only this unit, service or machine, `*` allowed; may be repeated
     #[arg(short, long, value_name = "ENTITY")]
     include: Vec<String>,
+    /// All but this unit, service or machine, `*` allowed; may be repeated
+    #[arg(short = 'x', long, value_name = "ENTITY")]
+    exclude: Vec<String>,
+    /// End after N lines
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
     /// Only this level and above: DEBUG, INFO, WARNING, ERROR
     #[arg(short, long, value_name = "LEVEL", ignore_case = true, value_parser = ["DEBUG", "INFO", "WARNING", "ERROR"])]
     level: Option<String>,
@@ -38,6 +48,8 @@ impl DebugLog {
             replay,
             follow: !self.no_tail,
             include: self.include,
+            exclude: self.exclude,
+            limit: self.limit,
             level: self.level.map(|level| level.to_uppercase()),
             after: None,
         };
@@ -56,6 +68,7 @@ impl DebugLog {
                     Some(Format::Json) => render::json(&line)?,
                     Some(Format::Yaml) => format!("---\n{}", render::yaml(&line)?),
                     Some(Format::Tabular) | None => render::log::line(session.output.paint, &line),
+                    Some(other) => return Err(other.unknown()),
                 };
                 session.output.data(&text)?;
             }

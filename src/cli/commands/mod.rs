@@ -4,23 +4,31 @@ mod add_machine;
 mod add_relation;
 mod add_unit;
 mod bootstrap;
+mod completion;
 mod config;
 mod controller;
 mod debug_log;
 mod deploy;
 mod destroy_environment;
 mod destroy_machine;
+mod destroy_relation;
 mod destroy_service;
 mod destroy_unit;
 mod doctor;
 mod expose;
 mod get;
+mod history;
 mod init;
+mod resolved;
+mod retry_provisioning;
+mod scp;
 mod set;
+mod show_status_log;
 mod ssh;
 mod status;
 mod switch;
 mod unexpose;
+mod unset;
 mod upgrade_charm;
 mod version;
 mod wait;
@@ -62,6 +70,7 @@ commands! {
     Unexpose(unexpose);
     Get(get);
     Set(set);
+    Unset(unset);
     Config(config);
     #[command(visible_alias = "refresh")]
     UpgradeCharm(upgrade_charm);
@@ -69,13 +78,23 @@ commands! {
     Status(status);
     Wait(wait);
     DebugLog(debug_log);
+    #[command(visible_alias = "status-history")]
+    ShowStatusLog(show_status_log);
+    History(history);
+    #[command(alias = "resolve")]
+    Resolved(resolved);
+    RetryProvisioning(retry_provisioning);
     Ssh(ssh);
+    Scp(scp);
     AddMachine(add_machine);
+    #[command(visible_alias = "remove-relation")]
+    DestroyRelation(destroy_relation);
     #[command(visible_alias = "remove-unit")]
     DestroyUnit(destroy_unit);
     #[command(visible_aliases = ["remove-machine", "terminate-machine"])]
     DestroyMachine(destroy_machine);
     #[command(visible_aliases = ["remove-service", "remove-application"])]
     DestroyService(destroy_service);
+    Completion(completion);
     Version(version);
 }

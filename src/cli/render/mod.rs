@@ -1,7 +1,13 @@
 //! Values into text: tables for people, YAML and JSON for programs.
 
+pub mod dot;
+mod graph;
+mod layout;
 pub mod log;
+pub mod record;
+pub mod short;
 pub mod status;
+pub mod svg;
 pub mod table;
 
 use serde::Serialize;
@@ -14,6 +20,15 @@ pub enum Format {
     Yaml,
     Json,
     Tabular,
+    /// A line a unit
+    #[value(aliases = ["oneline", "line"])]
+    Short,
+    /// How many there are of what
+    Summary,
+    /// A graph for Graphviz
+    Dot,
+    /// A picture
+    Svg,
 }
 
 impl Format {
@@ -21,16 +36,21 @@ impl Format {
     pub fn choose(asked: Option<Self>, output: &Output) -> Self {
         asked.unwrap_or(if output.stdout_is_terminal { Self::Tabular } else { Self::Yaml })
     }
+
+    /// The format is one of another command.
+    pub fn unknown(self) -> Failure {
+        let name = clap::ValueEnum::to_possible_value(&self);
+        let name = name.map(|value| value.get_name().to_owned()).unwrap_or_default();
+        Failure::usage(format!("this command has no {name} format")).hint("--format yaml or json")
+    }
 }
 
 /// For answers that have no table.
 pub fn structured(asked: Option<Format>, value: &impl Serialize) -> Result<String, Failure> {
     match asked {
-        Some(Format::Tabular) => {
-            Err(Failure::usage("this command has no tabular format").hint("--format yaml or json"))
-        }
         Some(Format::Json) => json(value),
         Some(Format::Yaml) | None => yaml(value),
+        Some(other) => Err(other.unknown()),
     }
 }
 

@@ -69,7 +69,7 @@ fn service_row(name: &str, service: &ServiceStatus) -> [Cell; 5] {
 }
 
 /// A service is as well as its worst unit.
-fn worst(service: &ServiceStatus) -> &str {
+pub(super) fn worst(service: &ServiceStatus) -> &str {
     const WORST_FIRST: [&str; 7] = ["error", "blocked", "maintenance", "waiting", "active", "terminated", "unknown"];
     let rank = |state: &str| WORST_FIRST.iter().position(|other| *other == state).unwrap_or(WORST_FIRST.len());
     let states = service.units.values().map(|unit| unit.workload_status.current.as_str());
@@ -125,7 +125,7 @@ fn relations(status: &EnvironmentStatus) -> Vec<[Cell; 3]> {
 }
 
 /// Orders `mysql/10` after `mysql/9`.
-fn natural(name: &str) -> (String, u64) {
+pub(super) fn natural(name: &str) -> (String, u64) {
     let digits = name.bytes().rev().take_while(u8::is_ascii_digit).count();
     let (text, number) = name.split_at(name.len() - digits);
     (text.to_owned(), number.parse().unwrap_or(0))

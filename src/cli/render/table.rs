@@ -25,14 +25,18 @@ impl<T: Into<String>> From<T> for Cell {
     }
 }
 
-/// A section: its title, the names of the columns, and the rows. Columns that are empty in every row are left out,
-/// but for the first.
+/// A title, and the columns below it.
 pub fn section<const N: usize>(paint: Paint, title: &str, names: [&str; N], rows: &[[Cell; N]]) -> String {
+    paint.dress(BOLD, &format!("[{title}]")) + "\n" + &columns(paint, names, rows)
+}
+
+/// The names of the columns, and the rows. Columns that are empty in every row are left out, but for the first.
+pub fn columns<const N: usize>(paint: Paint, names: [&str; N], rows: &[[Cell; N]]) -> String {
     let widths = std::array::from_fn::<_, N, _>(|column| {
         let widest = rows.iter().map(|row| row[column].text.chars().count()).max().unwrap_or(0);
         if widest == 0 && column > 0 { 0 } else { widest.max(names[column].len()) }
     });
-    let mut text = paint.dress(BOLD, &format!("[{title}]")) + "\n";
+    let mut text = String::new();
     let head = names.map(Cell::from);
     for row in std::iter::once(&head).chain(rows) {
         text.push_str(&line(paint, row, &widths));

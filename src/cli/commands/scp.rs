@@ -1,0 +1,94 @@
+//! `scp`: files and folders into machines and out of them, without keys or passwords.
+
+use std::path::PathBuf;
+
+use crate::api::Client;
+use crate::cli::error::{DONE, Failure, Outcome};
+use crate::cli::session::{Session, block_on};
+use crate::cli::transfer::{self, Far};
+
+/// Copy a file or a folder into a machine, or out of one
+///
+/// Permissions are kept; whatever goes into a machine belongs to root there, unless the file was there before.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  encanto scp mysql/0:/etc/mysql/my.cnf .
+  encanto scp -r site mediawiki/0:/var/www/
+  encanto scp 3:/var/log/syslog syslog-3")]
+pub struct Scp {
+    /// A file of this host, or `UNIT:PATH` or `MACHINE:PATH`
+    source: String,
+    /// Where it goes: the other of the two
+    #[arg(value_name = "DEST")]
+    destination: String,
+    /// A folder with all that is in it
+    #[arg(short, long)]
+    recursive: bool,
+}
+
+impl Scp {
+    pub fn run(self, session: &Session<'_>) -> Outcome {
+        let hint = "encanto scp mysql/0:/etc/mysql/my.cnf .";
+        let (source, destination) = (Place::of(&self.source)?, Place::of(&self.destination)?);
+        let settings = session.settings()?;
+        match (source, destination) {
+            (Place::Here(_), Place::Here(_)) => Err(Failure::usage("neither of the two is in a machine").hint(hint)),
+            (Place::There(_), Place::There(_)) => Err(Failure::usage("one of the two must be on this host").hint(hint)),
+            (Place::Here(path), Place::There(far)) => {
+                let source = transfer::Source::open(&path, self.recursive)?;
+                block_on(async {
+                    let client = Client::connect(&settings).await?.for_command("scp");
+                    transfer::send(&client, source, &far).await
+                })?;
+                Ok(DONE)
+            }
+            (Place::There(far), Place::Here(path)) => {
+                block_on(async {
+                    let client = Client::connect(&settings).await?.for_command("scp");
+                    transfer::fetch(&client, &far, &path, self.recursive).await
+                })?;
+                Ok(DONE)
+            }
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Place {
+    Here(PathBuf),
+    There(Far),
+}
+
+impl Place {
+    /// What stands before the first colon is a unit or a machine, unless it looks like a path.
+    fn of(text: &str) -> Result<Place, Failure> {
+        let Some((target, path)) = text.split_once(':') else { return Ok(Place::Here(text.into())) };
+        if target.starts_with(['.', '/']) {
+            return Ok(Place::Here(text.into()));
+        }
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_unit = target.split_once('/').is_some_and(|(service, number)| !service.is_empty() && digits(number));
+        if !is_unit && !digits(target) {
+            return Err(Failure::usage(format!("\"{target}\" is neither a unit nor a machine"))
+                .hint("for example `mysql/0:/etc/hosts` or `1:/etc/hosts`")
+                .hint(format!("a file of this host with a colon in its name is given as \"./{text}\"")));
+        }
+        Ok(Place::There(Far { target: target.to_owned(), path: path.to_owned() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_here_or_in_a_machine() {
+        let there = |text: &str| matches!(Place::of(text), Ok(Place::There(_)));
+        let here = |text: &str| matches!(Place::of(text), Ok(Place::Here(_)));
+        assert!(there("mysql/0:/etc") && there("3:x") && there("a-b/12:") && there("1:a:b"));
+        assert!(here("x") && here("./a:b") && here("/tmp/a:b") && here("../1:x"));
+        for text in ["mysql:/etc", "a/b:c", ":x", "x/:y"] {
+            assert!(Place::of(text).is_err(), "{text}");
+        }
+    }
+}
