@@ -116,7 +116,7 @@ pub mod samples {
     fn service(name: &str, relations: &[(&str, &str)], units: Vec<UnitStatus>) -> ServiceStatus {
         let mut service = ServiceStatus { charm: format!("local:bookworm/{name}-1"), ..ServiceStatus::default() };
         for (endpoint, other) in relations {
-            service.relations.entry((*endpoint).to_owned()).or_insert_with(Vec::new).push((*other).to_owned());
+            service.relations.entry((*endpoint).to_owned()).or_default().push((*other).to_owned());
         }
         service.units = units.into_iter().enumerate().map(|(n, unit)| (format!("{name}/{n}"), unit)).collect();
         service
