@@ -17,10 +17,11 @@ pub struct History {
 
 impl History {
     pub fn run(self, session: &Session<'_>) -> Outcome {
+        let format = Format::of_table(session.format)?;
         let answer = session.ask("history", &Request { lines: self.lines })?;
-        let text = match session.format {
-            None | Some(Format::Tabular) => render::record::history(session.output.paint, &answer.entries),
-            asked => structured(asked, &answer.entries)?,
+        let text = match format {
+            Format::Tabular => render::record::history(session.output.paint, &answer.entries),
+            other => structured(Some(other), &answer.entries)?,
         };
         session.output.data(&text)?;
         Ok(DONE)

@@ -13,6 +13,7 @@ use crate::cli::session::Session;
   encanto resolved mysql/0
   encanto resolved mysql/0 --retry --wait")]
 pub struct Resolved {
+    /// The unit, e.g. `mysql/0`
     unit: String,
     /// Run the failed hook again
     #[arg(short, long)]

@@ -19,11 +19,12 @@ pub struct ShowStatusLog {
 
 impl ShowStatusLog {
     pub fn run(self, session: &Session<'_>) -> Outcome {
+        let format = Format::of_table(session.format)?;
         let command = format!("show-status-log {}", self.entity);
         let answer = session.ask(&command, &Request { entity: self.entity, lines: self.lines })?;
-        let text = match session.format {
-            None | Some(Format::Tabular) => render::record::status_log(session.output.paint, &answer.entries),
-            asked => structured(asked, &answer.entries)?,
+        let text = match format {
+            Format::Tabular => render::record::status_log(session.output.paint, &answer.entries),
+            other => structured(Some(other), &answer.entries)?,
         };
         session.output.data(&text)?;
         Ok(DONE)

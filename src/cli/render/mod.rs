@@ -20,14 +20,11 @@ pub enum Format {
     Yaml,
     Json,
     Tabular,
-    /// A line a unit
+    // Those below are of `status` only, which tells what they are.
     #[value(aliases = ["oneline", "line"])]
     Short,
-    /// How many there are of what
     Summary,
-    /// A graph for Graphviz
     Dot,
-    /// A picture
     Svg,
 }
 
@@ -35,6 +32,15 @@ impl Format {
     /// What is meant when nothing was asked for: a table for a person, YAML for a program.
     pub fn choose(asked: Option<Self>, output: &Output) -> Self {
         asked.unwrap_or(if output.stdout_is_terminal { Self::Tabular } else { Self::Yaml })
+    }
+
+    /// # Errors
+    /// The format is one of `status`.
+    pub fn of_table(asked: Option<Self>) -> Result<Self, Failure> {
+        match asked.unwrap_or(Self::Tabular) {
+            known @ (Self::Yaml | Self::Json | Self::Tabular) => Ok(known),
+            other => Err(other.unknown()),
+        }
     }
 
     /// The format is one of another command.
