@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::api::backend::Session;
 use crate::api::{Exec, Frame, Refusal};
 use crate::provider::{ExecEnd, ExecRequest, Execution, InstanceName, Provider};
 use crate::worker::chain;
 
-/// How long the streams of a command that has ended are read on.
+/// How long a stream of a command that has ended is waited for.
 const GRACE: Duration = Duration::from_millis(100);
 
 /// Starts it. The command is killed when the session's output is dropped.
@@ -75,20 +75,19 @@ async fn relay(execution: Execution, mut frames: mpsc::Receiver<Frame>, out: mps
             }
         }
     };
-    let said = async {
-        let mut streams = std::pin::pin!(async {
-            tokio::join!(pump(&mut stdout, &out, Frame::Stdout), pump(&mut stderr, &out, Frame::Stderr))
-        });
-        let mut end = std::pin::pin!(end);
-        tokio::select! {
-            end = &mut end => {
-                // What it said last is still to be sent; a service it started may hold the streams open for ever.
-                let _ = tokio::time::timeout(GRACE, &mut streams).await;
-                end
-            }
-            _ = &mut streams => end.await,
-        }
+    let ended = watch::Sender::new(false);
+    let streams = async {
+        tokio::join!(
+            pump(&mut stdout, &out, Frame::Stdout, ended.subscribe()),
+            pump(&mut stderr, &out, Frame::Stderr, ended.subscribe()),
+        )
     };
+    let end = async {
+        let end = end.await;
+        ended.send_replace(true);
+        end
+    };
+    let said = async { tokio::join!(streams, end).1 };
     let end = tokio::select! {
         end = said => end,
         () = feed => return,
@@ -103,10 +102,26 @@ async fn relay(execution: Execution, mut frames: mpsc::Receiver<Frame>, out: mps
     let _ = out.send(last).await;
 }
 
-async fn pump(from: &mut (dyn AsyncRead + Send + Unpin), out: &mpsc::Sender<Frame>, frame: fn(Vec<u8>) -> Frame) {
+/// Sends on what is read. Once the command has ended the stream is read until it is closed, or gives nothing for a
+/// moment: a service that the command started may hold it open for ever.
+async fn pump(
+    from: &mut (dyn AsyncRead + Send + Unpin),
+    out: &mpsc::Sender<Frame>,
+    frame: fn(Vec<u8>) -> Frame,
+    mut ended: watch::Receiver<bool>,
+) {
     let mut buffer = vec![0; 32 << 10];
     loop {
-        match from.read(&mut buffer).await {
+        let quiet = async {
+            // Its sender lives as long as the pumps.
+            let _ = ended.wait_for(|ended| *ended).await;
+            tokio::time::sleep(GRACE).await;
+        };
+        let read = tokio::select! {
+            read = from.read(&mut buffer) => read,
+            () = quiet => return,
+        };
+        match read {
             Ok(count) if count > 0 => {
                 if out.send(frame(buffer[..count].to_vec())).await.is_err() {
                     return;
