@@ -101,15 +101,17 @@ local function stats(unit: any): string
   if not config.stats then
     return ""
   end
-  local account = quote("stats-password", `{config["stats-user"]}:{config["stats-password"]}`)
+  local user, password = config["stats-user"], config["stats-password"]
   return table.concat({
+    "\nuserlist haproxy.stats",
+    `\tuser {quote("stats-user", user)} insecure-password {quote("stats-password", password)}`,
     "\nfrontend haproxy.stats",
     `\tbind :{STATS_PORT}`,
+    "\thttp-request auth realm statistics unless { http_auth(haproxy.stats) }",
     "\thttp-request use-service prometheus-exporter if { path /metrics }",
     "\tstats enable",
     "\tstats uri /",
-    "\tstats refresh 10s",
-    `\tstats auth {account}\n`,
+    "\tstats refresh 10s\n",
   }, "\n")
 end
 
@@ -137,7 +139,9 @@ local function fault(unit: any, text: string): string?
   for line in string.gmatch(checked.stderr, "[^\n]+") do
     local reason = string.match(line, "^%[ALERT%].-config : (.+)")
     if reason then
-      return (string.gsub(reason, "parsing %[.-:%d+%] : ", ""))
+      -- Without the place in a file that is gone, and without haproxy's list of all that it knows.
+      reason = string.gsub(reason, "^parsing %[.-:%d+%] ?: ", "")
+      return if #reason > 160 then string.sub(reason, 1, 159) .. "…" else reason
     end
   end
   return `haproxy -c ended with code {checked.code}`

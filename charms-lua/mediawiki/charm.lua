@@ -26,6 +26,39 @@ local function caches(unit: any): { string }
   return servers
 end
 
+-- Addresses of the balancers before this unit: what they say of a client's address is believed.
+local function proxies(unit: any): string
+  local found = {}
+  for _, relation in unit:relations("website") do
+    for _, remote in relation:units() do
+      local address = relation:get("private-address", remote)
+      if address and address ~= "" then
+        table.insert(found, php.quote(address))
+      end
+    end
+  end
+  table.sort(found)
+  return `[{table.concat(found, ", ")}]`
+end
+
+-- The servers of the database, by MediaWiki's weights: most of what is read is read from replicas, if there are any,
+-- and the primary takes over if they fail.
+local function databases(unit: any, db: any): string
+  local function server(address: string, load: number): string
+    return `\t[ 'host' => {php.quote(address)}, 'dbname' => $wgDBname, 'user' => $wgDBuser, 'password' => $wgDBpassword,\n`
+      .. `\t\t'type' => 'mysql', 'flags' => DBO_DEFAULT, 'load' => {load}, 'useGTIDs' => true ],\n`
+  end
+  local replicas = mysql.replicas(unit, "db", db)
+  if #replicas == 0 then
+    return ""
+  end
+  local text = "$wgDBservers = [\n" .. server(`{db.host}:{db.port}`, 1)
+  for _, address in replicas do
+    text ..= server(address, 4)
+  end
+  return text .. "];\n"
+end
+
 local function settings(unit: any, db: any): string
   local config = unit.config
   local servers = {}
@@ -43,6 +76,9 @@ local function settings(unit: any, db: any): string
     db_name = php.quote(db.database),
     db_user = php.quote(db.user),
     db_password = php.quote(db.password),
+    db_servers = databases(unit, db),
+    proxies = proxies(unit),
+    cache_prefix = php.quote(db.user),
     cache_type = if #servers > 0 then "CACHE_MEMCACHED" else "CACHE_DB",
     cache_servers = `[{table.concat(servers, ", ")}]`,
     secret_key = php.quote(config["secret-key"]),
@@ -204,11 +240,9 @@ return charm({
     ["cache-relation-departed"] = settle,
     ["cache-relation-broken"] = settle,
 
-    ["website-relation-joined"] = function(unit, relation)
-      if unit.state.serving then
-        relation:set({ hostname = unit.private_address, port = tostring(PORT) })
-      end
-    end,
+    ["website-relation-joined"] = settle,
+    ["website-relation-departed"] = settle,
+    ["website-relation-broken"] = settle,
 
     stop = function(unit)
       apache.halt(unit)
