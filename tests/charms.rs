@@ -262,6 +262,8 @@ fn a_second_database_unit_copies_the_leader_and_is_told_to_clients_as_a_copy() {
         let found = [text.find("'host' => '10.0.3.5:3306'"), text.find("'host' => '10.0.3.7:3306'")];
         assert!(found[0].is_some() && found[0] < found[1], "{text}");
         assert!(text.contains("$wgDBserver = '10.0.3.5:3306';\n"), "{text}");
+        // With replicas CACHE_DB would call itself without end.
+        assert!(text.contains("$wgMainCacheType = 'primary';\n") && !text.contains("CACHE_DB"), "{text}");
     });
 }
 

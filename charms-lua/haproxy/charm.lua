@@ -59,10 +59,11 @@ local function render_backend(unit: any, backend: Backend): string
     `\nbackend {backend.name}`,
     `\tbalance {config.algorithm}`,
     "\toption httpchk",
-    `\thttp-check send meth GET uri {quote("health-check-path", path)} ver HTTP/1.1 hdr Host localhost hdr User-Agent haproxy-check`,
+    `\thttp-check send meth GET uri {quote("health-check-path", path)} ver HTTP/1.1 hdr Host localhost`,
     "\thttp-check expect status 200-399",
     -- A server that refuses a connection is out at once, before the next check.
-    `\tdefault-server check inter {config["health-check-interval"]}s fastinter 500ms fall 2 rise 2 observe layer4 error-limit 1 on-error mark-down`,
+    `\tdefault-server check inter {config["health-check-interval"]}s fastinter 500ms fall 2 rise 2`
+      .. " observe layer4 error-limit 1 on-error mark-down",
   }
   if config["sticky-sessions"] then
     table.insert(lines, "\tcookie ENCANTO_SERVER insert indirect nocache httponly")
@@ -259,7 +260,7 @@ end
 return charm({
   name = "haproxy",
   summary = "The load balancer for HTTP",
-  description = "Spreads requests over all units of the websites that are related to it, and leaves out those that fail.",
+  description = "Spreads requests over all units of related websites, and leaves out those that fail.",
   series = { "bookworm" },
 
   requires = { reverseproxy = { interface = "http" } },
@@ -288,7 +289,8 @@ return charm({
     },
     hosts = {
       type = "string", default = "",
-      description = "Which service answers for which name, e.g. \"wiki.example.org=mediawiki blog.example.org=wordpress\"; all other names go to the service related first",
+      description = "Which service answers for which name, e.g. \"wiki.example.org=mediawiki blog.example.org=wordpress\"; "
+        .. "all other names go to the service related first",
     },
     ["backend-options"] = {
       type = "string", default = "", description = "Further lines for every backend, as haproxy's manual has them",

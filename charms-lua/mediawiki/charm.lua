@@ -41,6 +41,15 @@ local function proxies(unit: any): string
   return `[{table.concat(found, ", ")}]`
 end
 
+-- A cache in the database that goes past MediaWiki's choice among servers: that choice asks the cache, so with replicas
+-- CACHE_DB calls itself until the memory is used up.
+local DIRECT_CACHE = [[
+$wgObjectCaches['primary'] = [ 'class' => SqlBagOStuff::class, 'loggroup' => 'SQLBagOStuff', 'server' => [
+	'type' => 'mysql', 'host' => $wgDBserver, 'dbname' => $wgDBname, 'user' => $wgDBuser, 'password' => $wgDBpassword,
+	'flags' => DBO_DEFAULT & ~DBO_TRX,
+] ];
+]]
+
 -- The servers of the database, by MediaWiki's weights: most of what is read is read from replicas, if there are any,
 -- and the primary takes over if they fail.
 local function databases(unit: any, db: any): string
@@ -56,7 +65,7 @@ local function databases(unit: any, db: any): string
   for _, address in replicas do
     text ..= server(address, 4)
   end
-  return text .. "];\n"
+  return text .. "];\n" .. DIRECT_CACHE
 end
 
 local function settings(unit: any, db: any): string
@@ -65,7 +74,7 @@ local function settings(unit: any, db: any): string
   for _, server in caches(unit) do
     table.insert(servers, php.quote(server))
   end
-  local url = config["server-url"]
+  local url, db_servers = config["server-url"], databases(unit, db)
   return template.string(unit:file("templates/LocalSettings.php"), {
     name = php.quote(config.name),
     server = php.quote(url),
@@ -76,10 +85,10 @@ local function settings(unit: any, db: any): string
     db_name = php.quote(db.database),
     db_user = php.quote(db.user),
     db_password = php.quote(db.password),
-    db_servers = databases(unit, db),
+    db_servers = db_servers,
     proxies = proxies(unit),
     cache_prefix = php.quote(db.user),
-    cache_type = if #servers > 0 then "CACHE_MEMCACHED" else "CACHE_DB",
+    cache_type = if #servers > 0 then "CACHE_MEMCACHED" elseif db_servers ~= "" then "'primary'" else "CACHE_DB",
     cache_servers = `[{table.concat(servers, ", ")}]`,
     secret_key = php.quote(config["secret-key"]),
     upgrade_key = php.quote(config["upgrade-key"]),
