@@ -17,16 +17,20 @@ end
 
 local NEEDED = { "host", "database", "user", "password" }
 
+local function is_replica(relation: any, remote: string): boolean
+  return string.lower(relation:get("slave", remote) or "") == "true"
+end
+
 -- The database that a unit of `endpoint` offers, or nil and why there is none yet.
 --
--- With several server units the first that offers one is taken: only one of them does.
+-- With several server units the first that offers one for writing is taken: only one of them does.
 function mysql.offered(unit: any, endpoint: string): (Database?, string?)
   local related = false
   for _, relation in unit:relations(endpoint) do
     -- The relation that a broken hook is about is listed still, with nobody in it.
     related = related or unit.hook ~= endpoint .. "-relation-broken" or #relation:units() > 0
     for _, remote in relation:units() do
-      local complete = true
+      local complete = not is_replica(relation, remote)
       for _, key in NEEDED do
         local value = relation:get(key, remote)
         complete = complete and value ~= nil and value ~= ""
@@ -47,6 +51,23 @@ function mysql.offered(unit: any, endpoint: string): (Database?, string?)
     return nil, "waiting for the database"
   end
   return nil
+end
+
+-- Servers that hold a copy of that database to be read from, with the same user and password, as host:port.
+function mysql.replicas(unit: any, endpoint: string, db: Database): { string }
+  local servers = {}
+  for _, relation in unit:relations(endpoint) do
+    for _, remote in relation:units() do
+      local host = relation:get("host", remote)
+      local same = relation:get("database", remote) == db.database and relation:get("user", remote) == db.user
+      local password = relation:get("password", remote)
+      if host and same and is_replica(relation, remote) and password and text(password) == text(db.password) then
+        table.insert(servers, `{host}:{relation:get("port", remote) or "3306"}`)
+      end
+    end
+  end
+  table.sort(servers)
+  return servers
 end
 
 -- A name for SQL made of any name.

@@ -13,7 +13,8 @@ use encanto::charm::fake::{FakeMachine, said};
 use encanto::charm::{CharmHost, Limits, builtin_charm, builtin_charms};
 use sandbox_support::on_paused_clock;
 
-const CHARMS: [&str; 3] = ["mediawiki", "mysql", "wordpress"];
+const CHARMS: [&str; 5] = ["haproxy", "mediawiki", "memcached", "mysql", "wordpress"];
+const BALANCER: &str = "/etc/haproxy/haproxy.cfg";
 const LOCAL_SETTINGS: &str = "/etc/mediawiki/LocalSettings.php";
 const BLOG_SETTINGS: &str = "/etc/wordpress/config-default.php";
 const HOSTILE: &str = "it's \\ {{name}} <?php";
@@ -74,9 +75,13 @@ fn every_charm_declares_what_classic_bundles_expect() {
         assert_eq!(
             endpoints,
             [
+                "haproxy Requirer reverseproxy:http",
+                "haproxy Provider website:http",
+                "haproxy Peer peer:haproxy-peer",
                 "mediawiki Requirer db:mysql",
                 "mediawiki Requirer cache:memcache",
                 "mediawiki Provider website:http",
+                "memcached Provider cache:memcache",
                 "mysql Provider db:mysql",
                 "mysql Peer cluster:mysql-cluster",
                 "wordpress Requirer db:mysql",
@@ -104,7 +109,11 @@ fn prepare_installs_without_starting_and_leaves_no_helper() {
             );
             assert_eq!(scratch.file("/usr/sbin/policy-rc.d"), None);
             assert_eq!(scratch.file("/etc/apt/apt.conf.d/95encanto-install"), None);
-            let service = if name == "mysql" { "mariadb" } else { "apache2" };
+            let service = match name {
+                "mysql" => "mariadb",
+                "haproxy" | "memcached" => name,
+                _ => "apache2",
+            };
             let dropin = scratch.text(&format!("/etc/systemd/system/{service}.service.d/encanto.conf"));
             assert!(dropin.contains("ConditionPathExists="), "{dropin}");
         }
@@ -195,16 +204,96 @@ fn mysql_drops_the_user_and_keeps_the_data_unless_told_otherwise() {
     });
 }
 
+/// mysql/0 leads with a client, mysql/1 is started; their cluster relation is 1, the client's 0.
+async fn pair() -> (World, Arc<FakeMachine>, Arc<FakeMachine>) {
+    let (mut world, first, _) = stage("mediawiki").await;
+    let second = machine("10.0.3.7");
+    world.add_unit("mysql/1", "10.0.3.7", second.clone());
+    world.relate(0, "mysql:db", "mediawiki:db");
+    world.relate(1, "mysql:cluster", "mysql:cluster");
+    world.hooks("mysql/1", &["install", "config-changed", "start"]).await;
+    (world, first, second)
+}
+
+/// What MariaDB says of a copy that keeps up with `host`.
+fn copying(machine: &FakeMachine, host: &str) {
+    let said_of = format!(
+        "Master_Host\tSlave_IO_Running\tSlave_SQL_Running\tSeconds_Behind_Master\tLast_SQL_Error\n{host}\tYes\tYes\t3\t\n"
+    );
+    machine.on(&["mariadb", "--batch", "--execute", "SHOW SLAVE STATUS"], [said(0, &said_of)]);
+}
+
 #[test]
-fn a_second_database_unit_stands_by() {
+fn a_second_database_unit_copies_the_leader_and_is_told_to_clients_as_a_copy() {
     on_paused_clock(async {
-        let (mut world, _, _) = stage("mediawiki").await;
-        world.add_unit("mysql/1", "10.0.3.7", machine("10.0.3.7"));
-        world.relate(0, "mysql:db", "mediawiki:db");
-        world.hooks("mysql/1", &["install", "config-changed", "start"]).await;
-        world.relation_hook("mysql/1", 0, "joined", "mediawiki/0").await;
-        assert_eq!(world.told(0, "mysql/1"), BTreeMap::new());
-        assert!(world.status("mysql/1").starts_with("active: standby"));
+        let (mut world, first, second) = pair().await;
+        assert_eq!(world.status("mysql/1"), "waiting: waiting for the unit that is to be copied");
+        world.relation_hook("mysql/0", 0, "joined", "mediawiki/0").await;
+        world.relation_hook("mysql/0", 1, "joined", "mysql/1").await;
+        assert_eq!(world.status("mysql/0"), "active: ready, 1 replica");
+        assert!(sql(&first).contains("GRANT SLAVE MONITOR, BINLOG MONITOR ON *.* TO 'mediawiki_0'@"));
+
+        copying(&second, "10.0.3.5");
+        world.relation_hook("mysql/1", 1, "changed", "mysql/0").await;
+        assert_eq!(world.status("mysql/1"), "active: replicating from mysql/0, 3 s behind");
+        assert!(second.text("/etc/mysql/mariadb.conf.d/92-encanto-replica.cnf").contains("read_only = 1\n"));
+        let dump = second.execs().into_iter().find(|call| call.argv[0] == "bash").unwrap();
+        assert_eq!(dump.env["SOURCE_HOST"], "10.0.3.5");
+        assert!(sql(&second).contains("CHANGE MASTER TO MASTER_HOST = '10.0.3.5'"));
+        let (primary, copy) = (world.told(0, "mysql/0"), world.told(0, "mysql/1"));
+        assert_eq!((&*primary["slave"], &*copy["slave"], &*copy["host"]), ("False", "True", "10.0.3.7"));
+        assert_eq!(world.value(0, "mysql/1", "password"), world.value(0, "mysql/0", "password"));
+        for key in ["password", "client-0"] {
+            let hidden = world.value(1, "mysql/0", key);
+            assert_eq!(world.told(1, "mysql/0")[key], "(secret)");
+            assert!(!world.log("mysql/1").contains(&hidden));
+            assert!(second.commands().iter().all(|line| !line.contains(&hidden)));
+        }
+
+        // Nothing is copied a second time.
+        world.relation_hook("mysql/1", 1, "changed", "mysql/0").await;
+        assert_eq!(second.execs().iter().filter(|call| call.argv[0] == "bash").count(), 1);
+        assert_eq!(sql(&second).matches("CHANGE MASTER").count(), 1);
+
+        // The wiki writes to one and reads from both.
+        world.relation_hook("mediawiki/0", 0, "changed", "mysql/1").await;
+        let site = world.units[&charm_world::unit("mediawiki/0")].machine.clone();
+        let text = String::from_utf8(site.read(LOCAL_SETTINGS).await.unwrap().unwrap()).unwrap();
+        let found = [text.find("'host' => '10.0.3.5:3306'"), text.find("'host' => '10.0.3.7:3306'")];
+        assert!(found[0].is_some() && found[0] < found[1], "{text}");
+        assert!(text.contains("$wgDBserver = '10.0.3.5:3306';\n"), "{text}");
+        // With replicas CACHE_DB would call itself without end.
+        assert!(text.contains("$wgMainCacheType = 'primary';\n") && !text.contains("CACHE_DB"), "{text}");
+    });
+}
+
+#[test]
+fn a_copy_takes_over_when_the_leader_is_removed() {
+    on_paused_clock(async {
+        let (mut world, first, second) = pair().await;
+        world.relation_hook("mysql/0", 0, "joined", "mediawiki/0").await;
+        world.relation_hook("mysql/0", 1, "joined", "mysql/1").await;
+        copying(&second, "10.0.3.5");
+        world.relation_hook("mysql/1", 1, "changed", "mysql/0").await;
+        let password = world.value(0, "mysql/0", "password");
+
+        world.dying.insert(charm_world::unit("mysql/0"));
+        world.set("mysql", "drop-databases", "true");
+        world.relation_hook("mysql/0", 0, "broken", "").await;
+        assert!(!sql(&first).contains("DROP"), "what another unit takes over is not dropped");
+
+        let asks = ["mariadb", "--batch", "--skip-column-names", "--connect-timeout=10"];
+        second.on(&asks, [said(0, "0-1-77\n")]);
+        second.on(&["mariadb", "--batch", "--skip-column-names"], [said(0, "0\n")]);
+        world.relation_hook("mysql/1", 1, "departed", "mysql/0").await;
+        let statements = sql(&second);
+        let order = ["SET GLOBAL read_only = 1; SELECT", "MASTER_GTID_WAIT('0-1-77'", "SET GLOBAL read_only = 0;"];
+        let places: Vec<_> = order.iter().map(|text| statements.rfind(text)).collect();
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} {statements}");
+        assert_eq!(second.file("/etc/mysql/mariadb.conf.d/92-encanto-replica.cnf"), None);
+        assert_eq!(world.status("mysql/1"), "active: ready");
+        assert_eq!(world.told(0, "mysql/1")["slave"], "False");
+        assert_eq!(world.value(0, "mysql/1", "password"), password, "clients stay with the password they know");
     });
 }
 
@@ -369,5 +458,170 @@ fn memcached_takes_the_caches_when_it_is_related() {
         );
         world.relation_hook("mediawiki/0", 2, "broken", "").await;
         assert!(site.text(LOCAL_SETTINGS).contains("$wgMainCacheType = CACHE_DB;"));
+    });
+}
+
+/// haproxy/0 is started; mediawiki/0 and mediawiki/1 are in relation 0 and tell where they are.
+async fn balanced() -> (World, Arc<FakeMachine>) {
+    let mut world = World::new();
+    let balancer = FakeMachine::new();
+    for charm in ["haproxy", "mediawiki"] {
+        world.deploy(charm).await;
+    }
+    world.add_unit("haproxy/0", "10.0.3.4", balancer.clone());
+    world.hooks("haproxy/0", &["install", "config-changed", "start"]).await;
+    balancer.on(&["systemctl", "is-active"], [said(0, "active\n")]);
+    for (unit, address) in [("mediawiki/0", "10.0.3.6"), ("mediawiki/1", "10.0.3.7")] {
+        world.add_unit(unit, address, FakeMachine::new());
+    }
+    world.relate(0, "mediawiki:website", "haproxy:reverseproxy");
+    for (unit, address) in [("mediawiki/0", "10.0.3.6"), ("mediawiki/1", "10.0.3.7")] {
+        world.tell(0, unit, &[("hostname", address), ("port", "80")]);
+    }
+    (world, balancer)
+}
+
+/// What haproxy says of its servers.
+fn servers(machine: &FakeMachine, states: &[(&str, &str)]) {
+    let rows = states.iter().map(|(name, state)| format!("mediawiki,{name},{state},L7OK\n"));
+    let text = format!("# pxname,svname,status,check_status\n{}", rows.collect::<String>());
+    machine.on(&["socat"], [said(0, &text)]);
+}
+
+#[test]
+fn the_balancer_follows_the_units_of_a_website() {
+    on_paused_clock(async {
+        let (mut world, machine) = balanced().await;
+        assert_eq!(world.status("haproxy/0"), "blocked: answers 503: needs a website: add-relation haproxy mediawiki");
+        assert_eq!(world.ports("haproxy/0"), ["80/tcp"]);
+        assert!(machine.text(BALANCER).contains("\tdefault_backend haproxy.none\n"));
+
+        servers(&machine, &[("mediawiki-0", "UP"), ("mediawiki-1", "DOWN")]);
+        world.relation_hook("haproxy/0", 0, "joined", "mediawiki/0").await;
+        let text = machine.text(BALANCER);
+        assert!(text.contains("\tdefault_backend mediawiki\n") && text.contains("\tbalance roundrobin\n"), "{text}");
+        assert!(text.contains("\tserver mediawiki-0 10.0.3.6:80\n\tserver mediawiki-1 10.0.3.7:80\n"), "{text}");
+        assert_eq!(world.status("haproxy/0"), "active: 1 of 2 servers up; down: mediawiki-1");
+        let reloads = |machine: &FakeMachine| {
+            let commands = machine.commands();
+            assert!(!commands.iter().any(|line| line.contains("restart haproxy") && !line.contains("reload")));
+            commands.iter().filter(|line| line.contains("reload-or-restart haproxy")).count()
+        };
+        assert_eq!(reloads(&machine), 1);
+
+        world.relation_hook("haproxy/0", 0, "changed", "mediawiki/1").await;
+        assert_eq!((reloads(&machine), machine.text(BALANCER)), (1, text), "nothing changed, nothing is done");
+
+        servers(&machine, &[("mediawiki-0", "UP")]);
+        world.relation_hook("haproxy/0", 0, "departed", "mediawiki/1").await;
+        assert!(!machine.text(BALANCER).contains("mediawiki-1"));
+        assert_eq!((reloads(&machine), &*world.status("haproxy/0")), (2, "active: 1 of 1 server up"));
+        world.leave(0, "mediawiki/1");
+
+        world.tell(0, "mediawiki/0", &[("hostname", "10.0.3.6\n\tserver evil 1.2.3.4")]);
+        world.relation_hook("haproxy/0", 0, "changed", "mediawiki/0").await;
+        assert!(!machine.text(BALANCER).contains("evil"));
+        assert_eq!(world.status("haproxy/0"), "waiting: answers 503: waiting for a server of mediawiki");
+        world.relation_hook("haproxy/0", 0, "broken", "").await;
+        assert!(world.status("haproxy/0").starts_with("blocked: answers 503: needs a website"));
+    });
+}
+
+#[test]
+fn a_configuration_that_haproxy_refuses_changes_nothing() {
+    on_paused_clock(async {
+        let (mut world, machine) = balanced().await;
+        world.relation_hook("haproxy/0", 0, "joined", "mediawiki/0").await;
+        let (good, runs) = (machine.text(BALANCER), machine.commands().len());
+        let alert = "[ALERT]    (7) : config : parsing [/etc/haproxy/candidate.cfg:40] : unknown keyword 'nonsense'";
+        machine.on(&["haproxy", "-c"], [said(1, alert)]);
+        world.set("haproxy", "backend-options", "nonsense");
+        world.hooks("haproxy/0", &["config-changed"]).await;
+        let refused = "blocked: configuration refused, the one before stays: unknown keyword 'nonsense'";
+        assert_eq!(world.status("haproxy/0"), refused);
+        world.set("haproxy", "health-check-path", "/ HTTP/1.0\n");
+        world.hooks("haproxy/0", &["config-changed"]).await;
+        assert!(world.status("haproxy/0").contains("option health-check-path: is no path"));
+        assert_eq!(machine.text(BALANCER), good);
+        assert_eq!(machine.file("/etc/haproxy/candidate.cfg"), None);
+        assert!(!machine.commands()[runs..].iter().any(|line| line.contains("systemctl")));
+    });
+}
+
+#[test]
+fn options_of_the_balancer_reach_its_configuration() {
+    on_paused_clock(async {
+        let (mut world, machine) = balanced().await;
+        world.set("haproxy", "algorithm", "leastconn");
+        world.set("haproxy", "sticky-sessions", "true");
+        world.set("haproxy", "health-check-path", "/it's?up=1");
+        world.set("haproxy", "health-check-interval", "7");
+        world.set("haproxy", "timeout", "33");
+        world.set("haproxy", "hosts", "wiki.example.org=mediawiki blog.example.org=wordpress");
+        world.set("haproxy", "stats", "true");
+        world.set("haproxy", "stats-password", "it's secret");
+        world.hooks("haproxy/0", &["config-changed"]).await;
+        let text = machine.text(BALANCER);
+        for line in [
+            "balance leastconn",
+            "cookie ENCANTO_SERVER insert indirect nocache httponly",
+            "server mediawiki-0 10.0.3.6:80 cookie mediawiki-0",
+            "timeout server 33s",
+            "use_backend mediawiki if { req.hdr(host),field(1,:) -i wiki.example.org }",
+            "use_backend haproxy.none if { req.hdr(host),field(1,:) -i blog.example.org }",
+            "user 'admin' insecure-password 'it'\\''s secret'",
+            "http-request auth realm statistics unless { http_auth(haproxy.stats) }",
+        ] {
+            assert!(text.contains(&format!("\t{line}\n")), "{line}: {text}");
+        }
+        assert!(text.contains(" uri '/it'\\''s?up=1' ") && text.contains("check inter 7s "), "{text}");
+        assert_eq!(machine.file(BALANCER).unwrap().attributes.mode, Some(0o640));
+        assert_eq!(world.ports("haproxy/0"), ["80/tcp"], "the statistics are not for everybody");
+        assert!(!world.log("haproxy/0").contains("it's secret"));
+    });
+}
+
+#[test]
+fn memcached_lets_in_related_units_and_nobody_else() {
+    on_paused_clock(async {
+        let mut world = World::new();
+        let machine = FakeMachine::new();
+        world.deploy("memcached").await;
+        world.deploy("mediawiki").await;
+        world.add_unit("memcached/0", "10.0.3.9", machine.clone());
+        machine.on(&["systemctl", "is-active"], [said(3, "inactive\n"), said(0, "active\n")]);
+        world.hooks("memcached/0", &["install", "config-changed", "start"]).await;
+        let settings = machine.text("/etc/memcached.conf");
+        assert!(settings.contains("-l 10.0.3.9\n-l 127.0.0.1\n-m 64\n-c 1024\n"), "{settings}");
+        let rules = || machine.text("/etc/memcached.nft");
+        assert!(rules().contains("reject") && !rules().contains("saddr"), "{}", rules());
+        assert_eq!(world.ports("memcached/0"), Vec::<String>::new());
+
+        world.add_unit("mediawiki/0", "10.0.3.6", FakeMachine::new());
+        world.add_unit("mediawiki/1", "10.0.3.7", FakeMachine::new());
+        world.relate(0, "mediawiki:cache", "memcached:cache");
+        world.tell(0, "mediawiki/0", &[("private-address", "10.0.3.6")]);
+        world.tell(0, "mediawiki/1", &[("private-address", "10.0.3.7")]);
+        world.relation_hook("memcached/0", 0, "joined", "mediawiki/0").await;
+        assert!(rules().contains("ip saddr { 10.0.3.6, 10.0.3.7 } accept\n"), "{}", rules());
+        let told = [("host", "10.0.3.9"), ("port", "11211")].map(|(key, value)| (key.into(), value.into()));
+        assert_eq!(world.told(0, "memcached/0"), told.into());
+        assert_eq!(world.status("memcached/0"), "active: ready, 2 clients");
+
+        let loads = || machine.commands().iter().filter(|line| line.starts_with("nft")).count();
+        let before = loads();
+        world.relation_hook("memcached/0", 0, "changed", "mediawiki/1").await;
+        assert_eq!(loads(), before, "nothing changed, nothing is done");
+        world.relation_hook("memcached/0", 0, "departed", "mediawiki/1").await;
+        assert!(rules().contains("ip saddr { 10.0.3.6 } accept\n"), "{}", rules());
+        assert_eq!(loads(), before + 1);
+        assert!(!machine.commands().iter().any(|line| line.contains("restart")), "what is cached stays");
+
+        world.set("memcached", "memory", "128");
+        world.hooks("memcached/0", &["config-changed"]).await;
+        assert!(machine.text("/etc/memcached.conf").contains("-m 128\n"));
+        assert!(machine.commands().contains(&"systemctl restart memcached".to_owned()));
+        world.relation_hook("memcached/0", 0, "broken", "").await;
+        assert!(!rules().contains("saddr"));
     });
 }

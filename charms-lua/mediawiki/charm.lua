@@ -26,13 +26,55 @@ local function caches(unit: any): { string }
   return servers
 end
 
+-- Addresses of the balancers before this unit: what they say of a client's address is believed.
+local function proxies(unit: any): string
+  local found = {}
+  for _, relation in unit:relations("website") do
+    for _, remote in relation:units() do
+      local address = relation:get("private-address", remote)
+      if address and address ~= "" then
+        table.insert(found, php.quote(address))
+      end
+    end
+  end
+  table.sort(found)
+  return `[{table.concat(found, ", ")}]`
+end
+
+-- A cache in the database that goes past MediaWiki's choice among servers: that choice asks the cache, so with replicas
+-- CACHE_DB calls itself until the memory is used up.
+local DIRECT_CACHE = [[
+$wgObjectCaches['primary'] = [ 'class' => SqlBagOStuff::class, 'loggroup' => 'SQLBagOStuff', 'server' => [
+	'type' => 'mysql', 'host' => $wgDBserver, 'dbname' => $wgDBname, 'user' => $wgDBuser, 'password' => $wgDBpassword,
+	'flags' => DBO_DEFAULT & ~DBO_TRX,
+] ];
+]]
+
+-- The servers of the database, by MediaWiki's weights: most of what is read is read from replicas, if there are any,
+-- and the primary takes over if they fail.
+local function databases(unit: any, db: any): string
+  local function server(address: string, load: number): string
+    return `\t[ 'host' => {php.quote(address)}, 'dbname' => $wgDBname, 'user' => $wgDBuser, 'password' => $wgDBpassword,\n`
+      .. `\t\t'type' => 'mysql', 'flags' => DBO_DEFAULT, 'load' => {load}, 'useGTIDs' => true ],\n`
+  end
+  local replicas = mysql.replicas(unit, "db", db)
+  if #replicas == 0 then
+    return ""
+  end
+  local text = "$wgDBservers = [\n" .. server(`{db.host}:{db.port}`, 1)
+  for _, address in replicas do
+    text ..= server(address, 4)
+  end
+  return text .. "];\n" .. DIRECT_CACHE
+end
+
 local function settings(unit: any, db: any): string
   local config = unit.config
   local servers = {}
   for _, server in caches(unit) do
     table.insert(servers, php.quote(server))
   end
-  local url = config["server-url"]
+  local url, db_servers = config["server-url"], databases(unit, db)
   return template.string(unit:file("templates/LocalSettings.php"), {
     name = php.quote(config.name),
     server = php.quote(url),
@@ -43,7 +85,10 @@ local function settings(unit: any, db: any): string
     db_name = php.quote(db.database),
     db_user = php.quote(db.user),
     db_password = php.quote(db.password),
-    cache_type = if #servers > 0 then "CACHE_MEMCACHED" else "CACHE_DB",
+    db_servers = db_servers,
+    proxies = proxies(unit),
+    cache_prefix = php.quote(db.user),
+    cache_type = if #servers > 0 then "CACHE_MEMCACHED" elseif db_servers ~= "" then "'primary'" else "CACHE_DB",
     cache_servers = `[{table.concat(servers, ", ")}]`,
     secret_key = php.quote(config["secret-key"]),
     upgrade_key = php.quote(config["upgrade-key"]),
@@ -204,11 +249,9 @@ return charm({
     ["cache-relation-departed"] = settle,
     ["cache-relation-broken"] = settle,
 
-    ["website-relation-joined"] = function(unit, relation)
-      if unit.state.serving then
-        relation:set({ hostname = unit.private_address, port = tostring(PORT) })
-      end
-    end,
+    ["website-relation-joined"] = settle,
+    ["website-relation-departed"] = settle,
+    ["website-relation-broken"] = settle,
 
     stop = function(unit)
       apache.halt(unit)

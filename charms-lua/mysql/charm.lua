@@ -1,6 +1,7 @@
 --!strict
 local applied = require("@std/applied")
 local mysql = require("@std/mysql")
+local replication = require("./lib/replication")
 local software = require("@std/software")
 local systemd = require("@std/systemd")
 local template = require("@std/template")
@@ -52,7 +53,10 @@ local function configure(unit: any)
   applied.files(unit, "mariadb-base", {
     {
       path = SETTINGS,
-      content = template.string(unit:file("templates/server.cnf"), { address = unit.private_address }),
+      content = template.string(unit:file("templates/server.cnf"), {
+        address = unit.private_address,
+        server_id = (tonumber(string.match(unit.name, "%d+$")) :: number) + 1,
+      }),
     },
   }, function()
     if running then
@@ -75,45 +79,25 @@ local function configure(unit: any)
   end)
 end
 
--- The network that machines of the environment are in, as MariaDB writes it: 10.0.3.0/255.255.255.0.
-local function network(unit: any): string
-  local listed = unit:exec({ "ip", "-4", "-o", "address", "show", quiet = true }).stdout
-  local address = string.split(unit.private_address, ".")
-  local prefix = string.match(listed, "inet " .. string.gsub(unit.private_address, "%.", "%%.") .. "/(%d+)")
-  if not prefix or #address ~= 4 then
-    error(`no interface of this machine has the address {unit.private_address}`, 0)
-  end
-  local left, net, mask = tonumber(prefix) :: number, {}, {}
-  for index = 1, 4 do
-    local bits = math.clamp(left, 0, 8)
-    left -= bits
-    mask[index] = 256 - 2 ^ (8 - bits)
-    net[index] = bit32.band(tonumber(address[index]) :: number, mask[index])
-  end
-  return `{table.concat(net, ".")}/{table.concat(mask, ".")}`
-end
-
 -- Of one relation. The database bears the remote service's name, so a service that is related again finds its data.
 local function names(relation: any): (string, string)
   local database = mysql.name(relation.service)
-  local number = string.match(relation.id, "%d+$") or "0"
-  return database, `{string.sub(database, 1, 60)}_{number}`
+  return database, `{string.sub(database, 1, 60)}_{replication.number(relation)}`
 end
 
 local function offer(unit: any, relation: any)
-  if not unit.is_leader then
-    return
-  end
   local database, user = names(relation)
   -- Kept if an earlier hook got to its end; a hook that was killed before told nobody its password.
   local password = secret(relation:own("password") or random_hex(32))
-  local account = `{mysql.quote(user)}@{mysql.quote(network(unit))}`
+  local account = `{mysql.quote(user)}@{mysql.quote(replication.network(unit))}`
   local pattern = string.gsub(mysql.identifier(database), "_", "\\_")
   mysql.run(unit, table.concat({
     `CREATE DATABASE IF NOT EXISTS {mysql.identifier(database)};`,
     `CREATE USER IF NOT EXISTS {account};`,
     `ALTER USER {account} IDENTIFIED BY {mysql.quote(password)};`,
     `GRANT ALL PRIVILEGES ON {pattern}.* TO {account};`,
+    -- With replicas a client has to see how far they are; without, there is nothing that it could want.
+    if replication.shared(unit) then `GRANT SLAVE MONITOR, BINLOG MONITOR ON *.* TO {account};` else "",
   }, "\n"))
   relation:set({
     host = unit.private_address,
@@ -143,12 +127,68 @@ local function withdraw(unit: any, relation: any)
   end
 end
 
-local function report(unit: any)
-  if unit.is_leader then
-    unit:set_status("active", "ready")
-  else
-    unit:set_status("active", "standby: the leader serves, this unit holds no data")
+-- What a replica tells: where the same user finds the same data to read.
+local function offer_copy(unit: any, relation: any, from: replication.Source)
+  local password = from.passwords[replication.number(relation)]
+  if password then
+    local database, user = names(relation)
+    relation:set({
+      host = unit.private_address,
+      port = "3306",
+      database = database,
+      user = user,
+      password = password,
+      slave = "True",
+    })
   end
+end
+
+local function withhold_copy(relation: any)
+  relation:set({ host = "", port = "", database = "", user = "", password = "", slave = "" })
+end
+
+local function lead(unit: any)
+  replication.promote(unit)
+  local relations = unit:relations("db")
+  for _, relation in relations do
+    if #relation:units() > 0 then
+      offer(unit, relation)
+    end
+  end
+  local replicas = replication.share(unit, relations)
+  local copied = if replicas == 0 then "" elseif replicas == 1 then ", 1 replica" else `, {replicas} replicas`
+  unit:set_status("active", "ready" .. copied)
+end
+
+local function follow(unit: any)
+  local from = replication.source(unit)
+  if not from then
+    unit:set_status("waiting", "waiting for the unit that is to be copied")
+    return
+  end
+  local behind, reason = replication.follow(unit, from)
+  for _, relation in unit:relations("db") do
+    if behind then
+      offer_copy(unit, relation, from)
+    else
+      withhold_copy(relation)
+    end
+  end
+  if behind then
+    unit:set_status("active", `replicating from {from.unit}, {behind} s behind`)
+  else
+    unit:set_status("blocked", `not replicating from {from.unit}: {reason}`)
+  end
+end
+
+-- Every hook after the start comes here: the leader is written to, every other unit holds a copy of it.
+local function settle(unit: any)
+  if unit.is_leader then
+    lead(unit)
+  elseif unit.state.role ~= "primary" then
+    follow(unit)
+  end
+  -- Else this unit led and is being removed: the next leader takes its place.
 end
 
 local size = "a number of bytes, or with K, M or G"
@@ -156,7 +196,8 @@ local size = "a number of bytes, or with K, M or G"
 return charm({
   name = "mysql",
   summary = "MariaDB, the relational database that speaks MySQL's protocol",
-  description = "Gives every related service a database of its own and a user that can reach only that one.",
+  description = "Gives every related service a database of its own and a user that can reach only that one. "
+    .. "Further units hold copies that can be read.",
   series = { "bookworm" },
 
   provides = { db = { interface = "mysql" } },
@@ -206,17 +247,21 @@ return charm({
 
     start = function(unit)
       systemd.start(unit, "mariadb")
-      report(unit)
+      settle(unit)
     end,
 
-    ["db-relation-joined"] = function(unit, relation)
-      offer(unit, relation)
-      report(unit)
-    end,
-
+    ["db-relation-joined"] = settle,
     ["db-relation-broken"] = function(unit, relation)
-      withdraw(unit, relation)
+      -- A copy follows what it copies, and what another unit leads now is not this one's to take away.
+      if unit.is_leader or (unit.state.role == "primary" and not unit.state.shared) then
+        withdraw(unit, relation)
+        settle(unit)
+      end
     end,
+
+    ["cluster-relation-joined"] = settle,
+    ["cluster-relation-changed"] = settle,
+    ["cluster-relation-departed"] = settle,
 
     stop = function(unit)
       systemd.stop(unit, "mariadb")

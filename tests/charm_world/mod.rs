@@ -13,7 +13,7 @@ use encanto::charm::{
 };
 use encanto::model::config::effective;
 use encanto::model::{
-    CharmMeta, ConfigValue, EndpointName, Hook, MachineId, Port, RelationHook, RelationId, Settings, UnitName,
+    CharmMeta, ConfigValue, EndpointName, Hook, MachineId, Port, RelationHook, RelationId, Setting, Settings, UnitName,
 };
 use indexmap::IndexMap;
 
@@ -42,6 +42,7 @@ pub struct World {
     pub services: BTreeMap<String, Service>,
     pub units: BTreeMap<UnitName, Unit>,
     pub relations: BTreeMap<RelationId, Relation>,
+    pub dying: BTreeSet<UnitName>,
 }
 
 pub fn unit(name: &str) -> UnitName {
@@ -55,6 +56,7 @@ impl World {
             services: BTreeMap::new(),
             units: BTreeMap::new(),
             relations: BTreeMap::new(),
+            dying: BTreeSet::new(),
         }
     }
 
@@ -84,6 +86,19 @@ impl World {
         self.units.insert(unit(name), new);
     }
 
+    /// Sets what a unit tells, as its own hook or the controller would.
+    pub fn tell(&mut self, id: u32, name: &str, told: &[(&str, &str)]) {
+        let settings = self.relations.get_mut(&RelationId(id)).unwrap().settings.get_mut(&unit(name)).unwrap();
+        for (key, value) in told {
+            settings.insert((*key).to_owned(), Setting::plain(*value));
+        }
+    }
+
+    /// Takes a unit out of relation `id`, as the controller does after the departed hook.
+    pub fn leave(&mut self, id: u32, name: &str) {
+        self.relations.get_mut(&RelationId(id)).unwrap().settings.remove(&unit(name));
+    }
+
     /// Relates `service:endpoint` to another; every unit there is takes part, as if it had joined.
     pub fn relate(&mut self, id: u32, one: &str, other: &str) {
         let ends = [one, other].map(|end| {
@@ -93,6 +108,12 @@ impl World {
         let inside = |unit: &&UnitName| ends.iter().any(|(service, _)| service == unit.service.as_str());
         let settings = self.units.keys().filter(inside).map(|unit| (unit.clone(), Settings::new())).collect();
         self.relations.insert(RelationId(id), Relation { ends, settings });
+    }
+
+    /// The first unit that is not being removed.
+    fn leader(&self, name: &UnitName) -> bool {
+        let mut alive = self.units.keys().filter(|other| other.service == name.service && !self.dying.contains(other));
+        alive.next() == Some(name)
     }
 
     fn context(&self, name: &UnitName, hook: Hook) -> HookContext {
@@ -110,7 +131,8 @@ impl World {
             let mine = relation.ends.iter().position(|(service, _)| service == name.service.as_str());
             let Some((mine, local)) = mine.zip(relation.settings.get(name)) else { continue };
             let remote = &relation.ends[1 - mine].0;
-            let others = relation.settings.iter().filter(|(unit, _)| unit.service.as_str() == remote);
+            // Of a peer relation both ends are the same service.
+            let others = relation.settings.iter().filter(|(unit, _)| unit.service.as_str() == remote && *unit != name);
             let mut remotes: BTreeMap<_, _> = others.map(|(unit, set)| (unit.clone(), set.clone())).collect();
             let mut departed = None;
             match &gone {
@@ -129,7 +151,7 @@ impl World {
             machine: MachineId(1),
             private_address: me.address.clone(),
             public_address: me.address.clone(),
-            is_leader: name.number == 0,
+            is_leader: self.leader(name),
             config: effective(&service.meta.config, &service.set),
             secret_config: secret.collect(),
             state: me.state.clone(),

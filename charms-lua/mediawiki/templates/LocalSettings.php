@@ -20,12 +20,19 @@ $wgDBname = {{db_name}};
 $wgDBuser = {{db_user}};
 $wgDBpassword = {{db_password}};
 $wgDBTableOptions = 'ENGINE=InnoDB, DEFAULT CHARSET=binary';
-
+{{db_servers}}
 # Shared by all units; what may differ between them is kept in each one's memory by MediaWiki itself.
+# By the database's user, which every relation to a database has anew: what is cached of one database is never taken
+# for what another holds.
+$wgCachePrefix = {{cache_prefix}};
 $wgMainCacheType = {{cache_type}};
 $wgMemCachedServers = {{cache_servers}};
 $wgSessionCacheType = {{cache_type}};
 $wgParserCacheType = {{cache_type}};
+
+# Balancers, whose word on a client's address is taken.
+$wgCdnServersNoPurge = {{proxies}};
+$wgUsePrivateIPs = true;
 $wgCacheDirectory = '/var/lib/mediawiki/cache';
 
 $wgSecretKey = {{secret_key}};
