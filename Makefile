@@ -38,7 +38,7 @@ host-packages:
 
 test:
 	$(call installed,$(BUILD_PACKAGES) $(TEST_PACKAGES) $(if $(LXC),$(HOST_PACKAGES)))
-	$(if $(LXC),ENCANTO_TEST_LXC=1) $(CARGO) test --locked
+	$(if $(LXC),ENCANTO_TEST_LXC=1) $(CARGO) test --locked --no-fail-fast
 
 check:
 	$(call installed,$(BUILD_PACKAGES))

@@ -3,34 +3,27 @@
 //! Needs root and some minutes: `ENCANTO_TEST_LXC=1 cargo test --test wiki`.
 
 #![allow(clippy::disallowed_methods, reason = "a browser and a look at the host from outside are processes")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code outside of test functions too")]
+#![allow(clippy::unwrap_used, reason = "test code outside of test functions too")]
 
 mod support;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::Env;
+use support::{Env, RealEnv};
 
 const ENVIRONMENT: &str = "wikitest";
 
-/// Ends the environment whatever becomes of the test.
+/// The environment, and what was on the host before it.
 struct Host {
-    env: Env,
+    env: RealEnv,
     before: Vec<String>,
 }
 
 impl Host {
-    fn bootstrapped() -> Host {
-        let env = Env::bare();
-        env.run("init").succeeds();
-        let settings = env.read("home/environments.yaml");
-        let own = format!("environments:\n  {ENVIRONMENT}:\n    type: local\n");
-        env.write("home/environments.yaml", &settings.replace("environments:\n", &own));
-        env.run(&format!("switch {ENVIRONMENT}")).succeeds();
-        let host = Host { env, before: traces() };
-        host.run("bootstrap --wait=15m").succeeds();
-        host
+    fn bootstrapped() -> Option<Host> {
+        let before = traces();
+        Some(Host { env: RealEnv::bootstrapped(ENVIRONMENT)?, before })
     }
 
     fn address(&self, unit: &str) -> String {
@@ -57,7 +50,6 @@ impl std::ops::Deref for Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        self.run(&format!("destroy-environment {ENVIRONMENT} -y --force"));
         Command::new("ip").args(["netns", "delete", "encanto-outside"]).output().unwrap();
         Command::new("ip").args(["link", "delete", "enc-out0"]).output().unwrap();
     }
@@ -128,11 +120,7 @@ fn soon(what: &str, holds: impl Fn() -> bool) {
 
 #[test]
 fn a_wiki_and_a_blog_from_one_command_each() {
-    if std::env::var_os("ENCANTO_TEST_LXC").is_none_or(|value| value != "1") {
-        println!("skipped: the real wiki is tried with ENCANTO_TEST_LXC=1 as root");
-        return;
-    }
-    let host = Host::bootstrapped();
+    let Some(host) = Host::bootstrapped() else { return };
 
     // Each command returns at once, in whatever order; the controller is killed while it works.
     let begin = Instant::now();

@@ -141,6 +141,49 @@ impl Drop for Running {
     }
 }
 
+/// An environment of real containers on this host, destroyed with the test.
+pub struct RealEnv {
+    env: Env,
+    name: String,
+}
+
+impl RealEnv {
+    /// `None` if real containers are not asked for.
+    #[allow(clippy::print_stdout, reason = "who runs the tests is to see what was left out")]
+    pub fn bootstrapped(name: &str) -> Option<Self> {
+        if std::env::var_os("ENCANTO_TEST_LXC").is_none_or(|value| value != "1") {
+            println!("skipped: real containers are tried with ENCANTO_TEST_LXC=1 as root");
+            return None;
+        }
+        let env = Env::bare();
+        env.run("init").succeeds();
+        let settings = env.read("home/environments.yaml");
+        let own = format!("environments:\n  {name}:\n    type: local\n");
+        env.write("home/environments.yaml", &settings.replace("environments:\n", &own));
+        env.run(&format!("switch {name}")).succeeds();
+        let real = Self { env, name: name.to_owned() };
+        real.run("doctor --fix");
+        real.run("bootstrap --wait=15m").succeeds();
+        Some(real)
+    }
+}
+
+impl std::ops::Deref for RealEnv {
+    type Target = Env;
+
+    fn deref(&self) -> &Env {
+        &self.env
+    }
+}
+
+impl Drop for RealEnv {
+    fn drop(&mut self) {
+        if self.path(&format!("home/{}", self.name)).exists() {
+            self.run(&format!("destroy-environment {} -y --force", self.name));
+        }
+    }
+}
+
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (at, part) in line.split('\'').enumerate() {
