@@ -550,6 +550,37 @@ story!(an_upgrade_waits_for_a_unit_in_error, s, {
     s.expect_unit("db/0", "started", "active").await;
 });
 
+story!(the_first_unit_leads_and_its_successor_is_told, s, {
+    s.deploy("pulse", 2).await;
+    s.settle().await;
+    assert_eq!(s.hooks_of("pulse/0")[..3], ["install", "leader-elected", "config-changed"]);
+    assert!(!s.hooks_of("pulse/1").contains(&"leader-elected".to_owned()));
+    let units = s.status().await.services["pulse"].units.clone();
+    let messages: Vec<&str> = units.values().map(|unit| unit.workload_status.message.as_str()).collect();
+    assert_eq!(messages, ["leads", "follows"]);
+    s.destroy_unit("pulse/0", false).await;
+    s.settle().await;
+    assert_eq!(s.hooks_of("pulse/1").last().map(String::as_str), Some("leader-elected"));
+    s.add_unit("pulse").await;
+    s.settle().await;
+    assert!(!s.hooks_of("pulse/2").contains(&"leader-elected".to_owned()), "one leads at a time");
+});
+
+story!(update_status_runs_from_time_to_time_and_leaves_no_trace, s, {
+    s.kill_controller().await;
+    s.update_status = Some(std::time::Duration::from_millis(20));
+    s.start_controller().await;
+    s.deploy("pulse", 1).await;
+    let ran = |s: &Scenario| s.provider.calls().iter().filter(|call| call.kind == "exec").count();
+    wait_for(|| ran(&s) >= 8).await;
+    // The first of them opened a port; all others wrote nothing.
+    let hooks = s.hooks_of("pulse/0");
+    assert_eq!(hooks.iter().filter(|hook| *hook == "update-status").count(), 1, "{hooks:?}");
+    assert_eq!(s.status().await.services["pulse"].units["pulse/0"].open_ports, ["1234/tcp"]);
+    s.destroy_unit("pulse/0", false).await;
+    s.until("the unit is gone", |model| model.units.is_empty()).await;
+});
+
 /// For what the provider is told, which no commit announces.
 async fn wait_for(holds: impl Fn() -> bool) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);

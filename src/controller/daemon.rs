@@ -27,6 +27,8 @@ use super::{Controller, Parts};
 const STACK: usize = 8 << 20;
 /// How long answers that are on their way may take when the controller ends.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How often update-status runs, as in Juju.
+const UPDATE_STATUS: Duration = Duration::from_secs(300);
 /// Milliseconds until a failed hook is run again for the first time, as in Juju.
 const FIRST_RETRY: i64 = 5_000;
 /// In the environment's folder: everything in it is gone from the host, only files are left.
@@ -84,6 +86,7 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
         provider: provider(settings)?,
         charm_host: Arc::new(CharmHost::new(Limits::default())),
         clock: Arc::new(now),
+        update_status: Some(UPDATE_STATUS),
         retry_hooks: settings.retry_hooks.then_some(FIRST_RETRY),
         instances_in_memory: settings.kind == EnvironmentKind::Simulated,
     };

@@ -26,7 +26,7 @@ use crate::worker::layers::Layers;
 use crate::worker::ledger::{Clock, Ledger, LedgerError};
 use crate::worker::logbook::Logbook;
 use crate::worker::observer::Watches;
-use crate::worker::unit_agent::{self, MachineLocks};
+use crate::worker::unit_agent::{self, Agents};
 use crate::worker::{World, chain, observer, provisioner};
 
 pub use backend::ControllerBackend;
@@ -55,6 +55,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Milliseconds until a failed hook is run again for the first time, doubled each time; `None` is never.
     pub retry_hooks: Option<Millis>,
+    /// How often update-status runs; `None` is never.
+    pub update_status: Option<Duration>,
     /// Whether instances end with this process (simulated): they are made again from the model at the start.
     pub instances_in_memory: bool,
 }
@@ -106,6 +108,7 @@ impl Controller {
             logbook: Arc::new(logbook),
             prefix: parts.prefix,
             retry_hooks: parts.retry_hooks,
+            update_status: parts.update_status,
             open,
         };
         let mut tasks = JoinSet::new();
@@ -144,14 +147,14 @@ fn spawn_workers(
     let (firewall_nudge, firewall_nudges) = mpsc::unbounded_channel::<()>();
     let nudge = Nudge { machines: machine_nudge, units: unit_nudge, firewall: firewall_nudge };
 
-    let (layers, locks, published) = (Layers::default(), MachineLocks::default(), Published::default());
+    let (layers, agents, published) = (Layers::default(), Agents::default(), Published::default());
     let (each, watches) = (world.clone(), Watches::new(nudge.machines.clone()));
     tasks.spawn(drive(machine_nudges, PARALLEL_MACHINES, move |id| {
         provisioner::reconcile(each.clone(), layers.clone(), watches.clone(), id)
     }));
     let each = world.clone();
     tasks.spawn(drive(unit_nudges, PARALLEL_UNITS, move |name| {
-        unit_agent::reconcile(each.clone(), locks.clone(), name)
+        unit_agent::reconcile(each.clone(), agents.clone(), name)
     }));
     let each = world.clone();
     tasks.spawn(drive(firewall_nudges, 1, move |()| firewaller::reconcile(each.clone(), published.clone())));

@@ -118,6 +118,9 @@ pub struct Unit {
     /// Its charm was changed, and its upgrade-charm hook is due.
     #[serde(default)]
     pub upgrading: bool,
+    /// Its leader-elected hook ran.
+    #[serde(default)]
+    pub elected: bool,
     pub started: bool,
     pub stopped: bool,
     /// The service's `config_version` that its last config-changed saw.

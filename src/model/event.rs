@@ -179,3 +179,10 @@ pub struct HookWrites {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<serde_json::Map<String, serde_json::Value>>,
 }
+
+impl HookWrites {
+    /// Whether committing it changes nothing but that the hook ran.
+    pub fn is_empty(&self) -> bool {
+        self.settings.is_empty() && self.opened.is_empty() && self.closed.is_empty() && self.state.is_none()
+    }
+}

@@ -14,6 +14,10 @@ pub enum Hook {
     Prepare,
     Install,
     UpgradeCharm,
+    /// The unit speaks for its service from now on.
+    LeaderElected,
+    /// From time to time, while nothing else is due.
+    UpdateStatus,
     ConfigChanged,
     Start,
     Stop,
@@ -54,7 +58,8 @@ impl RelationHook {
 }
 
 /// Hooks every charm may declare; those of relations are `<endpoint>-relation-<kind>`.
-pub const UNIT_HOOKS: [&str; 5] = ["install", "upgrade-charm", "config-changed", "start", "stop"];
+pub const UNIT_HOOKS: [&str; 7] =
+    ["install", "upgrade-charm", "leader-elected", "config-changed", "start", "update-status", "stop"];
 pub const RELATION_HOOK_KINDS: [&str; 5] = ["created", "joined", "changed", "departed", "broken"];
 
 impl fmt::Display for Hook {
@@ -64,6 +69,8 @@ impl fmt::Display for Hook {
             Hook::Prepare => f.write_str("prepare"),
             Hook::Install => f.write_str("install"),
             Hook::UpgradeCharm => f.write_str("upgrade-charm"),
+            Hook::LeaderElected => f.write_str("leader-elected"),
+            Hook::UpdateStatus => f.write_str("update-status"),
             Hook::ConfigChanged => f.write_str("config-changed"),
             Hook::Start => f.write_str("start"),
             Hook::Stop => f.write_str("stop"),

@@ -314,6 +314,7 @@ impl Model {
             prepared_in_place: false,
             installed: false,
             upgrading: false,
+            elected: false,
             started: false,
             stopped: false,
             config_seen: None,
@@ -386,6 +387,8 @@ impl Model {
                 unit.upgrading = false;
                 unit.config_seen = None;
             }
+            Hook::LeaderElected => unit.elected = true,
+            Hook::UpdateStatus => {}
             Hook::ConfigChanged => unit.config_seen = Some(writes.config_version),
             Hook::Start => unit.started = true,
             Hook::Stop => unit.stopped = true,

@@ -1,7 +1,8 @@
 //! Which hook is due for a unit.
 //!
 //! # Guarantees
-//! install, relation-created for the relations known by then, config-changed, start; then relation hooks.
+//! install, relation-created for the relations known by then, leader-elected for the first of its service (and for its
+//! successor once it goes), config-changed, start; then relation hooks.
 //! After a change of the charm, upgrade-charm comes before anything else, config-changed after it.
 //! joined(u) is followed at once by changed(u). departed comes once for each unit that was joined, broken once and
 //! last, never for a peer relation. A dying unit departs, breaks, stops. A unit in error gets no hook until it is
@@ -49,6 +50,7 @@ pub fn next(model: &Model, name: &UnitName) -> Option<UnitStep> {
     }
     joined_awaits_changed(model, unit)
         .or_else(|| admission(model, unit))
+        .or_else(|| leader_elected(model, unit))
         .or_else(|| config_changed(model, unit))
         .or_else(|| (!unit.started).then_some(UnitStep::Run(Hook::Start)))
         .or_else(|| unit.scopes.iter().find_map(|(id, scope)| relation_step(model, unit, *id, scope)))
@@ -88,6 +90,25 @@ fn admission(model: &Model, unit: &Unit) -> Option<UnitStep> {
             Some(scope) if !scope.created => Some(run(relation, unit, RelationHook::Created)),
             Some(_) => None,
         }
+    })
+}
+
+/// Only a charm that declares it is told: others ask `is_leader` in whatever hook comes.
+fn leader_elected(model: &Model, unit: &Unit) -> Option<UnitStep> {
+    let service = model.services.get(&unit.name.service)?;
+    let told = unit.elected || !declares(model, unit, &Hook::LeaderElected);
+    (!told && model.leader(service).as_ref() == Some(&unit.name)).then_some(UnitStep::Run(Hook::LeaderElected))
+}
+
+fn declares(model: &Model, unit: &Unit, hook: &Hook) -> bool {
+    model.charm_of(unit).is_some_and(|charm| charm.meta.hooks.contains(&hook.to_string()))
+}
+
+/// Whether the unit wants its update-status hook from time to time: it has started, is well, and its charm has one.
+pub fn wants_update_status(model: &Model, name: &UnitName) -> bool {
+    model.units.get(name).is_some_and(|unit| {
+        let well = unit.started && unit.failed.is_none() && unit.life == Life::Alive;
+        well && declares(model, unit, &Hook::UpdateStatus)
     })
 }
 

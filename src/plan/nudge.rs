@@ -73,10 +73,12 @@ impl Concerned {
             }
             Event::UnitDying { unit } => {
                 self.units.insert(unit.clone());
+                self.leader_after(model, unit);
             }
             Event::UnitRemoved { unit } => {
                 self.departure = true;
                 self.exposure = true;
+                self.leader_after(model, unit);
                 self.everyone_related_to(model, unit);
             }
             Event::RelationAdded { relation, .. }
@@ -110,6 +112,12 @@ impl Concerned {
             }
             _ => {}
         }
+    }
+
+    /// Who speaks for the service now that this unit goes.
+    fn leader_after(&mut self, model: &Model, unit: &UnitName) {
+        let service = model.services.get(&unit.service);
+        self.units.extend(service.and_then(|service| model.leader(service)));
     }
 
     fn everyone_related_to(&mut self, model: &Model, unit: &UnitName) {

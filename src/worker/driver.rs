@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 /// What a reconciler says when it is done with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ where
     let mut tasks: JoinSet<(K, Next)> = JoinSet::new();
     let mut keys: HashMap<tokio::task::Id, K> = HashMap::new();
     let (again, mut due_again) = mpsc::unbounded_channel::<K>();
+    // One a key: a key that is worked on is looked at anew, and says anew when it wants to be.
+    let mut timers: HashMap<K, AbortOnDropHandle<()>> = HashMap::new();
     loop {
         let key = tokio::select! {
             nudge = nudges.recv() => match nudge {
@@ -59,12 +62,13 @@ where
                     _ if nudged => key,
                     Next::Rest => continue,
                     Next::After(delay) => {
-                        let again = again.clone();
-                        tokio::spawn(async move {
+                        let (again, due) = (again.clone(), key.clone());
+                        let timer = tokio::spawn(async move {
                             tokio::time::sleep(delay).await;
                             // The driver has ended: so shall this.
-                            let _ = again.send(key);
+                            let _ = again.send(due);
                         });
+                        timers.insert(key, AbortOnDropHandle::new(timer));
                         continue;
                     }
                 }
@@ -74,6 +78,7 @@ where
             *nudged = true;
             continue;
         }
+        timers.remove(&key);
         running.insert(key.clone(), false);
         let work = reconcile(key.clone());
         let slots = slots.clone();
@@ -119,6 +124,26 @@ mod tests {
         drop(nudge);
         driver.await.unwrap();
         assert_eq!(runs.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_has_one_timer_however_often_it_is_nudged() {
+        let (nudge, nudges) = mpsc::unbounded_channel();
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counted = runs.clone();
+        let driver = tokio::spawn(drive(nudges, 8, move |_key: u32| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async { Next::After(Duration::from_secs(60)) }
+        }));
+        for _ in 0..10 {
+            nudge.send(1).unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        drop(nudge);
+        driver.await.unwrap();
+        // Ten nudges, then once a minute.
+        assert_eq!(runs.load(Ordering::SeqCst), 20);
     }
 
     #[tokio::test(start_paused = true)]

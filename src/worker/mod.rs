@@ -53,6 +53,8 @@ pub struct World {
     pub prefix: String,
     /// Milliseconds until a failed hook is run again for the first time; `None` leaves it to the operator.
     pub retry_hooks: Option<Millis>,
+    /// How often update-status runs; `None` is never.
+    pub update_status: Option<Duration>,
     /// True once the provider is open: before that no machine can be made.
     pub open: watch::Receiver<bool>,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::charm::HookSink;
 use crate::model::{Change, Hook, HookWrites, LogLevel, MachineId, Provision, UnitName, WorkloadStatus};
@@ -14,27 +14,54 @@ use super::driver::Next;
 use super::ledger::LedgerError;
 use super::{RETRY, World, chain, context};
 
-/// One lock a machine: hooks of several units on it do not run at the same time.
+/// What the agents of all units share.
 #[derive(Clone, Default)]
-pub struct MachineLocks {
+pub struct Agents {
+    /// One lock a machine: hooks of several units on it do not run at the same time.
     locks: Arc<Mutex<HashMap<MachineId, Arc<tokio::sync::Mutex<()>>>>>,
+    /// When update-status ran last, or was first seen to be wanted.
+    pulses: Arc<Mutex<HashMap<UnitName, Instant>>>,
 }
 
-impl MachineLocks {
-    fn of(&self, machine: MachineId) -> Arc<tokio::sync::Mutex<()>> {
+impl Agents {
+    fn lock_of(&self, machine: MachineId) -> Arc<tokio::sync::Mutex<()>> {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner).entry(machine).or_default().clone()
+    }
+
+    /// How long until update-status is due for a unit at rest; zero is now. `None` if it is not wanted.
+    fn pulse(&self, world: &World, name: &UnitName) -> Option<Duration> {
+        let every = world.update_status?;
+        let mut pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        if !hooks::wants_update_status(&world.ledger.model(), name) {
+            pulses.remove(name);
+            return None;
+        }
+        let now = Instant::now();
+        let last = pulses.entry(name.clone()).or_insert(now);
+        let left = every.saturating_sub(now.duration_since(*last));
+        if left.is_zero() {
+            *last = now;
+        }
+        Some(left)
     }
 }
 
 /// Looks after one unit until nothing is due for it.
-pub async fn reconcile(world: World, locks: MachineLocks, name: UnitName) -> Next {
+pub async fn reconcile(world: World, agents: Agents, name: UnitName) -> Next {
     loop {
         let step = hooks::next(&world.ledger.model(), &name);
         let change = match step {
-            None => match retry(&world, &name) {
-                None => return Next::Rest,
-                Some(Retry::In(delay)) => return Next::After(delay),
-                Some(Retry::Now) => Change::Resolve { unit: name.clone(), retry: true },
+            None => match (retry(&world, &name), agents.pulse(&world, &name)) {
+                (None, None) => return Next::Rest,
+                (Some(Retry::In(delay)), _) => return Next::After(delay),
+                (Some(Retry::Now), _) => Change::Resolve { unit: name.clone(), retry: true },
+                (None, Some(delay)) if !delay.is_zero() => return Next::After(delay),
+                (None, Some(_)) => match run(&world, &agents, &name, Hook::UpdateStatus).await {
+                    // One that wrote nothing leaves no trace: a year of them does not grow the journal.
+                    Some(Change::CommitHook { writes, .. }) if writes.is_empty() => continue,
+                    Some(change) => change,
+                    None => continue,
+                },
             },
             Some(UnitStep::Admit(relation)) => Change::AdmitScope { unit: name.clone(), relation },
             Some(UnitStep::Leave(relation)) => Change::LeaveScope { unit: name.clone(), relation },
@@ -43,7 +70,7 @@ pub async fn reconcile(world: World, locks: MachineLocks, name: UnitName) -> Nex
                 if !world.is_open() {
                     return Next::Rest; // everyone is nudged when it is
                 }
-                match run(&world, &locks, &name, hook).await {
+                match run(&world, &agents, &name, hook).await {
                     Some(change) => change,
                     None => continue, // the world has moved on: look again
                 }
@@ -76,13 +103,17 @@ fn retry(world: &World, name: &UnitName) -> Option<Retry> {
 }
 
 /// Runs the hook and says what to commit. `None` if it was not due any more, or was cut off because the unit is gone.
-async fn run(world: &World, locks: &MachineLocks, name: &UnitName, hook: Hook) -> Option<Change> {
+async fn run(world: &World, agents: &Agents, name: &UnitName, hook: Hook) -> Option<Change> {
     let machine = world.ledger.model().units.get(name)?.machine;
-    let lock = locks.of(machine);
+    let lock = agents.lock_of(machine);
     let _one_hook_at_a_time = lock.lock().await;
     let (charm, instance, prepared) = {
         let model = world.ledger.model();
-        if hooks::next(&model, name) != Some(UnitStep::Run(hook.clone())) {
+        let due = match hooks::next(&model, name) {
+            None => hook == Hook::UpdateStatus,
+            Some(step) => step == UnitStep::Run(hook.clone()),
+        };
+        if !due {
             return None;
         }
         let unit = model.units.get(name)?;

@@ -30,6 +30,8 @@ pub struct Scenario {
     folder: tempfile::TempDir,
     /// Milliseconds until a failed hook is run again; a story's hooks stay failed unless it says so.
     pub retry_hooks: Option<i64>,
+    /// A story's units are left alone unless it says so.
+    pub update_status: Option<Duration>,
     running: Option<(Controller, Arc<ControllerBackend>)>,
 }
 
@@ -44,6 +46,7 @@ impl Scenario {
             hanging,
             folder: tempfile::tempdir().unwrap(),
             retry_hooks: None,
+            update_status: None,
             running: None,
         };
         let (failing, hanging) = (scenario.failing.clone(), scenario.hanging.clone());
@@ -74,6 +77,7 @@ impl Scenario {
             charm_host: Arc::new(CharmHost::new(Limits::default())),
             clock: Arc::new(now),
             retry_hooks: self.retry_hooks,
+            update_status: self.update_status,
             instances_in_memory: false,
         };
         let controller = Controller::start(parts).await.unwrap();
@@ -396,6 +400,13 @@ end
   hooks = { install = step, ["upgrade-charm"] = step, start = step,
     ["config-changed"] = function(unit) step(unit) unit:set_status("active", "next " .. unit.config.colour) end,
     ["db-relation-joined"] = step } }"#
+        }
+        "pulse" => {
+            r#"return charm { name = "pulse", summary = "s", series = { "bookworm" },
+  hooks = { ["leader-elected"] = function(unit) step(unit) unit.state.leader = true end,
+    start = function(unit) unit:set_status("active", unit.state.leader and "leads" or "follows") end,
+    ["update-status"] = function(unit) step(unit)
+      if not unit.state.seen then unit.state.seen = true unit:open_port(1234) end end } }"#
         }
         "db-broken" => r#"return charm { name = "db", summary = "s", series = { "bookworm" } }"#,
         other => panic!("there is no charm {other} in the stories"),
