@@ -317,6 +317,8 @@ return charm({
     end,
     ["config-changed"] = settle,
     start = settle,
+    -- So that the status is of now, not of the last change.
+    ["update-status"] = settle,
 
     ["reverseproxy-relation-joined"] = settle,
     ["reverseproxy-relation-changed"] = settle,

@@ -250,6 +250,9 @@ return charm({
       settle(unit)
     end,
 
+    -- So that the status of a copy says how far it is behind now.
+    ["update-status"] = settle,
+
     ["db-relation-joined"] = settle,
     ["db-relation-broken"] = function(unit, relation)
       -- A copy follows what it copies, and what another unit leads now is not this one's to take away.

@@ -132,7 +132,9 @@ async fn run(world: &World, agents: &Agents, name: &UnitName, hook: Hook) -> Opt
         observed.unit_activity.insert(name.clone(), format!("running {hook}"));
     });
     let sink = Arc::new(Sink::new(world, Some(name.clone()), machine, hook.clone()));
-    sink.log(LogLevel::Info, "hook begins");
+    // What comes every few minutes is not news.
+    let level = if hook == Hook::UpdateStatus { LogLevel::Debug } else { LogLevel::Info };
+    sink.log(level, "hook begins");
     let work = async {
         let files = world.charms.files(&charm.digest).await.map_err(|error| chain(&error))?;
         let instance = InstanceName::new(instance).map_err(|error| chain(&error))?;
