@@ -286,6 +286,8 @@ story!(an_instance_that_was_deleted_is_told_and_can_be_replaced, s, {
     s.until_instance(1, "missing", 0).await;
     s.expect_unit("db/0", "down", "active").await;
     let reasons = s.wait_fails(&[]).await;
+    let problems = encanto::api::backend::Backend::problems(s.backend()).await;
+    assert_eq!(problems, ["machine 1 has lost its container: `encanto destroy-machine 1 --force`"]);
     let words = "machine 1 is down: its container is gone: encanto destroy-machine 1 --force";
     assert!(reasons.iter().any(|reason| reason.starts_with(words)), "{reasons:?}");
     s.destroy_machine("1", true).await;

@@ -14,7 +14,7 @@ use crate::api::backend::{Backend, LoadedCharm, Recorded, Session, WaitFor, Wait
 use crate::api::handlers::refusal;
 use crate::api::{CharmSource, ControllerAnswer, Exec, LogLine, ProgressLine, Refusal, VERSION, WaitEvent};
 use crate::charm::{self, CharmFiles};
-use crate::model::{Change, Event, MachineId, Model, Observed, Provision, check};
+use crate::model::{Change, Event, MachineId, Model, Observed, Provision, Sighting, check};
 use crate::plan::settled::{Condition, Target, Verdict};
 use crate::worker::ledger::LedgerError;
 use crate::worker::logbook::{Line, time_text};
@@ -182,6 +182,11 @@ impl Backend for ControllerBackend {
 
     async fn problems(&self) -> Vec<String> {
         let mut problems = check::inconsistencies(&self.model());
+        let missing = |(id, sighting): (&MachineId, &Sighting)| {
+            let words = format!("machine {id} has lost its container: `encanto destroy-machine {id} --force`");
+            (*sighting == Sighting::Missing).then_some(words)
+        };
+        problems.extend(self.observed().instances.iter().filter_map(missing));
         match observer::leaked(&self.world).await {
             Ok(leaked) => problems.extend(leaked.iter().map(|name| format!("instance {name} belongs to no machine"))),
             Err(error) => problems.push(format!("the instances cannot be listed: {}", chain(&error))),
