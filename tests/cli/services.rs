@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::Running;
+use crate::support::{Env, Running};
 
 const DATABASE: &str = r#"
 return charm {
@@ -268,4 +268,21 @@ fn a_watched_status_shows_what_changes() {
     let pid = rustix::process::Pid::from_child(&watching);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert_eq!(watching.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_folder_of_charms_comes_before_the_built_in_ones() {
+    let env = Env::simulated();
+    let own = "return charm { name = \"mysql\", summary = \"mine\", series = { \"bookworm\" },\n  \
+               hooks = { start = function(unit) unit:set_status(\"active\", \"my own\") end } }\n";
+    env.write("home/charms/mysql/charm.lua", own);
+    let settings = env
+        .read("home/environments.yaml")
+        .replace("    type: simulated", "    type: simulated\n    repository: charms");
+    env.write("home/environments.yaml", &settings);
+    let env = Running::bootstrapped_in(env);
+    for charm in ["mysql", "local:bookworm/mysql two", "cs:precise/mysql-28 three"] {
+        env.run(&format!("deploy {charm} --wait=30s")).succeeds().stderr_has("active (my own)");
+    }
+    env.run("deploy haproxy").succeeds();
 }
