@@ -16,7 +16,6 @@ mod progress;
 mod render;
 mod screen;
 mod session;
-mod tar;
 mod terminal;
 mod transfer;
 mod usage;

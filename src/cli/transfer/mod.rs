@@ -9,17 +9,20 @@
 //! Symbolic links in a folder stay links; sockets, devices and the like are left out.
 
 mod near;
-mod pipe;
 
+use std::io::BufWriter;
 use std::path::Path;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncWriteExt, duplex};
+use tokio_util::io::{ReaderStream, SyncIoBridge};
 
 use super::error::Failure;
 use crate::api::{Client, Exec, Frame};
 pub use near::Source;
-use pipe::{FrameReader, FrameWriter};
+
+/// The most bytes in a frame, and between the thread of the files and the connection.
+const CHUNK: usize = 64 << 10;
 
 /// `mysql/0:/etc/hosts`
 #[derive(Clone, Debug, PartialEq)]
@@ -87,18 +90,23 @@ pub async fn send(client: &Client, source: Source, far: &Far) -> Result<(), Fail
     let (name, mode) = (source.name(), format!("{:o}", source.mode()));
     let stream = client.exec(&far.exec(TAKE, &[kind, &far.path(), &name, &mode])).await?;
     let (mut to, mut from) = stream.split();
-    let (frames, mut queue) = mpsc::channel(4);
-    let writing = tokio::task::spawn_blocking(move || source.write(FrameWriter::new(frames)));
+    let (files, bytes) = duplex(CHUNK);
+    let writing =
+        tokio::task::spawn_blocking(move || source.write(BufWriter::with_capacity(CHUNK, SyncIoBridge::new(files))));
+    let mut parts = ReaderStream::with_capacity(bytes, CHUNK);
     let outgoing = async {
-        while let Some(frame) = queue.recv().await {
+        while let Some(Ok(part)) = parts.next().await {
             // What the other side says about its end is the reason.
-            if to.send(frame).await.is_err() {
+            if to.send(Frame::Stdin(part.into())).await.is_err() {
                 break;
             }
         }
         // A file that cannot be read: the other side must not take what came for the whole.
         match writing.await {
-            Ok(Ok(())) => std::future::pending::<Result<(), Failure>>().await,
+            Ok(Ok(())) => {
+                let _ = to.send(Frame::Stdin(Vec::new())).await;
+                std::future::pending::<Result<(), Failure>>().await
+            }
             Ok(Err(failure)) => Err(failure),
             Err(error) => Err(Failure::failed(format!("cannot read what is to be copied: {error}"))),
         }
@@ -124,10 +132,10 @@ pub async fn send(client: &Client, source: Source, far: &Far) -> Result<(), Fail
 pub async fn fetch(client: &Client, far: &Far, destination: &Path, recursive: bool) -> Result<(), Failure> {
     let recursive = if recursive { "r" } else { "" };
     let mut stream = client.exec(&far.exec(GIVE, &[&far.path(), recursive])).await?;
-    let (bytes, queue) = mpsc::channel(4);
+    let (bytes, files) = duplex(CHUNK);
     let mut bytes = Some(bytes);
     let (name, destination) = (far.path.clone(), destination.to_owned());
-    let mut reading = tokio::task::spawn_blocking(move || near::read(FrameReader::new(queue), &destination, &name));
+    let mut reading = tokio::task::spawn_blocking(move || near::read(SyncIoBridge::new(files), &destination, &name));
     let (mut said, mut read) = (Vec::new(), None);
     loop {
         let frame = tokio::select! {
@@ -149,8 +157,8 @@ pub async fn fetch(client: &Client, far: &Far, destination: &Path, recursive: bo
         match frame {
             // A reader that has ended is told of above.
             Frame::Stdout(part) => {
-                if let Some(bytes) = &bytes {
-                    let _ = bytes.send(part).await;
+                if let Some(bytes) = &mut bytes {
+                    let _ = bytes.write_all(&part).await;
                 }
             }
             Frame::Stderr(part) => said.extend_from_slice(&part),
