@@ -108,7 +108,11 @@ impl Running {
     }
 
     pub fn bootstrapped() -> Self {
-        let running = Self::not_bootstrapped();
+        Self::bootstrapped_in(Env::simulated())
+    }
+
+    pub fn bootstrapped_in(env: Env) -> Self {
+        let running = Self { env };
         running.run("bootstrap --wait=30s").succeeds().stdout_is("").stderr_has("Bootstrapped environment \"sim\"\n");
         running
     }
