@@ -57,7 +57,7 @@ fmt:
 demo: host-packages build
 	@set -e; \
 	export ENCANTO_ENV=local; \
-	root="$(SUDO) $${ENCANTO_HOME:+ENCANTO_HOME=$$ENCANTO_HOME}"; \
+	root="$(SUDO) env $${ENCANTO_HOME:+ENCANTO_HOME=$$ENCANTO_HOME}"; \
 	$(ENCANTO) switch >/dev/null 2>&1 || $(ENCANTO) init; \
 	if ! $(ENCANTO) controller status >/dev/null 2>&1; then \
 		$$root $(ENCANTO) doctor -e local --fix; \
