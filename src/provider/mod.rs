@@ -297,6 +297,8 @@ pub enum ProviderError {
     NoFreeAddress { subnet: String },
     #[error("series {series:?} is not supported by this provider (it has {known})")]
     UnknownSeries { series: String, known: String },
+    #[error("this host has no apt source of Debian: set `mirror:` in environments.yaml")]
+    NoArchive,
     /// A failure that a test asked the simulated provider for.
     #[error("{0}")]
     Simulated(String),

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Child;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::json;
@@ -19,6 +20,8 @@ struct Terminal {
     /// Kept, so that the settings outlive the program.
     keyboard: File,
     child: Child,
+    /// Read, and not looked at yet.
+    rest: String,
 }
 
 impl Terminal {
@@ -32,23 +35,28 @@ impl Terminal {
         let mut command = env.command(line);
         command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end());
         let child = command.spawn().unwrap();
-        Self { screen: File::from(screen), keyboard, child }
+        Self { screen: File::from(screen), keyboard, child, rest: String::new() }
     }
 
     fn is_raw(&self) -> bool {
         !tcgetattr(&self.keyboard).unwrap().local_modes.contains(LocalModes::ICANON)
     }
 
-    /// Reads until the text has come.
+    /// Reads until the text has come; what came with it after the text is looked at by the next call too.
     fn shows(&mut self, text: &str) -> String {
-        let mut seen = String::new();
+        let mut seen = std::mem::take(&mut self.rest);
         let mut buffer = [0; 4096];
-        while !seen.contains(text) {
+        loop {
+            if let Some(at) = seen.find(text) {
+                self.rest = seen[at + text.len()..].to_owned();
+                return seen;
+            }
+            let mut awaited = [PollFd::new(&self.screen, PollFlags::IN)];
+            let patience = Timespec { tv_sec: 30, tv_nsec: 0 };
+            assert!(poll(&mut awaited, Some(&patience)).unwrap() > 0, "{text:?} did not come: {seen:?}");
             let count = self.screen.read(&mut buffer).unwrap();
-            assert!(count > 0, "{text:?} did not come: {seen:?}");
             seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
         }
-        seen
     }
 
     fn ends(mut self, code: i32) {

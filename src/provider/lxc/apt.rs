@@ -8,8 +8,6 @@ struct Source {
 }
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const DEFAULT_ARCHIVE: &str = "http://mirror.example.org/debian";
-const DEFAULT_SECURITY: &str = "http://mirror.example.org/debian-security";
 
 /// Debian's releases: a suite is one of them, or one with `-updates` or `-security`.
 const RELEASES: [&str; 8] = ["buster", "bullseye", "bookworm", "trixie", "forky", "sid", "stable", "testing"];
@@ -26,22 +24,24 @@ const CARRIED: [&str; 8] = [
     "Acquire::Languages",
 ];
 
-/// The text of `sources.list` for `series`. `files` are the host's source files (name, content).
-pub fn render_sources(series: &str, mirror: Option<&str>, files: &[(String, String)]) -> String {
+/// The text of `sources.list` for `series`. `files` are the host's source files (name, content). `None` if the host
+/// has no Debian archive and no mirror is set: there is no place that is right for everybody.
+pub fn render_sources(series: &str, mirror: Option<&str>, files: &[(String, String)]) -> Option<String> {
     let sources: Vec<Source> = files.iter().flat_map(|(name, text)| parse_file(name, text)).collect();
     let find = |ending: &str| {
         let fits = |source: &&Source| base_release(&source.suite).is_some_and(|(_, found)| found == ending);
         sources.iter().find(fits).map(|source| source.address.clone())
     };
-    let archive = mirror.map(str::to_owned).or_else(|| find("")).unwrap_or_else(|| DEFAULT_ARCHIVE.into());
+    let archive = mirror.map(str::to_owned).or_else(|| find(""))?;
     let updates = mirror.map(str::to_owned).or_else(|| find("-updates")).unwrap_or_else(|| archive.clone());
     let security = match mirror {
         // By custom the two stand side by side.
-        Some(mirror) => format!("{}-security", mirror.trim_end_matches('/')),
-        None => find("-security").unwrap_or_else(|| DEFAULT_SECURITY.into()),
+        Some(mirror) => Some(format!("{}-security", mirror.trim_end_matches('/'))),
+        None => find("-security"),
     };
     let line = |address: &str, suite: &str| format!("deb [signed-by={KEYRING}] {address} {series}{suite} main\n");
-    [line(&archive, ""), line(&updates, "-updates"), line(&security, "-security")].concat()
+    let security = security.map(|address| line(&address, "-security")).unwrap_or_default();
+    Some([line(&archive, ""), line(&updates, "-updates"), security].concat())
 }
 
 /// The lines of `apt-config dump` that are to be carried over.
@@ -137,7 +137,8 @@ mod tests {
                       Components: main\n\nTypes: deb\nURIs: http://s.example/debian-security\n\
                       Suites: bookworm-security\nComponents: main contrib\n";
         let other = "Types: deb\nURIs: https://php.example/php\nSuites: bookworm\nComponents: main\n";
-        let text = render_sources("bookworm", None, &[file("a.sources", other), file("b.sources", debian)]);
+        let files = [file("a.sources", other), file("b.sources", debian)];
+        let text = render_sources("bookworm", None, &files).unwrap();
         let expected = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://m.example/debian bookworm main\n\
              deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://m.example/debian bookworm-updates main\n\
              deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://s.example/debian-security bookworm-security main\n";
@@ -160,9 +161,9 @@ mod tests {
     }
 
     #[test]
-    fn without_debian_on_the_host_the_public_archive_is_used_unless_a_mirror_is_set() {
-        assert!(render_sources("bookworm", None, &[]).contains("] http://mirror.example.org/debian bookworm main"));
-        let text = render_sources("bookworm", Some("http://m.example/debian"), &[]);
+    fn without_debian_on_the_host_a_mirror_must_be_set() {
+        assert_eq!(render_sources("bookworm", None, &[]), None);
+        let text = render_sources("bookworm", Some("http://m.example/debian"), &[]).unwrap();
         assert!(text.contains("] http://m.example/debian-security bookworm-security main"));
     }
 

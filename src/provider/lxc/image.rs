@@ -83,7 +83,7 @@ impl ImageRecipe {
             let known = SERIES.join(", ");
             return Err(ProviderError::UnknownSeries { series: series.into(), known });
         }
-        let sources = apt::render_sources(series, mirror, &host_source_files());
+        let sources = apt::render_sources(series, mirror, &host_source_files()).ok_or(ProviderError::NoArchive)?;
         // No apt on the host: then there is nothing to carry over.
         let dump = command::run_blocking(&["apt-config", "dump"]).unwrap_or_default();
         let apt_settings = apt::carried_settings(&String::from_utf8_lossy(&dump));

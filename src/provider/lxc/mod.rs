@@ -113,14 +113,14 @@ impl LxcProvider {
     /// Reads what an earlier run left; changes nothing.
     pub fn new(settings: LxcSettings) -> Result<Self, ProviderError> {
         let record_folder = RecordFolder::new(settings.state("instances"));
-        let recipe = ImageRecipe::for_host(&settings.series, settings.mirror.as_deref())?;
         Ok(Self {
             records: Mutex::new(record_folder.load_all()?),
             record_folder,
             turns: Mutex::default(),
             inits: Mutex::default(),
             network: Mutex::new(load_json(&settings.state("network.json"))?),
-            recipes: Mutex::new([(settings.series.clone(), recipe)].into()),
+            // Found when first needed: what is there can be taken down on a host that could not build an image.
+            recipes: Mutex::default(),
             publishing: tokio::sync::Mutex::default(),
             settings,
         })
