@@ -293,7 +293,8 @@ pub struct DestroyEnvironment {}
 pub struct Wait {
     /// Services, units or machine ids; none is everything.
     pub targets: Vec<String>,
-    /// `active` (default): every unit active, nothing pending. `started`: every unit's start hook ran. `gone`.
+    /// `active` (default): every unit active, nothing pending. `settled`: nothing pending, though a unit may await an
+    /// operator. `started`: every unit's start hook ran. `gone`.
     pub condition: Option<String>,
     /// Seconds.
     pub timeout: Option<u64>,

@@ -7,6 +7,7 @@
 pub mod change;
 pub mod charm;
 pub mod check;
+mod commit;
 pub mod config;
 pub mod constraints;
 pub mod entities;

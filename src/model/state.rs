@@ -10,10 +10,9 @@ use super::config::{self, ConfigValue};
 use super::entities::{
     FailedHook, Life, Machine, Member, Millis, Presence, Provision, Relation, Service, Unit, UnitScope,
 };
-use super::event::{Event, HookWrites};
-use super::hook::{Hook, RelationHook};
+use super::event::Event;
 use super::names::{EnvironmentName, MachineId, RelationId, ServiceName, UnitName};
-use super::settings::{Settings, SettingsChange};
+use super::settings::Settings;
 use super::status::{WorkloadState, WorkloadStatus};
 
 /// A version of a charm that the environment knows.
@@ -338,138 +337,6 @@ impl Model {
         if let Some(service) = self.services.get_mut(&name.service) {
             service.units.remove(&name.number);
         }
-    }
-
-    fn leave_scope(&mut self, unit: &UnitName, relation: RelationId) {
-        if let Some(unit) = self.units.get_mut(unit) {
-            unit.scopes.remove(&relation);
-        }
-        if let Some(member) = self.relations.get_mut(&relation).and_then(|r| r.members.get_mut(unit)) {
-            member.presence = Presence::Left;
-        }
-        self.forget_member_if_unseen(relation, unit);
-    }
-
-    /// A member that left is kept for as long as another unit has not been told.
-    fn forget_member_if_unseen(&mut self, id: RelationId, gone: &UnitName) {
-        let Some(relation) = self.relations.get(&id) else { return };
-        if relation.members.get(gone).is_none_or(|member| member.presence != Presence::Left) {
-            return;
-        }
-        let seen_by = |other: &UnitName| {
-            self.units
-                .get(other)
-                .and_then(|unit| unit.scopes.get(&id))
-                .is_some_and(|scope| scope.seen.contains_key(gone))
-        };
-        if relation.remotes_of(gone).any(|(other, _)| seen_by(other)) {
-            return;
-        }
-        if let Some(relation) = self.relations.get_mut(&id) {
-            relation.members.remove(gone);
-        }
-    }
-
-    fn commit_hook(&mut self, name: &UnitName, hook: &Hook, writes: &HookWrites) {
-        let Some(unit) = self.units.get_mut(name) else { return };
-        unit.failed = None;
-        unit.failures = 0;
-        unit.open_ports.extend(writes.opened.iter().copied());
-        unit.open_ports.retain(|port| !writes.closed.contains(port));
-        if let Some(state) = &writes.state {
-            unit.state = state.clone();
-        }
-        let mut departed = None;
-        match hook {
-            Hook::Prepare => unit.prepared_in_place = true,
-            Hook::Install => unit.installed = true,
-            Hook::UpgradeCharm => {
-                unit.upgrading = false;
-                unit.config_seen = None;
-            }
-            Hook::LeaderElected => unit.elected = true,
-            Hook::UpdateStatus => {}
-            Hook::ConfigChanged => unit.config_seen = Some(writes.config_version),
-            Hook::Start => unit.started = true,
-            Hook::Stop => unit.stopped = true,
-            Hook::Relation { relation, kind, .. } => {
-                let scope = unit.scopes.entry(*relation).or_default();
-                match kind {
-                    RelationHook::Created => scope.created = true,
-                    RelationHook::Joined(remote) => {
-                        scope.seen.insert(remote.clone(), None);
-                    }
-                    RelationHook::Changed(remote) => {
-                        scope.seen.insert(remote.clone(), Some(writes.remote_version));
-                    }
-                    RelationHook::Departed(remote) => {
-                        scope.seen.remove(remote);
-                        departed = Some((*relation, remote.clone()));
-                    }
-                    RelationHook::Broken => {}
-                }
-            }
-        }
-        for (relation, change) in &writes.settings {
-            self.change_settings(name, *relation, change);
-        }
-        self.enter_scopes(name);
-        if let Some((relation, remote)) = departed {
-            self.forget_member_if_unseen(relation, &remote);
-        }
-        if let Hook::Relation { relation, kind: RelationHook::Broken, .. } = hook {
-            self.leave_scope(name, *relation);
-        }
-    }
-
-    fn change_settings(&mut self, unit: &UnitName, relation: RelationId, change: &SettingsChange) {
-        let member = self.relations.get_mut(&relation).and_then(|relation| relation.members.get_mut(unit));
-        let Some(member) = member else { return };
-        let before = member.settings.clone();
-        for (key, value) in change {
-            match value {
-                Some(value) => {
-                    member.settings.insert(key.clone(), value.clone());
-                }
-                None => {
-                    member.settings.shift_remove(key);
-                }
-            }
-        }
-        if member.settings != before {
-            member.version += 1;
-        }
-    }
-
-    /// Others see a unit once it has started and its created hook ran.
-    fn enter_scopes(&mut self, name: &UnitName) {
-        let Some(unit) = self.units.get(name) else { return };
-        if !unit.started {
-            return;
-        }
-        let address = self.machines.get(&unit.machine).and_then(Machine::address);
-        for (id, _) in unit.scopes.iter().filter(|(_, scope)| scope.created) {
-            let Some(member) = self.relations.get_mut(id).and_then(|r| r.members.get_mut(name)) else { continue };
-            if member.presence == Presence::Admitted {
-                member.presence = Presence::Entered;
-                if let Some(address) = address {
-                    let setting = super::settings::Setting::plain(address.to_string());
-                    member.settings.entry("private-address".to_owned()).or_insert(setting);
-                }
-            }
-        }
-    }
-
-    /// A skipped hook has seen what there is now.
-    fn writes_of_skipped(&self, unit: &UnitName, hook: &Hook) -> HookWrites {
-        let config_version = self.services.get(&unit.service).map_or(0, |service| service.config_version);
-        let remote_version = match hook {
-            Hook::Relation { relation, kind: RelationHook::Changed(remote), .. } => {
-                self.relations.get(relation).and_then(|r| r.members.get(remote)).map_or(0, |member| member.version)
-            }
-            _ => 0,
-        };
-        HookWrites { config_version, remote_version, ..HookWrites::default() }
     }
 
     pub fn unused_machines(&self) -> impl Iterator<Item = &Machine> {

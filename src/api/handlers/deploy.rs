@@ -7,7 +7,7 @@ use crate::model::{Change, Deployment, ServiceName};
 use super::super::backend::Backend;
 use super::super::requests::{Deploy, Done, Refusal};
 use super::super::server::Handle;
-use super::{constraints, done, name, placement};
+use super::{constraints, done, generated, name, placement};
 
 #[async_trait]
 impl Handle for Deploy {
@@ -20,8 +20,7 @@ impl Handle for Deploy {
             Some(service) => service,
             None => name(charm.meta.name.as_str())?,
         };
-        let wanted = charm.meta.config.iter().filter_map(|(key, decl)| Some((key, decl.generate?)));
-        let generated = wanted.map(|(key, length)| (key.clone(), backend.random_text(length))).collect();
+        let generated = generated(backend, &charm.meta.config);
         let deployment = Deployment {
             service: service.clone(),
             charm: charm.meta,

@@ -20,8 +20,11 @@ mod upgrade_charm;
 pub(super) mod wait;
 pub(super) mod watch;
 
-use crate::model::{ConstraintError, Constraints, Event, NameError, Placement};
+use indexmap::IndexMap;
 
+use crate::model::{ConstraintError, Constraints, Event, NameError, OptionDecl, Placement};
+
+use super::backend::Backend;
 use super::requests::{Done, Refusal};
 
 /// `created machine 1` and the like, from what happened.
@@ -74,4 +77,10 @@ fn name<T: std::str::FromStr<Err = NameError>>(text: &str) -> Result<T, Refusal>
 /// RFC 3339, UTC, milliseconds.
 fn time_text(at: crate::model::Millis) -> String {
     format!("{:.3}", jiff::Timestamp::from_millisecond(at).unwrap_or_default())
+}
+
+/// A fresh random value for each option that wants one; who has a value keeps it.
+fn generated(backend: &dyn Backend, declared: &IndexMap<String, OptionDecl>) -> IndexMap<String, String> {
+    let wanted = declared.iter().filter_map(|(key, decl)| Some((key, decl.generate?)));
+    wanted.map(|(key, length)| (key.clone(), backend.random_text(length))).collect()
 }

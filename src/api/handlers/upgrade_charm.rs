@@ -7,7 +7,7 @@ use crate::model::{Change, ChangeError, ServiceName, Upgrade};
 use super::super::backend::Backend;
 use super::super::requests::{CharmSource, Done, Refusal, UpgradeCharm};
 use super::super::server::Handle;
-use super::{name, refusal};
+use super::{generated, name, refusal};
 
 #[async_trait]
 impl Handle for UpgradeCharm {
@@ -22,8 +22,7 @@ impl Handle for UpgradeCharm {
         };
         let source = self.charm.unwrap_or(CharmSource::Named(current));
         let charm = backend.load_charm(&source).await?;
-        let wanted = charm.meta.config.iter().filter_map(|(key, decl)| Some((key, decl.generate?)));
-        let generated = wanted.map(|(key, length)| (key.clone(), backend.random_text(length))).collect();
+        let generated = generated(backend, &charm.meta.config);
         let upgrade =
             Upgrade { service: service.clone(), charm: charm.meta, digest: charm.digest, generated, force: self.force };
         backend.commit(by, Change::UpgradeCharm(Box::new(upgrade))).await?;
