@@ -20,6 +20,7 @@ use crate::provider::{Provider, command, systemd};
 use crate::store::SqliteJournal;
 use crate::worker::World;
 use crate::worker::capped::CappedFile;
+use crate::worker::ledger::Writing;
 
 use super::{Controller, Parts};
 
@@ -76,6 +77,7 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
         );
     }
     let journal = SqliteJournal::open(&settings.journal())?;
+    let charm_host = Arc::new(CharmHost::new(Limits::default()));
     let parts = Parts {
         environment: settings.name.clone(),
         series: settings.series.clone(),
@@ -84,7 +86,9 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
         repository: settings.repository.clone(),
         journal: Box::new(journal),
         provider: provider(settings)?,
-        charm_host: Arc::new(CharmHost::new(Limits::default())),
+        writing: Writing::Thread,
+        hooks: charm_host.clone(),
+        charm_host,
         clock: Arc::new(now),
         update_status: Some(UPDATE_STATUS),
         retry_hooks: settings.retry_hooks.then_some(FIRST_RETRY),

@@ -22,8 +22,9 @@ use crate::store::Journal;
 use crate::worker::charms::CharmStore;
 use crate::worker::driver::drive;
 use crate::worker::firewaller::{self, Published};
+use crate::worker::hook_runner::HookRunner;
 use crate::worker::layers::Layers;
-use crate::worker::ledger::{Clock, Ledger, LedgerError};
+use crate::worker::ledger::{Clock, Ledger, LedgerError, Writing};
 use crate::worker::logbook::Logbook;
 use crate::worker::observer::Watches;
 use crate::worker::unit_agent::{self, Agents};
@@ -51,7 +52,10 @@ pub struct Parts {
     pub repository: Option<PathBuf>,
     pub journal: Box<dyn Journal>,
     pub provider: Arc<dyn Provider>,
+    pub writing: Writing,
     pub charm_host: Arc<CharmHost>,
+    /// In a simulation not the charms' own Lua.
+    pub hooks: Arc<dyn HookRunner>,
     pub clock: Clock,
     /// Milliseconds until a failed hook is run again for the first time, doubled each time; `None` is never.
     pub retry_hooks: Option<Millis>,
@@ -88,7 +92,7 @@ impl Controller {
     /// The journal or the log cannot be opened.
     pub async fn start(parts: Parts) -> anyhow::Result<Controller> {
         let (nudges, nudged) = mpsc::unbounded_channel();
-        let ledger = Ledger::open(parts.journal, parts.clock.clone(), nudges)?;
+        let ledger = Ledger::open(parts.journal, parts.clock.clone(), nudges, parts.writing)?;
         let fresh = ledger.model().environment.is_none();
         if fresh {
             let change = Change::CreateEnvironment { name: parts.environment, series: parts.series.clone() };
@@ -103,6 +107,7 @@ impl Controller {
             ledger,
             provider: parts.provider,
             charm_host: parts.charm_host,
+            hooks: parts.hooks,
             charms: Arc::new(CharmStore::new(parts.folder.as_ref().map(|folder| folder.join("charms")))),
             folder: parts.folder,
             logbook: Arc::new(logbook),

@@ -428,6 +428,7 @@ impl ExecControl for SimulatedExec {
             }
         };
         tokio::select! {
+            biased;
             () = out_of_time => Ok(ExecEnd::TimedOut),
             _ = self.killed.wait_for(|killed| *killed) => Ok(ExecEnd::Exited(128 + libc::SIGKILL)),
         }

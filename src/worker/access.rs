@@ -58,6 +58,7 @@ impl MachineAccess for Access {
         let err = drain(&mut execution.stderr, OutputStream::Stderr, &lines, &stderr);
         let mut streams = std::pin::pin!(async { tokio::join!(feed, out, err) });
         let end = tokio::select! {
+            biased;
             end = execution.control.wait() => {
                 // What it said last is still to be read; a service it started may hold the streams open for ever.
                 let _ = tokio::time::timeout(GRACE, &mut streams).await;

@@ -40,11 +40,7 @@ where
     let mut timers: HashMap<K, AbortOnDropHandle<()>> = HashMap::new();
     loop {
         let key = tokio::select! {
-            nudge = nudges.recv() => match nudge {
-                Some(key) => key,
-                None => break,
-            },
-            Some(key) = due_again.recv() => key,
+            biased;
             Some(ended) = tasks.join_next_with_id() => {
                 let (key, next) = match ended {
                     Ok((id, ended)) => {
@@ -73,6 +69,11 @@ where
                     }
                 }
             }
+            Some(key) = due_again.recv() => key,
+            nudge = nudges.recv() => match nudge {
+                Some(key) => key,
+                None => break,
+            },
         };
         if let Some(nudged) = running.get_mut(&key) {
             *nudged = true;

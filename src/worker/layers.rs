@@ -82,9 +82,9 @@ async fn build(world: &World, charm: &Charm, series: &str, key: &String, id: Mac
     let sink = Arc::new(Sink::new(world, unit, id, Hook::Prepare));
     let access = Arc::new(Access::new(world.provider.clone(), name.clone()));
     let result = match world.charms.files(&charm.digest).await {
-        Ok(files) => world.charm_host.prepare(&files, access, sink.clone()).await.map_err(|error| {
-            sink.report(&error.report());
-            error.summary()
+        Ok(files) => world.hooks.prepare(&files, access, sink.clone()).await.map_err(|error| {
+            sink.report(&error.report);
+            error.summary
         }),
         Err(error) => Err(chain(&error)),
     };

@@ -10,7 +10,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::model::{Change, ChangeError, Event, Millis, Model, Observed};
 use crate::plan::nudge::Concerned;
@@ -46,6 +46,15 @@ enum Request {
     Read { newest: u64, answer: oneshot::Sender<Result<Vec<Entry>, LedgerError>> },
 }
 
+/// Where the writer lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writing {
+    /// In a thread of its own, so that the disk holds up nobody who does not wait for it.
+    Thread,
+    /// In a task of the caller's runtime: for a journal in memory, in simulations that are to be repeated.
+    Task,
+}
+
 /// A handle; clones share one ledger.
 #[derive(Clone)]
 pub struct Ledger {
@@ -55,14 +64,14 @@ pub struct Ledger {
     /// Grows with every commit and every change of what is observed.
     version: Arc<watch::Sender<u64>>,
     /// Tells of commits by which a unit is gone or a machine is to go.
-    departures: watch::Receiver<()>,
+    departures: Arc<Notify>,
     sequence: watch::Receiver<u64>,
     clock: Clock,
 }
 
 impl Ledger {
-    /// Reads the journal and starts the writer thread, which ends when the last handle is dropped. Whom each commit
-    /// concerns is sent to `nudges`.
+    /// Reads the journal and starts the writer, which ends when the last handle is dropped. Whom each commit concerns
+    /// is sent to `nudges`.
     ///
     /// # Errors
     /// The journal's.
@@ -70,28 +79,34 @@ impl Ledger {
         mut journal: Box<dyn Journal>,
         clock: Clock,
         nudges: mpsc::UnboundedSender<Concerned>,
+        writing: Writing,
     ) -> Result<Ledger, StoreError> {
         let (model, last) = load(journal.as_mut())?;
         let model = Arc::new(RwLock::new(model));
         let (requests, inbox) = mpsc::unbounded_channel();
         let version = Arc::new(watch::Sender::new(0));
         let (sequence_sender, sequence) = watch::channel(last);
-        let (departure, departures) = watch::channel(());
+        let departures = Arc::new(Notify::new());
         let writer = Writer {
             journal,
             model: model.clone(),
             clock: clock.clone(),
             nudges,
             version: version.clone(),
-            departure,
+            departures: departures.clone(),
             sequence: sequence_sender,
             last,
             last_snapshot: last,
         };
-        std::thread::Builder::new()
-            .name("ledger".to_owned())
-            .spawn(move || writer.run(inbox))
-            .map_err(|error| StoreError::Simulated(format!("cannot start the ledger's thread: {error}")))?;
+        match writing {
+            Writing::Thread => {
+                std::thread::Builder::new()
+                    .name("ledger".to_owned())
+                    .spawn(move || writer.run(inbox))
+                    .map_err(|error| StoreError::Simulated(format!("cannot start the ledger's thread: {error}")))?;
+            }
+            Writing::Task => drop(tokio::spawn(writer.run_as_task(inbox))),
+        }
         Ok(Ledger { model, observed: Arc::default(), requests, version, departures, sequence, clock })
     }
 
@@ -158,13 +173,13 @@ impl Ledger {
     /// Returns as soon as `gone` holds, which must come by a unit's removal or a machine's dying: whoever does work
     /// waits for that, and a thousand who do must not all wake at every commit of the others.
     pub async fn until_gone(&self, gone: impl Fn(&Model) -> bool) {
-        let mut departures = self.departures.clone();
         loop {
-            departures.mark_unchanged();
-            let holds = gone(&self.model());
-            if holds || departures.changed().await.is_err() {
+            let mut departure = std::pin::pin!(self.departures.notified());
+            departure.as_mut().enable();
+            if gone(&self.model()) {
                 return;
             }
+            departure.await;
         }
     }
 }
@@ -188,7 +203,7 @@ struct Writer {
     clock: Clock,
     nudges: mpsc::UnboundedSender<Concerned>,
     version: Arc<watch::Sender<u64>>,
-    departure: watch::Sender<()>,
+    departures: Arc<Notify>,
     sequence: watch::Sender<u64>,
     last: u64,
     last_snapshot: u64,
@@ -199,16 +214,18 @@ type Answer = (Option<oneshot::Sender<Result<Committed, LedgerError>>>, Result<C
 impl Writer {
     fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Request>) {
         let mut batch = Vec::new();
-        while let Some(first) = inbox.blocking_recv() {
-            batch.push(first);
-            while batch.len() < BATCH {
-                match inbox.try_recv() {
-                    Ok(request) => batch.push(request),
-                    Err(_) => break,
-                }
-            }
+        while inbox.blocking_recv_many(&mut batch, BATCH) > 0 {
             if !self.write(std::mem::take(&mut batch)) {
                 return; // the controller sees that the ledger has ended, and ends
+            }
+        }
+    }
+
+    async fn run_as_task(mut self, mut inbox: mpsc::UnboundedReceiver<Request>) {
+        let mut batch = Vec::new();
+        while inbox.recv_many(&mut batch, BATCH).await > 0 {
+            if !self.write(std::mem::take(&mut batch)) {
+                return;
             }
         }
     }
@@ -280,7 +297,7 @@ impl Writer {
         drop(model);
 
         if concerned.departure {
-            self.departure.send_replace(());
+            self.departures.notify_waiters();
         }
         // Whoever is concerned may be gone already when the controller stops.
         let _ = self.nudges.send(concerned);

@@ -10,6 +10,12 @@
 //! - [`provisioner`]: machines. [`layers`]: what charms prepare, once each.
 //! - [`unit_agent`]: hooks. [`firewaller`]: ports that are open to the outside.
 //! - [`observer`]: what became of the instances while nobody looked.
+//!
+//! # Repeatable
+//! On one thread, with a paused clock, the same commands give the same journal: simulations (`tests/simulation`) rest
+//! on that. So every `select!` here is `biased` (it would choose at random), nothing follows the order of a `HashMap`,
+//! time is tokio's or the ledger's clock, and many who wait for one thing wait on a `Notify`: a `watch` wakes them at
+//! random.
 
 pub mod access;
 pub mod capped;
@@ -17,6 +23,7 @@ pub mod charms;
 pub mod context;
 pub mod driver;
 pub mod firewaller;
+pub mod hook_runner;
 pub mod layers;
 pub mod ledger;
 pub mod logbook;
@@ -36,6 +43,7 @@ use crate::model::{MachineId, Millis};
 use crate::provider::{InstanceName, Provider, ProviderError};
 
 use charms::CharmStore;
+use hook_runner::HookRunner;
 use ledger::Ledger;
 use logbook::Logbook;
 
@@ -44,7 +52,10 @@ use logbook::Logbook;
 pub struct World {
     pub ledger: Ledger,
     pub provider: Arc<dyn Provider>,
+    /// Reads what charms declare.
     pub charm_host: Arc<CharmHost>,
+    /// Runs their functions.
+    pub hooks: Arc<dyn HookRunner>,
     pub charms: Arc<CharmStore>,
     pub logbook: Arc<Logbook>,
     /// The environment's folder; `None` if it is in memory only.

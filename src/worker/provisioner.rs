@@ -54,6 +54,7 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
             show(world, id, format!("preparing the software of {}", charm.meta.name));
             let gone = world.ledger.until_gone(|model| !still_wanted(model, id));
             tokio::select! {
+                biased;
                 layer = layers.ensure(world, charm, &wanted.series, id) => layer,
                 () = gone => {
                     idle(world, id);

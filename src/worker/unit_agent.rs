@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::charm::HookSink;
 use crate::model::{Change, Hook, HookWrites, LogLevel, MachineId, Provision, UnitName, WorkloadStatus};
@@ -140,18 +142,19 @@ async fn run(world: &World, agents: &Agents, name: &UnitName, hook: Hook) -> Opt
         let instance = InstanceName::new(instance).map_err(|error| chain(&error))?;
         let access = Arc::new(Access::new(world.provider.clone(), instance));
         let result = if hook == Hook::Prepare {
-            world.charm_host.prepare(&files, access, sink.clone()).await.map(|()| seen)
+            world.hooks.prepare(&files, access, sink.clone()).await.map(|()| seen)
         } else {
-            let outcome = world.charm_host.run_hook(&files, hook_context, access, sink.clone()).await;
+            let outcome = world.hooks.run_hook(&files, hook_context, access, sink.clone()).await;
             outcome.map(|outcome| context::writes(seen, outcome))
         };
         result.map_err(|error| {
-            sink.report(&error.report());
-            error.summary()
+            sink.report(&error.report);
+            error.summary
         })
     };
     let gone = world.ledger.until_gone(|model| !model.units.contains_key(name));
     let result = tokio::select! {
+        biased;
         result = work => Some(result),
         () = gone => None,
     };

@@ -1,6 +1,6 @@
 //! Tells how the environment gets on until it is as asked, or cannot get there by itself.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -31,7 +31,7 @@ pub async fn wait(
 ) {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut changes = ledger.changes();
-    let mut shown: HashMap<String, Progress> = HashMap::new();
+    let mut shown: BTreeMap<String, Progress> = BTreeMap::new();
     loop {
         changes.mark_unchanged();
         let (all, end, fresh) = {
@@ -67,6 +67,7 @@ pub async fn wait(
             }
         };
         tokio::select! {
+            biased;
             told = changed => if told.is_err() { return },
             () = over => {
                 let _ = out.send(Told::TimedOut(reasons(&all, |verdict| verdict != Verdict::Reached))).await;
@@ -79,7 +80,7 @@ pub async fn wait(
 
 /// What changed since it was shown last; what is gone is told once. A machine whose last unit has gone is not looked at
 /// any more, but not gone.
-fn news(shown: &mut HashMap<String, Progress>, all: &[Progress], exists: impl Fn(&str) -> bool) -> Vec<Progress> {
+fn news(shown: &mut BTreeMap<String, Progress>, all: &[Progress], exists: impl Fn(&str) -> bool) -> Vec<Progress> {
     let mut news = Vec::new();
     for progress in all {
         if shown.get(&progress.entity) != Some(progress) {

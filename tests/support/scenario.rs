@@ -17,6 +17,7 @@ use encanto::plan::settled::at_rest;
 use encanto::provider::InstanceName;
 use encanto::provider::simulated::{ExecScript, SimulatedProvider};
 use encanto::store::MemoryJournal;
+use encanto::worker::ledger::Writing;
 
 /// How long a story waits for what must come: a slow machine needs longer, a right one never that long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -66,6 +67,7 @@ impl Scenario {
     }
 
     pub async fn start_controller(&mut self) {
+        let charm_host = Arc::new(CharmHost::new(Limits::default()));
         let parts = Parts {
             environment: "test".parse().unwrap(),
             series: "bookworm".into(),
@@ -74,7 +76,9 @@ impl Scenario {
             repository: None,
             journal: Box::new(self.journal.clone()),
             provider: self.provider.clone(),
-            charm_host: Arc::new(CharmHost::new(Limits::default())),
+            writing: Writing::Thread,
+            hooks: charm_host.clone(),
+            charm_host,
             clock: Arc::new(now),
             retry_hooks: self.retry_hooks,
             update_status: self.update_status,
