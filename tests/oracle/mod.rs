@@ -1,0 +1,431 @@
+//! Judges hooks by Juju's promises. It knows the journal, and what begins and ends on machines; nothing of `plan`.
+//!
+//! What is judged, each as soon as it can be seen:
+//! - install once before all else, config-changed before start, start once, stop last and only when dying;
+//! - joined is followed at once by changed; departed comes for each joined unit before broken, and only for a cause;
+//!   broken comes once and last, and never to a peer;
+//! - no hook without a reason (coalesced changes), none for a unit in error, two never at a time on a machine;
+//! - a hook that was cut off or failed is the next to run, unless something happened to its unit meanwhile;
+//! - nothing counts as run that did not run; leader-elected is for the first of a service, once;
+//! - at rest everybody has seen what there is ([`Oracle::at_rest`]).
+
+mod begin;
+mod rest;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use encanto::charm::HookContext;
+use encanto::model::{
+    CharmMeta, CharmUrl, Event, Hook, HookWrites, MachineId, RelationEndpoint, RelationHook, RelationId, ServiceName,
+    Settings, UnitName,
+};
+
+#[derive(Default)]
+pub struct Oracle {
+    charms: BTreeMap<CharmUrl, CharmMeta>,
+    services: BTreeMap<ServiceName, ServiceSeen>,
+    units: BTreeMap<UnitName, UnitSeen>,
+    relations: BTreeMap<RelationId, RelationSeen>,
+    /// Machines that came up.
+    up: BTreeSet<MachineId>,
+    problems: Vec<String>,
+}
+
+struct ServiceSeen {
+    charm: CharmUrl,
+    /// What it ran before: a hook may have been decided by that.
+    previous: Option<CharmUrl>,
+    dying: bool,
+    /// Grows with everything by which the next hook of its units may become another one.
+    ticks: u64,
+}
+
+struct UnitSeen {
+    machine: MachineId,
+    dying: bool,
+    installed: bool,
+    configured: bool,
+    started: bool,
+    stopped: bool,
+    elected: bool,
+    upgrading: bool,
+    /// Something happened after which config-changed has a reason to run.
+    config_due: bool,
+    /// What the last config-changed saw.
+    config: Option<String>,
+    failed: Option<Hook>,
+    run: Option<Run>,
+    /// Was cut off or failed, and how far the service was then.
+    again: Option<(Hook, u64)>,
+    scopes: BTreeMap<RelationId, ScopeSeen>,
+}
+
+impl UnitSeen {
+    fn on(machine: MachineId) -> UnitSeen {
+        UnitSeen {
+            machine,
+            dying: false,
+            installed: false,
+            configured: false,
+            started: false,
+            stopped: false,
+            elected: false,
+            upgrading: false,
+            config_due: true,
+            config: None,
+            failed: None,
+            run: None,
+            again: None,
+            scopes: BTreeMap::new(),
+        }
+    }
+}
+
+struct Run {
+    hook: Hook,
+    /// What it looked at: the configuration, or the remote unit's settings.
+    saw: Option<String>,
+    /// Whether beginning it took away its reason.
+    was_due: bool,
+    ticks: u64,
+    end: Option<End>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Returned,
+    Failed,
+    CutOff,
+}
+
+#[derive(Default)]
+struct ScopeSeen {
+    created: bool,
+    gone: bool,
+    joined: BTreeMap<UnitName, RemoteSeen>,
+}
+
+#[derive(Default)]
+struct RemoteSeen {
+    changed: bool,
+    due: bool,
+    settings: Option<String>,
+}
+
+struct RelationSeen {
+    endpoints: Vec<RelationEndpoint>,
+    dying: bool,
+    settings: BTreeMap<UnitName, Settings>,
+}
+
+impl Oracle {
+    /// What is wrong so far, taken out.
+    pub fn problems(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.problems)
+    }
+
+    /// The hook that `context` names ended on its machine.
+    pub fn ends(&mut self, context: &HookContext, end: End) {
+        match end {
+            End::CutOff => self.cut_off(&context.unit),
+            end => {
+                // A unit that is gone may still see its hook end.
+                if let Some(run) = self.units.get_mut(&context.unit).and_then(|unit| unit.run.as_mut()) {
+                    run.end = Some(end);
+                }
+            }
+        }
+    }
+
+    /// Everything that ran was cut off, and what ended but was not written down is forgotten.
+    pub fn controller_died(&mut self) {
+        let units: Vec<UnitName> = self.units.keys().cloned().collect();
+        units.iter().for_each(|unit| self.cut_off(unit));
+    }
+
+    /// A hook that did not count has its reason again, and is the next to come.
+    fn cut_off(&mut self, name: &UnitName) {
+        let Some(unit) = self.units.get_mut(name) else { return };
+        let Some(run) = unit.run.take() else { return };
+        if run.was_due {
+            set_due(unit, &run.hook);
+        }
+        if run.hook != Hook::UpdateStatus {
+            unit.again = Some((run.hook, run.ticks));
+        }
+    }
+
+    /// An entry was written to the journal.
+    pub fn recorded(&mut self, event: &Event) {
+        match event {
+            Event::CharmAdded { url, meta, .. } => drop(self.charms.insert(url.clone(), (**meta).clone())),
+            Event::MachineProvisioned { machine, .. } => drop(self.up.insert(*machine)),
+            Event::MachineRemoved { machine } => drop(self.up.remove(machine)),
+            Event::ServiceAdded { service, charm, .. } => {
+                let added = ServiceSeen { charm: charm.clone(), previous: None, dying: false, ticks: 0 };
+                self.services.insert(service.clone(), added);
+            }
+            Event::ServiceConfigured { service, .. } | Event::ServiceUnset { service, .. } => self.config_due(service),
+            Event::ServiceUpgraded { service, charm, .. } => self.upgraded(service, charm),
+            Event::ServiceDying { service } => {
+                self.stir(service);
+                self.services.entry(service.clone()).and_modify(|service| service.dying = true);
+            }
+            Event::ServiceRemoved { service } => drop(self.services.remove(service)),
+            Event::UnitAdded { .. }
+            | Event::UnitDying { .. }
+            | Event::UnitRemoved { .. }
+            | Event::HookCommitted { .. }
+            | Event::HookFailed { .. }
+            | Event::HookRetried { .. }
+            | Event::HookSkipped { .. } => self.unit_event(event),
+            Event::RelationAdded { .. }
+            | Event::RelationDying { .. }
+            | Event::RelationRemoved { .. }
+            | Event::ScopeAdmitted { .. }
+            | Event::ScopeLeft { .. } => self.relation_event(event),
+            _ => {}
+        }
+    }
+
+    fn unit_event(&mut self, event: &Event) {
+        match event {
+            Event::UnitAdded { unit, machine } => {
+                self.units.insert(unit.clone(), UnitSeen::on(*machine));
+                self.stir(&unit.service);
+            }
+            Event::UnitDying { unit } => {
+                self.units.entry(unit.clone()).and_modify(|unit| unit.dying = true);
+                self.stir(&unit.service);
+            }
+            Event::UnitRemoved { unit } => {
+                self.units.remove(unit);
+                self.stir(&unit.service);
+            }
+            Event::HookCommitted { unit, hook, writes } => {
+                self.committed(unit, hook, writes);
+                self.stir(&unit.service);
+            }
+            Event::HookFailed { unit, hook, .. } => self.failed(unit, hook),
+            Event::HookRetried { unit } => {
+                self.units.entry(unit.clone()).and_modify(|unit| unit.failed = None);
+            }
+            Event::HookSkipped { unit, hook, .. } => {
+                self.skipped(unit, hook);
+                self.stir(&unit.service);
+            }
+            _ => {}
+        }
+    }
+
+    fn relation_event(&mut self, event: &Event) {
+        match event {
+            Event::RelationAdded { relation, endpoints } => {
+                let added = RelationSeen { endpoints: endpoints.clone(), dying: false, settings: BTreeMap::new() };
+                self.relations.insert(*relation, added);
+                self.stir(&endpoints[0].service);
+            }
+            Event::RelationDying { relation } => {
+                let service = self.relations.get_mut(relation).map(|relation| {
+                    relation.dying = true;
+                    relation.endpoints[0].service.clone()
+                });
+                service.iter().for_each(|service| self.stir(service));
+            }
+            Event::RelationRemoved { relation } => {
+                let ends = self.relations.get(relation).map(|relation| relation.endpoints.clone());
+                ends.iter().flatten().for_each(|end| self.stir(&end.service));
+                self.relations.remove(relation);
+                for unit in self.units.values_mut() {
+                    unit.scopes.remove(relation);
+                }
+            }
+            Event::ScopeAdmitted { unit, relation } => {
+                if let Some(unit) = self.units.get_mut(unit) {
+                    unit.scopes.insert(*relation, ScopeSeen::default());
+                }
+                self.stir(&unit.service);
+            }
+            Event::ScopeLeft { unit, relation } => {
+                self.leave(unit, *relation);
+                self.stir(&unit.service);
+            }
+            _ => {}
+        }
+    }
+
+    /// The next hook of this service's units, and of those related to it, may be another one now.
+    fn stir(&mut self, service: &ServiceName) {
+        let shared = self.relations.values().filter(|relation| relation.has(service));
+        let near: BTreeSet<&ServiceName> =
+            shared.flat_map(|relation| relation.endpoints.iter().map(|end| &end.service)).chain([service]).collect();
+        for name in near {
+            if let Some(service) = self.services.get_mut(name) {
+                service.ticks += 1;
+            }
+        }
+    }
+
+    fn config_due(&mut self, service: &ServiceName) {
+        self.units_of(service).for_each(|unit| unit.config_due = true);
+        self.stir(service);
+    }
+
+    fn upgraded(&mut self, service: &ServiceName, charm: &CharmUrl) {
+        if let Some(service) = self.services.get_mut(service) {
+            service.previous = Some(std::mem::replace(&mut service.charm, charm.clone()));
+        }
+        self.units_of(service).for_each(|unit| unit.upgrading = unit.installed);
+        self.config_due(service);
+    }
+
+    fn units_of<'a>(&'a mut self, service: &ServiceName) -> impl Iterator<Item = &'a mut UnitSeen> + use<'a> {
+        let first = UnitName { service: service.clone(), number: 0 };
+        let last = UnitName { service: service.clone(), number: u32::MAX };
+        self.units.range_mut(first..=last).map(|(_, unit)| unit)
+    }
+
+    fn failed(&mut self, name: &UnitName, hook: &Hook) {
+        let Some(unit) = self.units.get_mut(name) else { return };
+        // A layer is prepared for a unit, not by it.
+        let ran = unit.run.as_ref().is_some_and(|run| run.hook == *hook && run.end == Some(End::Failed));
+        if !ran && *hook != Hook::Prepare {
+            self.problems.push(format!("{name}: {hook} is in error and did not fail"));
+        }
+        self.cut_off(name);
+        self.units.entry(name.clone()).and_modify(|unit| unit.failed = Some(hook.clone()));
+    }
+
+    fn skipped(&mut self, name: &UnitName, hook: &Hook) {
+        let Some(unit) = self.units.get_mut(name) else { return };
+        let failed = unit.run.as_ref().is_some_and(|run| run.hook == *hook && run.end == Some(End::Failed));
+        let resolved = unit.failed.as_ref() == Some(hook);
+        if !resolved && !(unit.dying && (failed || *hook == Hook::Prepare)) {
+            self.problems.push(format!("{name}: {hook} was skipped and had not failed"));
+        }
+        self.cut_off(name);
+        self.counts(name, hook, None);
+    }
+
+    fn committed(&mut self, name: &UnitName, hook: &Hook, writes: &HookWrites) {
+        let Some(unit) = self.units.get_mut(name) else {
+            self.problems.push(format!("{name} is gone, and {hook} was committed"));
+            return;
+        };
+        let run = unit.run.take_if(|run| run.hook == *hook && run.end == Some(End::Returned));
+        if run.is_none() {
+            if *hook != Hook::Prepare && self.is_declared(name, hook) {
+                self.problems.push(format!("{name}: {hook} was committed and had not returned"));
+            }
+            self.in_order(name, hook);
+        }
+        for (relation, change) in &writes.settings {
+            self.wrote(name, *relation, change);
+        }
+        self.counts(name, hook, Some(run));
+    }
+
+    /// Whether the charm has the function, whichever of its last two versions decided.
+    fn is_declared(&self, unit: &UnitName, hook: &Hook) -> bool {
+        let Some(service) = self.services.get(&unit.service) else { return false };
+        let mut charms = [Some(&service.charm), service.previous.as_ref()].into_iter().flatten();
+        charms.all(|url| self.charms.get(url).is_some_and(|meta| meta.hooks.contains(&hook.to_string())))
+    }
+
+    fn wrote(&mut self, name: &UnitName, id: RelationId, change: &encanto::model::SettingsChange) {
+        let Some(relation) = self.relations.get_mut(&id) else { return };
+        let settings = relation.settings.entry(name.clone()).or_default();
+        let before = settings.clone();
+        for (key, value) in change {
+            match value {
+                Some(value) => drop(settings.insert(key.clone(), value.clone())),
+                None => drop(settings.shift_remove(key)),
+            }
+        }
+        if *settings == before {
+            return;
+        }
+        let who_knows = self.units.values_mut().filter_map(|unit| unit.scopes.get_mut(&id)?.joined.get_mut(name));
+        who_knows.for_each(|remote| remote.due = true);
+    }
+
+    /// The hook counts as run. `None` if it was skipped; no run in it if its charm does not have it.
+    fn counts(&mut self, name: &UnitName, hook: &Hook, run: Option<Option<Run>>) {
+        let Some(unit) = self.units.get_mut(name) else { return };
+        unit.failed = None;
+        unit.again = None;
+        let saw = run.flatten().and_then(|run| run.saw);
+        match hook {
+            Hook::Install => unit.installed = true,
+            Hook::ConfigChanged => (unit.configured, unit.config) = (true, saw),
+            Hook::Start => unit.started = true,
+            Hook::Stop => unit.stopped = true,
+            Hook::LeaderElected => unit.elected = true,
+            Hook::UpgradeCharm => (unit.upgrading, unit.config_due) = (false, true),
+            Hook::Relation { relation, kind, .. } => self.relation_counts(name, (*relation, kind), saw),
+            _ => {}
+        }
+    }
+
+    fn relation_counts(&mut self, name: &UnitName, (id, kind): (RelationId, &RelationHook), saw: Option<String>) {
+        let Some(scope) = self.units.get_mut(name).and_then(|unit| unit.scopes.get_mut(&id)) else { return };
+        match kind {
+            RelationHook::Created => scope.created = true,
+            RelationHook::Joined(remote) => {
+                scope.joined.insert(remote.clone(), RemoteSeen { due: true, ..RemoteSeen::default() });
+            }
+            RelationHook::Changed(remote) => {
+                let remote = scope.joined.entry(remote.clone()).or_default();
+                (remote.changed, remote.settings) = (true, saw);
+            }
+            RelationHook::Departed(remote) => drop(scope.joined.remove(remote)),
+            RelationHook::Broken => self.leave(name, id),
+        }
+    }
+
+    fn leave(&mut self, name: &UnitName, relation: RelationId) {
+        let Some(scope) = self.units.get_mut(name).and_then(|unit| unit.scopes.get_mut(&relation)) else { return };
+        if !scope.joined.is_empty() && self.up.contains(&self.units[name].machine) {
+            self.problems.push(format!("{name} left relation {relation} before all departed"));
+        }
+        if let Some(unit) = self.units.get_mut(name) {
+            unit.scopes.insert(relation, ScopeSeen { gone: true, ..ScopeSeen::default() });
+        }
+    }
+
+    /// Whether others see the unit in the relation.
+    fn entered(&self, relation: RelationId, name: &UnitName) -> bool {
+        let Some(unit) = self.units.get(name) else { return false };
+        unit.started && unit.scopes.get(&relation).is_some_and(|scope| scope.created && !scope.gone)
+    }
+
+    /// The first of the service that is alive.
+    fn leader(&self, service: &ServiceName) -> Option<&UnitName> {
+        self.units.iter().find(|(name, unit)| name.service == *service && !unit.dying).map(|(name, _)| name)
+    }
+}
+
+impl RelationSeen {
+    fn has(&self, service: &ServiceName) -> bool {
+        self.endpoints.iter().any(|end| end.service == *service)
+    }
+
+    /// Whether the units may see each other in it.
+    fn connects(&self, unit: &UnitName, remote: &UnitName) -> bool {
+        let across = unit.service != remote.service || self.endpoints.len() == 1;
+        unit != remote && across && self.has(&unit.service) && self.has(&remote.service)
+    }
+}
+
+/// The reason for which the hook runs is there again.
+fn set_due(unit: &mut UnitSeen, hook: &Hook) {
+    match hook {
+        Hook::ConfigChanged => unit.config_due = true,
+        Hook::Relation { relation, kind: RelationHook::Changed(remote), .. } => {
+            if let Some(remote) = unit.scopes.get_mut(relation).and_then(|scope| scope.joined.get_mut(remote)) {
+                remote.due = true;
+            }
+        }
+        _ => {}
+    }
+}

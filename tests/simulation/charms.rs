@@ -1,0 +1,92 @@
+//! The charms of a simulated world: which hooks they have is up to the dice.
+
+use std::collections::BTreeSet;
+
+use encanto::charm::CharmFiles;
+use encanto::model::{CharmMeta, EndpointDecl, EndpointName, OptionDecl, OptionKind, Scope, ServiceName};
+use indexmap::IndexMap;
+
+use crate::rng::Rng;
+
+/// Services that operators know of; before `-` is the charm's name.
+pub const SERVICES: [&str; 6] = ["db", "db-b", "app", "app-b", "web", "cache"];
+const CHARMS: [&str; 4] = ["db", "app", "web", "cache"];
+const VERSIONS: u64 = 3;
+
+/// One version of a charm.
+#[derive(Clone)]
+pub struct SimulatedCharm {
+    pub meta: CharmMeta,
+    pub digest: String,
+    pub files: CharmFiles,
+}
+
+pub struct Charms(Vec<SimulatedCharm>);
+
+impl Charms {
+    pub fn new(rng: &mut Rng) -> Charms {
+        let mut all = Vec::new();
+        for name in CHARMS {
+            for version in 0..VERSIONS {
+                let digest = format!("{name}-{version}");
+                let files = CharmFiles::from([("charm.lua".to_owned(), digest.clone().into_bytes())]);
+                all.push(SimulatedCharm { meta: meta(name, version, rng), digest, files });
+            }
+        }
+        Charms(all)
+    }
+
+    pub fn all(&self) -> &[SimulatedCharm] {
+        &self.0
+    }
+
+    /// Any version of the charm that a service of this name runs.
+    pub fn of(&self, service: &ServiceName, rng: &mut Rng) -> SimulatedCharm {
+        let name = service.as_str().split('-').next().unwrap_or_default();
+        let first = CHARMS.iter().position(|charm| *charm == name).unwrap_or_default() as u64 * VERSIONS;
+        self.0[(first + rng.below(VERSIONS)) as usize].clone()
+    }
+}
+
+fn meta(name: &str, version: u64, rng: &mut Rng) -> CharmMeta {
+    let mut peers = endpoints(if name == "cache" { &[] } else { &[("cluster", "cluster")] });
+    if version == 2 {
+        peers.extend(endpoints(&[("backup", "backup")]));
+    }
+    let (provides, requires) = match name {
+        "db" => (endpoints(&[("db", "sql")]), endpoints(&[])),
+        "app" => (endpoints(&[("website", "http")]), endpoints(&[("db", "sql"), ("cache", "memcache")])),
+        "web" => (endpoints(&[("front", "http")]), endpoints(&[("reverseproxy", "http")])),
+        _ => (endpoints(&[("cache", "memcache")]), endpoints(&[])),
+    };
+    let mut meta = CharmMeta {
+        name: name.parse().unwrap(),
+        summary: String::new(),
+        description: String::new(),
+        series: vec!["bookworm".into()],
+        subordinate: false,
+        provides,
+        requires,
+        peers,
+        config: IndexMap::from([("size".to_owned(), option("1")), ("colour".to_owned(), option("red"))]),
+        hooks: BTreeSet::new(),
+        actions: BTreeSet::new(),
+        prepares: rng.chance(300),
+    };
+    let relations = meta.endpoints().map(|(_, endpoint, _)| endpoint.to_string()).collect::<Vec<_>>();
+    let kinds = encanto::model::hook::RELATION_HOOK_KINDS;
+    let of_relations = relations.iter().flat_map(|at| kinds.iter().map(move |kind| format!("{at}-relation-{kind}")));
+    let hooks = encanto::model::hook::UNIT_HOOKS.iter().map(ToString::to_string).chain(of_relations);
+    meta.hooks = hooks.filter(|_| rng.chance(850)).collect();
+    meta
+}
+
+fn endpoints(all: &[(&str, &str)]) -> IndexMap<EndpointName, EndpointDecl> {
+    let declared =
+        |interface: &str| EndpointDecl { interface: interface.parse().unwrap(), scope: Scope::Global, optional: true };
+    all.iter().map(|(name, interface)| (name.parse().unwrap(), declared(interface))).collect()
+}
+
+fn option(default: &str) -> OptionDecl {
+    serde_json::from_value(serde_json::json!({ "type": OptionKind::String, "default": default })).unwrap()
+}

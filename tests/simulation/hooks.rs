@@ -1,0 +1,192 @@
+//! Hooks without Lua: they do what hooks do to a model, fail and hang as the dice say, and the oracle sees each begin
+//! and end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use encanto::charm::{
+    CharmFiles, ExecCall, HookContext, HookOutcome, HookSink, MachineAccess, OutputLines, RelationContext,
+};
+use encanto::model::{Hook, Port, Protocol, RelationHook, Setting, SettingsChange, WorkloadState, WorkloadStatus};
+use encanto::worker::hook_runner::{HookFailure, HookRunner};
+
+use crate::oracle::End;
+use crate::sim::{Fate, Sim};
+
+pub struct FakeHooks(pub Arc<Sim>);
+
+/// Tells the oracle how a hook ends, also if it is cut off.
+struct Running {
+    sim: Arc<Sim>,
+    context: HookContext,
+    end: End,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut state = self.sim.state();
+        state.say(&format!("    {} of {} {:?}", shown(&self.context.hook), self.context.unit, self.end));
+        state.oracle.ends(&self.context, self.end);
+    }
+}
+
+/// What the dice say about one hook.
+struct Course {
+    fate: Fate,
+    delay: Duration,
+    /// Runs a command in the machine.
+    works: bool,
+}
+
+impl FakeHooks {
+    fn begin(&self, context: &HookContext) -> Course {
+        let mut state = self.0.state();
+        state.say(&format!("    {} of {} begins", shown(&context.hook), context.unit));
+        state.hooks_run += 1;
+        state.oracle.begins(context);
+        let faults = state.faults;
+        let named = (context.unit.clone(), context.hook.to_string());
+        let broken = state.broken.contains(&named);
+        let fate = match () {
+            () if state.rng.chance(faults.crashes) => Fate::Crash,
+            () if broken => Fate::FailsAfter,
+            () if !state.rng.chance(faults.hooks) => Fate::Well,
+            () if state.rng.chance(500) => Fate::FailsBefore,
+            () => Fate::FailsAfter,
+        };
+        if matches!(fate, Fate::FailsBefore | Fate::FailsAfter) && !broken && state.rng.chance(faults.for_good) {
+            state.broken.insert(named);
+        }
+        let millis = match () {
+            () if state.rng.chance(faults.hangs) => 30_000 + state.rng.below(270_000),
+            () if faults.delay > 0 && state.rng.chance(500) => state.rng.below(2 * faults.delay),
+            () => 0,
+        };
+        Course { fate, delay: Duration::from_millis(millis), works: state.rng.chance(500) }
+    }
+
+    async fn work(&self, machine: &dyn MachineAccess, what: &str) -> Result<(), HookFailure> {
+        let call = ExecCall { argv: vec!["hook".to_owned(), what.to_owned()], ..ExecCall::default() };
+        let lines: OutputLines = Arc::new(|_, _| {});
+        machine.exec(call, lines).await.map(|_| ()).map_err(|error| failure(&error.to_string()))
+    }
+}
+
+#[async_trait]
+impl HookRunner for FakeHooks {
+    async fn run_hook(
+        &self,
+        _files: &CharmFiles,
+        context: HookContext,
+        machine: Arc<dyn MachineAccess>,
+        sink: Arc<dyn HookSink>,
+    ) -> Result<HookOutcome, HookFailure> {
+        self.0.alive().await;
+        let course = self.begin(&context);
+        let mut running = Running { sim: self.0.clone(), context, end: End::CutOff };
+        if course.delay > Duration::ZERO {
+            tokio::time::sleep(course.delay).await;
+        }
+        self.0.alive().await;
+        let result = match course.fate {
+            Fate::Crash => {
+                self.0.crash();
+                std::future::pending().await
+            }
+            Fate::FailsBefore => Err(failure("no luck")),
+            Fate::FailsAfter if course.works => {
+                let worked = self.work(machine.as_ref(), "half").await;
+                worked.and_then(|()| Err(failure("no luck at the end")))
+            }
+            Fate::FailsAfter => Err(failure("no luck at the end")),
+            Fate::Well if course.works => self.work(machine.as_ref(), "whole").await,
+            Fate::Well => Ok(()),
+        };
+        if result.is_ok() || course.fate == Fate::FailsAfter {
+            sink.status(status_of(&running.context));
+        }
+        running.end = if result.is_ok() { End::Returned } else { End::Failed };
+        result.map(|()| outcome(&running.context))
+    }
+
+    async fn prepare(
+        &self,
+        _files: &CharmFiles,
+        machine: Arc<dyn MachineAccess>,
+        _sink: Arc<dyn HookSink>,
+    ) -> Result<(), HookFailure> {
+        match self.0.fate("prepare").await {
+            Fate::FailsBefore => return Err(failure("no software")),
+            Fate::Crash => self.0.crash(),
+            _ => {}
+        }
+        self.0.alive().await;
+        self.work(machine.as_ref(), "prepare").await
+    }
+}
+
+fn failure(words: &str) -> HookFailure {
+    HookFailure { summary: words.to_owned(), report: words.to_owned() }
+}
+
+fn status_of(context: &HookContext) -> WorkloadStatus {
+    let state = if context.relations.len() % 2 == 0 { WorkloadState::Active } else { WorkloadState::Waiting };
+    WorkloadStatus { state, message: context.hook.to_string() }
+}
+
+/// What it writes follows from what it sees, so that units which answer each other come to an end.
+fn outcome(context: &HookContext) -> HookOutcome {
+    let mut outcome = HookOutcome::default();
+    let size = context.config.get("size").map_or_else(|| "none".to_owned(), ToString::to_string);
+    match &context.hook {
+        Hook::Start => drop(outcome.opened.insert(port(80))),
+        Hook::ConfigChanged => {
+            for id in context.relations.keys() {
+                outcome.relation_settings.insert(*id, set("size", &size));
+            }
+            let ports = if size.len() % 2 == 0 { &mut outcome.opened } else { &mut outcome.closed };
+            ports.insert(port(443));
+        }
+        Hook::Relation { relation, kind: RelationHook::Joined(remote), .. } => {
+            outcome.relation_settings.insert(*relation, set(&format!("for-{remote}"), "welcome"));
+        }
+        Hook::Relation { relation, kind: RelationHook::Changed(remote), .. } => {
+            let said = context.relations.get(relation).and_then(|relation| size_of(relation, remote));
+            let answer = set(&format!("from-{remote}"), &said.unwrap_or_default());
+            outcome.relation_settings.insert(*relation, answer);
+        }
+        Hook::Relation { relation, kind: RelationHook::Departed(remote), .. } => {
+            let forgotten = SettingsChange::from([(format!("for-{remote}"), None)]);
+            outcome.relation_settings.insert(*relation, forgotten);
+        }
+        _ => {}
+    }
+    if context.hook != Hook::UpdateStatus {
+        let count = context.state.get("hooks").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        outcome.state = Some([("hooks".to_owned(), (count + 1).into())].into_iter().collect());
+    }
+    outcome
+}
+
+fn size_of(relation: &RelationContext, remote: &encanto::model::UnitName) -> Option<String> {
+    Some(relation.remotes.get(remote)?.get("size")?.value.clone())
+}
+
+fn set(key: &str, value: &str) -> SettingsChange {
+    SettingsChange::from([(key.to_owned(), Some(Setting::plain(value)))])
+}
+
+fn port(number: u16) -> Port {
+    Port { protocol: Protocol::Tcp, number }
+}
+
+fn shown(hook: &Hook) -> String {
+    match hook {
+        Hook::Relation { relation, kind, .. } => match kind.remote() {
+            Some(remote) => format!("{hook} {remote} ({relation})"),
+            None => format!("{hook} ({relation})"),
+        },
+        _ => hook.to_string(),
+    }
+}

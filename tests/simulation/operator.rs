@@ -1,0 +1,141 @@
+//! An operator without a plan, and a world that is no kinder.
+
+use encanto::model::{
+    Change, Constraints, Deployment, EndpointRef, Life, MachineId, Model, Placement, Port, Protocol, Provision,
+    PublishedMapping, ServiceName, UnitName, Upgrade,
+};
+use indexmap::IndexMap;
+
+use crate::charms::{Charms, SERVICES};
+use crate::rng::Rng;
+
+/// Environments stay small: what goes wrong between three goes wrong between two.
+const MOST_UNITS: usize = 9;
+const MOST_MACHINES: usize = 12;
+
+/// Picks what to ask; it may well be refused.
+pub struct Operator<'a> {
+    pub rng: &'a mut Rng,
+    pub charms: &'a Charms,
+    pub model: &'a Model,
+}
+
+/// A command's name, and what it asks.
+pub type Asked = (&'static str, Change);
+
+impl Operator<'_> {
+    pub fn ask(&mut self) -> Option<Asked> {
+        let full = self.model.units.len() >= MOST_UNITS || self.model.machines.len() >= MOST_MACHINES;
+        let service = self.service();
+        Some(match self.rng.below(40) {
+            0..8 if !full => ("deploy", self.deploy(service)),
+            8..11 if !full => {
+                let (count, placement) = self.units();
+                ("add-unit", Change::AddUnits { service, count, placement })
+            }
+            11 if !full => {
+                let constraints = Constraints::default();
+                ("add-machine", Change::AddMachines { count: 1, series: None, constraints })
+            }
+            0..18 => ("add-relation", Change::AddRelation { one: end(service), other: end(self.service()) }),
+            18..20 => ("destroy-relation", Change::DestroyRelation { one: end(service), other: end(self.service()) }),
+            20..23 => ("set", Change::SetConfig { service, values: self.values() }),
+            23 => ("unset", Change::UnsetConfig { service, keys: vec!["size".to_owned()], generated: IndexMap::new() }),
+            24..26 => ("expose", self.expose(service)),
+            26 => ("unexpose", Change::Unexpose { service }),
+            27..29 => {
+                let charm = self.charms.of(&service, self.rng);
+                let (charm, digest, generated) = (charm.meta, charm.digest, IndexMap::new());
+                let force = self.rng.chance(300);
+                ("upgrade-charm", Change::UpgradeCharm(Box::new(Upgrade { service, charm, digest, generated, force })))
+            }
+            29..32 => ("resolved", self.resolve()?),
+            32 => ("retry-provisioning", self.retry_provisioning()?),
+            33..36 => ("destroy-unit", self.destroy_unit()?),
+            36 => {
+                let force = self.rng.chance(300);
+                ("destroy-service", Change::DestroyServices { services: vec![service], force })
+            }
+            37..39 => ("destroy-machine", self.destroy_machine()?),
+            _ => return None,
+        })
+    }
+
+    fn service(&mut self) -> ServiceName {
+        let names: Vec<ServiceName> = self.model.services.keys().cloned().collect();
+        let known = self.rng.chance(500).then(|| self.rng.pick(&names).cloned()).flatten();
+        known.unwrap_or_else(|| SERVICES[self.rng.below(SERVICES.len() as u64) as usize].parse().unwrap())
+    }
+
+    fn deploy(&mut self, service: ServiceName) -> Change {
+        let charm = self.charms.of(&service, self.rng);
+        let (units, placement) = self.units();
+        Change::Deploy(Box::new(Deployment {
+            service,
+            charm: charm.meta,
+            digest: charm.digest,
+            units,
+            placement,
+            config: IndexMap::new(),
+            generated: IndexMap::new(),
+            constraints: Constraints::default(),
+            expose: self.rng.chance(300),
+        }))
+    }
+
+    fn units(&mut self) -> (u32, Placement) {
+        let machines: Vec<MachineId> = self.model.machines.keys().copied().collect();
+        match self.rng.below(6) {
+            0 => (1, Placement::New),
+            1..3 => (1, self.rng.pick(&machines).map_or(Placement::New, |machine| Placement::On(*machine))),
+            _ => (1 + self.rng.below(2) as u32, Placement::Automatic),
+        }
+    }
+
+    fn values(&mut self) -> IndexMap<String, serde_json::Value> {
+        let size = self.rng.below(1000).to_string();
+        IndexMap::from([("size".to_owned(), size.as_str().into())])
+    }
+
+    fn expose(&mut self, service: ServiceName) -> Change {
+        let port = Port { protocol: Protocol::Tcp, number: 80 };
+        let mapping = PublishedMapping { host_port: 8000 + self.rng.below(3) as u16, port };
+        let published = if self.rng.chance(300) { [mapping].into() } else { Default::default() };
+        Change::Expose { service, published }
+    }
+
+    fn resolve(&mut self) -> Option<Change> {
+        let failed: Vec<UnitName> =
+            self.model.units.values().filter(|unit| unit.failed.is_some()).map(|unit| unit.name.clone()).collect();
+        let unit = self.rng.pick(&failed)?.clone();
+        Some(Change::Resolve { unit, retry: self.rng.chance(600) })
+    }
+
+    fn retry_provisioning(&mut self) -> Option<Change> {
+        let failed = failed_machines(self.model);
+        let machine = *self.rng.pick(&failed)?;
+        Some(Change::RetryProvisioning { machines: vec![machine] })
+    }
+
+    fn destroy_unit(&mut self) -> Option<Change> {
+        let units: Vec<UnitName> = self.model.units.keys().cloned().collect();
+        let unit = self.rng.pick(&units)?.clone();
+        Some(Change::DestroyUnits { units: vec![unit], force: self.rng.chance(350) })
+    }
+
+    fn destroy_machine(&mut self) -> Option<Change> {
+        let machines: Vec<MachineId> = self.model.machines.keys().copied().collect();
+        let machine = *self.rng.pick(&machines)?;
+        Some(Change::DestroyMachines { machines: vec![machine], force: self.rng.chance(300) })
+    }
+}
+
+pub fn failed_machines(model: &Model) -> Vec<MachineId> {
+    let failed = |provision: &Provision| matches!(provision, Provision::Failed { .. });
+    let alive = model.machines.values().filter(|machine| machine.life == Life::Alive);
+    alive.filter(|machine| failed(&machine.provision)).map(|machine| machine.id).collect()
+}
+
+fn end(service: ServiceName) -> EndpointRef {
+    EndpointRef { service, endpoint: None }
+}
