@@ -1,10 +1,10 @@
 //! What a hook's commit does to its unit and to the relations that it is in; part of [`Model::apply`].
 
-use super::entities::{Machine, Presence};
+use super::entities::{Machine, Member, Presence};
 use super::event::HookWrites;
 use super::hook::{Hook, RelationHook};
 use super::names::{RelationId, UnitName};
-use super::settings::{Setting, SettingsChange};
+use super::settings::{Setting, Settings, SettingsChange};
 use super::state::Model;
 
 impl Model {
@@ -82,11 +82,23 @@ impl Model {
             self.change_settings(name, *relation, change);
         }
         self.enter_scopes(name);
+        if let Hook::Relation { relation, kind: RelationHook::Joined(remote), .. } = hook {
+            self.keep_member_that_joined(*relation, remote);
+        }
         if let Some((relation, remote)) = departed {
             self.forget_member_if_unseen(relation, &remote);
         }
         if let Hook::Relation { relation, kind: RelationHook::Broken, .. } = hook {
             self.leave_scope(name, *relation);
+        }
+    }
+
+    /// The remote unit was removed by force while the joined hook ran, and nobody else knew it: this unit is to be told
+    /// that it departed, although what it said is lost.
+    fn keep_member_that_joined(&mut self, relation: RelationId, remote: &UnitName) {
+        if let Some(relation) = self.relations.get_mut(&relation) {
+            let left = Member { presence: Presence::Left, settings: Settings::new(), version: 1 };
+            relation.members.entry(remote.clone()).or_insert(left);
         }
     }
 

@@ -78,7 +78,8 @@ pub fn progress(model: &Model, observed: &Observed, targets: &[Target], conditio
                 parent: None,
                 state: "dying".into(),
                 message: "waits for units of other services to leave its relations".into(),
-                verdict: Verdict::Busy,
+                // They are at work, or in error and will not move by themselves.
+                verdict: Verdict::Resting,
             });
         }
     }

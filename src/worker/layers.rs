@@ -7,11 +7,11 @@ use tokio::sync::OnceCell;
 
 use crate::charm;
 use crate::model::{Change, Charm, Hook, MachineId, Model, UnitName};
-use crate::provider::InstanceSpec;
+use crate::provider::{InstanceName, InstanceSpec};
 
 use super::access::Access;
 use super::unit_agent::Sink;
-use super::{World, chain};
+use super::{RETRY, World, chain};
 
 /// Handle on the layers that are being made; clones share it.
 #[derive(Clone, Default)]
@@ -77,23 +77,39 @@ async fn build(world: &World, charm: &Charm, series: &str, key: &String, id: Mac
         cores: None,
         build: true,
     };
-    world.provider.create(&spec).await.map_err(told)?;
+    let made = match world.provider.create(&spec).await {
+        Ok(_) => prepare(world, (charm, key), &name, id).await,
+        Err(error) => Err(chain(&error)),
+    };
+    if made.is_err() {
+        clear(world, &name, id).await;
+    }
+    made
+}
+
+/// Runs the charm's step in the scratch instance, and keeps what it wrote.
+async fn prepare(
+    world: &World,
+    (charm, key): (&Charm, &String),
+    name: &InstanceName,
+    id: MachineId,
+) -> Result<(), String> {
     let unit = first_unit(&world.ledger.model(), id);
     let sink = Arc::new(Sink::new(world, unit, id, Hook::Prepare));
     let access = Arc::new(Access::new(world.provider.clone(), name.clone()));
-    let result = match world.charms.files(&charm.digest).await {
-        Ok(files) => world.hooks.prepare(&files, access, sink.clone()).await.map_err(|error| {
-            sink.report(&error.report);
-            error.summary
-        }),
-        Err(error) => Err(chain(&error)),
-    };
-    match result {
-        Ok(()) => world.provider.seal(&name, key).await.map_err(told),
-        Err(message) => {
-            world.provider.destroy(&name).await.map_err(told)?;
-            Err(message)
-        }
+    let files = world.charms.files(&charm.digest).await.map_err(|error| chain(&error))?;
+    world.hooks.prepare(&files, access, sink.clone()).await.map_err(|error| {
+        sink.report(&error.report);
+        error.summary
+    })?;
+    world.provider.seal(name, key).await.map_err(|error| chain(&error))
+}
+
+/// Nobody may ever ask for this layer again: what is left of it must go now, however often that takes.
+async fn clear(world: &World, name: &InstanceName, id: MachineId) {
+    while let Err(error) = world.provider.destroy(name).await {
+        world.logbook.machine_error(id, "provisioner", &chain(&error));
+        tokio::time::sleep(RETRY).await;
     }
 }
 

@@ -109,9 +109,17 @@ fn still_wanted(model: &crate::model::Model, id: MachineId) -> bool {
 
 async fn start(world: &World, id: MachineId, instance: String) -> Result<(), Failure> {
     tell(world, id, "starting the container".to_owned());
-    world.provider.start(&InstanceName::new(instance)?).await?;
+    let sighting = match world.provider.start(&InstanceName::new(instance)?).await {
+        Ok(()) => Sighting::Running,
+        // Whoever saw it stopped could not see whether it was there at all.
+        Err(error @ ProviderError::NoInstance(_)) => {
+            world.logbook.machine_error(id, "provisioner", &chain(&error));
+            Sighting::Missing
+        }
+        Err(error) => return Err(error.into()),
+    };
     world.ledger.observe(|observed| {
-        observed.instances.insert(id, Sighting::Running);
+        observed.instances.insert(id, sighting);
         observed.machine_activity.remove(&id);
     });
     Ok(())
