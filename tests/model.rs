@@ -1,17 +1,21 @@
 //! The pure core under random operators and random workers.
 //!
 //! Whatever is asked in whatever order, and however far the workers have come: the model stays consistent, a refused
-//! change changes nothing, the journal replays to the same model, no hook guarantee is broken (an oracle that knows
-//! nothing of `plan` watches), and after destroying everything nothing is left.
+//! change changes nothing, the journal replays to the same model, no hook guarantee is broken (`oracle` watches,
+//! which knows nothing of `plan`), and after destroying everything nothing is left.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code outside of test functions too")]
 
-use std::collections::{BTreeMap, BTreeSet};
+#[allow(dead_code, reason = "the simulation uses the rest")]
+mod oracle;
+
+use std::collections::BTreeSet;
 
 use encanto::model::*;
 use encanto::plan::hooks::{self, UnitStep};
 use encanto::plan::provision::{self, MachineStep};
 use indexmap::IndexMap;
+use oracle::{End, Oracle};
 use proptest::prelude::*;
 
 fn charm(name: &str) -> CharmMeta {
@@ -66,64 +70,6 @@ fn ask() -> impl Strategy<Value = Ask> {
 
 const SERVICES: [&str; 4] = ["db", "db-b", "app", "app-b"];
 
-/// Watches the hooks of each unit in each relation. Knows Juju's promises, and nothing of `plan`.
-#[derive(Default)]
-struct Oracle {
-    unit_hooks: BTreeMap<UnitName, Vec<String>>,
-    joined: BTreeMap<(UnitName, RelationId), BTreeSet<UnitName>>,
-    /// Unit → (relation, remote): joined ran, changed must be next.
-    awaits_changed: BTreeMap<UnitName, (RelationId, UnitName)>,
-    broken: BTreeSet<(UnitName, RelationId)>,
-}
-
-impl Oracle {
-    fn ran(&mut self, unit: &UnitName, hook: &Hook, peer: bool) {
-        let order = self.unit_hooks.entry(unit.clone()).or_default();
-        let installed = order.iter().any(|name| name == "install");
-        match hook {
-            Hook::Prepare => assert!(!installed),
-            Hook::Install => assert!(!installed, "{unit}: install twice"),
-            Hook::Start => {
-                assert!(installed && order.iter().any(|name| name == "config-changed"), "{unit}: start before config");
-                assert!(!order.iter().any(|name| name == "start"), "{unit}: start twice");
-            }
-            Hook::Stop => assert!(order.iter().any(|name| name == "start"), "{unit}: stop before start"),
-            _ => assert!(installed, "{unit}: {hook} before install"),
-        }
-        assert!(order.last().is_none_or(|last| last != "stop"), "{unit}: {hook} after stop");
-        order.push(hook.to_string());
-        if let Some((relation, remote)) = self.awaits_changed.remove(unit) {
-            let expected = matches!(hook, Hook::Relation { relation: id, kind: RelationHook::Changed(r) | RelationHook::Departed(r), .. } if *id == relation && *r == remote);
-            // Removal may come in between: then what ends comes first, in whichever relation.
-            let ending = matches!(hook, Hook::Relation { kind: RelationHook::Departed(_) | RelationHook::Broken, .. });
-            assert!(expected || ending, "{unit}: joined by {remote} was followed by {hook}");
-        }
-        let Hook::Relation { relation, kind, .. } = hook else { return };
-        let key = (unit.clone(), *relation);
-        assert!(!self.broken.contains(&key), "{unit}: {hook} after broken");
-        let joined = self.joined.entry(key.clone()).or_default();
-        match kind {
-            RelationHook::Created => assert!(joined.is_empty()),
-            RelationHook::Joined(remote) => {
-                assert!(self.unit_hooks[unit].iter().any(|name| name == "start"), "{unit}: joined before start");
-                assert!(joined.insert(remote.clone()), "{unit}: {remote} joined twice");
-                self.awaits_changed.insert(unit.clone(), (*relation, remote.clone()));
-            }
-            RelationHook::Changed(remote) => {
-                assert!(joined.contains(remote), "{unit}: changed by {remote}, who never joined")
-            }
-            RelationHook::Departed(remote) => {
-                assert!(joined.remove(remote), "{unit}: {remote} departed, who never joined")
-            }
-            RelationHook::Broken => {
-                assert!(joined.is_empty(), "{unit}: broken before {joined:?} departed");
-                assert!(!peer, "{unit}: a peer relation was broken");
-                self.broken.insert(key);
-            }
-        }
-    }
-}
-
 struct World {
     model: Model,
     events: Vec<Event>,
@@ -149,6 +95,9 @@ impl World {
             Ok(events) => {
                 let problems = check::inconsistencies(&self.model);
                 assert!(problems.is_empty(), "after {said}: {problems:#?}");
+                events.iter().for_each(|event| self.oracle.recorded(event));
+                let broken = self.oracle.problems();
+                assert!(broken.is_empty(), "after {said}: {broken:#?}");
                 self.events.extend(events);
                 Ok(())
             }
@@ -186,9 +135,7 @@ impl World {
             let (unit, step) = units[pick - machines.len()].clone();
             match step {
                 UnitStep::Run(hook) => {
-                    let peer =
-                        matches!(&hook, Hook::Relation { relation, .. } if self.model.relations[relation].is_peer());
-                    self.oracle.ran(&unit, &hook, peer);
+                    self.ran(&unit, &hook, End::Returned);
                     self.commit(unit, hook)
                 }
                 UnitStep::Admit(relation) => Change::AdmitScope { unit, relation },
@@ -198,6 +145,13 @@ impl World {
         };
         self.change(change).expect("a worker's report on what was just read is taken");
         true
+    }
+
+    fn ran(&mut self, unit: &UnitName, hook: &Hook, end: End) {
+        if *hook != Hook::Prepare {
+            let (context, _) = encanto::worker::context::of(&self.model, unit, hook).unwrap();
+            self.oracle.ran(&context, end);
+        }
     }
 
     fn commit(&self, unit: UnitName, hook: Hook) -> Change {
@@ -253,10 +207,7 @@ impl World {
                 let unit = units[n % units.len()].clone();
                 match hooks::next(&self.model, &unit) {
                     Some(UnitStep::Run(hook)) => {
-                        if self.model.units[&unit].life == Life::Dying {
-                            let peer = matches!(&hook, Hook::Relation { relation, .. } if self.model.relations[relation].is_peer());
-                            self.oracle.ran(&unit, &hook, peer);
-                        }
+                        self.ran(&unit, &hook, End::Failed);
                         self.change(Change::FailHook { unit, hook, message: "no".into() })
                     }
                     _ => Ok(()),
@@ -298,6 +249,8 @@ proptest! {
             world.ask(ask);
         }
         world.work_to_the_end();
+        let unfinished = world.oracle.at_rest(&world.model);
+        prop_assert!(unfinished.is_empty(), "{unfinished:#?}");
 
         let mut replayed = Model::default();
         for event in &world.events {
@@ -354,4 +307,34 @@ fn errors_have_jujus_words() {
     world.change(relate("app", "db")).unwrap();
     let again = world.change(relate("db", "app")).map_err(|error| error.to_string());
     assert_eq!(again, Err("cannot add relation \"app:db db:db\": relation already exists".into()));
+}
+
+#[test]
+fn a_unit_that_joined_while_it_was_removed_by_force_departs() {
+    let mut world = World::new();
+    world.change(deployment(&"db".parse().unwrap(), 1)).unwrap();
+    world.change(deployment(&"app".parse().unwrap(), 1)).unwrap();
+    let end = |service: &str| EndpointRef { service: service.parse().unwrap(), endpoint: None };
+    world.change(Change::AddRelation { one: end("app"), other: end("db") }).unwrap();
+    let (app, db): (UnitName, UnitName) = ("app/0".parse().unwrap(), "db/0".parse().unwrap());
+    let joins = |world: &World| match hooks::next(&world.model, &app) {
+        Some(UnitStep::Run(hook)) if hook.to_string() == "db-relation-joined" => Some(hook),
+        _ => None,
+    };
+    let joined = loop {
+        if let Some(hook) = joins(&world) {
+            break hook;
+        }
+        assert!(world.work(0));
+    };
+    world.ran(&app, &joined, End::Returned);
+    let commit = world.commit(app.clone(), joined);
+    world.change(Change::DestroyUnits { units: vec![db.clone()], force: true }).unwrap();
+    world.change(commit).unwrap();
+    let next = hooks::next(&world.model, &app);
+    let departs =
+        |hook: &Hook| matches!(hook, Hook::Relation { kind: RelationHook::Departed(unit), .. } if *unit == db);
+    assert!(matches!(&next, Some(UnitStep::Run(hook)) if departs(hook)), "{next:?}");
+    world.work_to_the_end();
+    assert_eq!(world.oracle.at_rest(&world.model), Vec::<String>::new());
 }

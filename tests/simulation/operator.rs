@@ -27,8 +27,10 @@ impl Operator<'_> {
     pub fn ask(&mut self) -> Option<Asked> {
         let full = self.model.units.len() >= MOST_UNITS || self.model.machines.len() >= MOST_MACHINES;
         let service = self.service();
-        Some(match self.rng.below(40) {
-            0..8 if !full => ("deploy", self.deploy(service)),
+        // There is little to ask of an empty environment.
+        let dice = if self.model.services.len() < 2 && self.rng.chance(800) { 0 } else { self.rng.below(40) };
+        Some(match dice {
+            0..8 if !full => ("deploy", self.deploy()),
             8..11 if !full => {
                 let (count, placement) = self.units();
                 ("add-unit", Change::AddUnits { service, count, placement })
@@ -63,11 +65,16 @@ impl Operator<'_> {
 
     fn service(&mut self) -> ServiceName {
         let names: Vec<ServiceName> = self.model.services.keys().cloned().collect();
-        let known = self.rng.chance(500).then(|| self.rng.pick(&names).cloned()).flatten();
-        known.unwrap_or_else(|| SERVICES[self.rng.below(SERVICES.len() as u64) as usize].parse().unwrap())
+        let known = self.rng.chance(900).then(|| self.rng.pick(&names).cloned()).flatten();
+        known.unwrap_or_else(|| self.any_name())
     }
 
-    fn deploy(&mut self, service: ServiceName) -> Change {
+    fn any_name(&mut self) -> ServiceName {
+        SERVICES[self.rng.below(SERVICES.len() as u64) as usize].parse().unwrap()
+    }
+
+    fn deploy(&mut self) -> Change {
+        let service = self.any_name();
         let charm = self.charms.of(&service, self.rng);
         let (units, placement) = self.units();
         Change::Deploy(Box::new(Deployment {
@@ -134,6 +141,17 @@ pub fn failed_machines(model: &Model) -> Vec<MachineId> {
     let failed = |provision: &Provision| matches!(provision, Provision::Failed { .. });
     let alive = model.machines.values().filter(|machine| machine.life == Life::Alive);
     alive.filter(|machine| failed(&machine.provision)).map(|machine| machine.id).collect()
+}
+
+/// One line.
+pub fn shown(name: &str, change: &Change) -> String {
+    match change {
+        Change::Deploy(asked) => {
+            format!("{name} {} {} {:?} × {}", asked.digest, asked.service, asked.placement, asked.units)
+        }
+        Change::UpgradeCharm(asked) => format!("{name} {} {} force: {}", asked.service, asked.digest, asked.force),
+        other => format!("{name}: {other:?}"),
+    }
 }
 
 fn end(service: ServiceName) -> EndpointRef {

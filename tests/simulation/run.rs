@@ -17,7 +17,7 @@ use encanto::worker::waiter::{self, Told};
 use crate::charms::Charms;
 use crate::checks;
 use crate::hooks::FakeHooks;
-use crate::operator::{Operator, failed_machines};
+use crate::operator::{Operator, failed_machines, shown};
 use crate::provider::FlakyProvider;
 use crate::sim::{Faults, Sim, WatchedJournal};
 
@@ -217,7 +217,7 @@ impl Play {
             Operator { rng: &mut state.rng, charms: &self.charms, model: &model }.ask()
         };
         let Some((name, change)) = asked else { return };
-        self.sim.say(&format!("> {name} {change:?}").chars().take(300).collect::<String>());
+        self.sim.say(&format!("> {}", shown(name, &change)));
         // Some do not wait for the answer.
         if self.sim.state().rng.chance(300) {
             world.ledger.submit(name, change);
@@ -228,12 +228,12 @@ impl Play {
 
     /// An instance stops or vanishes.
     fn lose(&self, world: &World) {
-        let machines: Vec<MachineId> = world.ledger.model().machines.keys().copied().collect();
+        let machines: Vec<MachineId> = world.ledger.model().machines.keys().skip(1).copied().collect();
         let (machine, gone) = {
             let mut state = self.sim.state();
-            (state.rng.pick(&machines).copied().unwrap_or(MachineId::HOST), state.rng.chance(300))
+            (state.rng.pick(&machines).copied(), state.rng.chance(300))
         };
-        let Ok(name) = world.instance_name(machine) else { return };
+        let Some(Ok(name)) = machine.map(|machine| world.instance_name(machine)) else { return };
         self.sim.say(&format!("--- {name} {}", if gone { "vanishes" } else { "stops" }));
         if gone { self.provider.inner.vanish(&name) } else { self.provider.inner.stop_behind(&name) }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use encanto::model::{Millis, UnitName};
+use encanto::model::{Event, Millis, UnitName};
 use encanto::store::{Entry, Journal, MemoryJournal, StoreError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -173,6 +173,21 @@ impl State {
     }
 }
 
+/// Charms are long, and what hooks write follows from what they see.
+fn shown(event: &Event) -> String {
+    match event {
+        Event::CharmAdded { url, digest, .. } => format!("CharmAdded {url} is {digest}"),
+        Event::HookCommitted { unit, hook, writes } => {
+            let mut text = format!("HookCommitted {unit} {hook:?}");
+            if !writes.settings.is_empty() {
+                text += &format!(" {:?}", writes.settings);
+            }
+            text
+        }
+        event => format!("{event:?}"),
+    }
+}
+
 /// The journal of the world: it may be full, the oracle reads what is written, and the controller may end after it.
 pub struct WatchedJournal(pub Arc<Sim>);
 
@@ -184,7 +199,7 @@ impl Journal for WatchedJournal {
         }
         state.journal.append(entries)?;
         for entry in entries {
-            state.say(&format!("  {} {:?}", entry.by, entry.event));
+            state.say(&format!("  {} {}", entry.by, shown(&entry.event)));
             state.oracle.recorded(&entry.event);
         }
         let left = state.crash_after.map(|left| left.saturating_sub(entries.len() as u64));
