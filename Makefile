@@ -2,9 +2,10 @@
 # make test    every test; as root also those with real containers
 # make check   what CI runs
 # make bench   how long things take
+# make simulate SEEDS=2000 FROM=1    random worlds; SEED=4711 tells one as it happens
 # make fmt     formats the sources
 
-.PHONY: demo test check bench fmt build host-packages
+.PHONY: demo test check bench simulate fmt build host-packages
 .DEFAULT_GOAL := build
 
 CARGO ?= cargo
@@ -49,6 +50,12 @@ check:
 bench:
 	$(call installed,$(HOST_PACKAGES) $(BUILD_PACKAGES) $(TEST_PACKAGES))
 	$(CARGO) bench --locked --bench figures -- $(PARTS)
+
+# `make test` runs 2,000 seeds unoptimised. Optimised, many are quick.
+simulate:
+	$(call installed,$(BUILD_PACKAGES))
+	ENCANTO_SEED=$(SEED) ENCANTO_SEEDS=$(SEEDS) ENCANTO_FROM=$(FROM) \
+		$(CARGO) test --release --locked --test simulation random_worlds -- --nocapture
 
 fmt:
 	$(CARGO) fmt

@@ -9,6 +9,7 @@
 //! Readers wait while a batch is written (some milliseconds), so that nobody acts on what may be lost.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -51,8 +52,9 @@ enum Request {
 pub enum Writing {
     /// In a thread of its own, so that the disk holds up nobody who does not wait for it.
     Thread,
-    /// In a task of the caller's runtime: for a journal in memory, in simulations that are to be repeated.
-    Task,
+    /// In a task of the caller's runtime: for a journal in memory, in simulations that are to be repeated. Each batch
+    /// waits first for as long as a disk would take.
+    Task(Duration),
 }
 
 /// A handle; clones share one ledger.
@@ -105,7 +107,7 @@ impl Ledger {
                     .spawn(move || writer.run(inbox))
                     .map_err(|error| StoreError::Simulated(format!("cannot start the ledger's thread: {error}")))?;
             }
-            Writing::Task => drop(tokio::spawn(writer.run_as_task(inbox))),
+            Writing::Task(lag) => drop(tokio::spawn(writer.run_as_task(inbox, lag))),
         }
         Ok(Ledger { model, observed: Arc::default(), requests, version, departures, sequence, clock })
     }
@@ -221,9 +223,17 @@ impl Writer {
         }
     }
 
-    async fn run_as_task(mut self, mut inbox: mpsc::UnboundedReceiver<Request>) {
+    async fn run_as_task(mut self, mut inbox: mpsc::UnboundedReceiver<Request>, lag: Duration) {
         let mut batch = Vec::new();
         while inbox.recv_many(&mut batch, BATCH).await > 0 {
+            if !lag.is_zero() {
+                tokio::time::sleep(lag).await;
+                while batch.len() < BATCH
+                    && let Ok(request) = inbox.try_recv()
+                {
+                    batch.push(request);
+                }
+            }
             if !self.write(std::mem::take(&mut batch)) {
                 return;
             }

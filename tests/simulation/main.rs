@@ -96,13 +96,13 @@ fn seeds_that_failed_once() {
 
 #[test]
 fn random_worlds_heal_and_leave_nothing() {
-    if let Some(one) = number("SEED") {
+    if let Some(one) = number("ENCANTO_SEED") {
         let result = seed(one, true);
         assert!(result.is_ok(), "seed {one}:\n  {}", result.unwrap_err());
         return;
     }
-    let from = number("FROM").unwrap_or(1);
-    expect_none(&seeds(from..from + number("SEEDS").unwrap_or(SEEDS)));
+    let from = number("ENCANTO_FROM").unwrap_or(1);
+    expect_none(&seeds(from..from + number("ENCANTO_SEEDS").unwrap_or(SEEDS)));
 }
 
 #[test]

@@ -39,7 +39,10 @@ pub fn run(seed: u64, traced: bool) -> Result<Report, String> {
     let mut play = Play::new(sim.clone());
     loop {
         // A life of the controller is a runtime: it ends with all that was going on in it.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        // How many tasks run before the script has a look: with one, it gets between any two.
+        let interval = 1 + sim.state().rng.below(8) as u32;
+        let runtime = runtime.enable_time().start_paused(true).event_interval(interval).build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         let ended = runtime.block_on(play.live())?;
         let at = {
@@ -79,6 +82,8 @@ struct Play {
     faults: Faults,
     retry_hooks: Option<Millis>,
     update_status: Option<Duration>,
+    /// How long a write takes.
+    disk: Duration,
 }
 
 impl Play {
@@ -99,9 +104,10 @@ impl Play {
         let storms = rng.below(2);
         let retry_hooks = rng.chance(700).then_some(5_000);
         let update_status = rng.chance(500).then_some(Duration::from_secs(300));
+        let disk = if rng.chance(500) { Duration::ZERO } else { Duration::from_millis(1 + rng.below(50)) };
         drop(state);
         let provider = Arc::new(FlakyProvider { inner: SimulatedProvider::new(), sim: sim.clone() });
-        Play { sim, provider, charms, phase, storms, faults, retry_hooks, update_status }
+        Play { sim, provider, charms, phase, storms, faults, retry_hooks, update_status, disk }
     }
 
     /// How long nobody was there, in milliseconds.
@@ -119,7 +125,7 @@ impl Play {
             repository: None,
             journal: Box::new(WatchedJournal(self.sim.clone())),
             provider: self.provider.clone(),
-            writing: Writing::Task,
+            writing: Writing::Task(self.disk),
             charm_host: Arc::new(CharmHost::new(Limits::default())),
             hooks: Arc::new(FakeHooks(self.sim.clone())),
             clock: Arc::new(move || clock.now()),
