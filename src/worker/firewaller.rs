@@ -9,7 +9,7 @@ use crate::provider::PublishedPort;
 use super::driver::Next;
 use super::{RETRY, World, chain};
 
-/// What was published last; `None` after a start, when that is not known.
+/// What was published last; `None` after a start or a failure, when that is not known.
 pub type Published = Arc<Mutex<Option<BTreeSet<OpenPort>>>>;
 
 pub async fn reconcile(world: World, published: Published) -> Next {
@@ -29,6 +29,8 @@ pub async fn reconcile(world: World, published: Published) -> Next {
             port: open.port.number,
         })
         .collect();
+    // Until it has succeeded nobody knows what is published: a failure may come after the effect.
+    *published.lock().unwrap_or_else(PoisonError::into_inner) = None;
     match world.provider.publish(&ports).await {
         Ok(()) => {
             *published.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted);
