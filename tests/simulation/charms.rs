@@ -30,10 +30,20 @@ impl Charms {
             for version in 0..VERSIONS {
                 let digest = format!("{name}-{version}");
                 let files = CharmFiles::from([("charm.lua".to_owned(), digest.clone().into_bytes())]);
-                all.push(SimulatedCharm { meta: meta(name, version, rng), digest, files });
+                let prepares = rng.chance(300);
+                let meta = CharmMeta { prepares, ..meta(name, version, |_| rng.chance(850)) };
+                all.push(SimulatedCharm { meta, digest, files });
             }
         }
         Charms(all)
+    }
+
+    /// The first version of a charm with all its hooks.
+    pub fn plain(name: &str, prepares: bool) -> SimulatedCharm {
+        let digest = format!("{name}-0");
+        let files = CharmFiles::from([("charm.lua".to_owned(), digest.clone().into_bytes())]);
+        let meta = CharmMeta { prepares, ..meta(name, 0, |_| true) };
+        SimulatedCharm { meta, digest, files }
     }
 
     pub fn all(&self) -> &[SimulatedCharm] {
@@ -48,7 +58,8 @@ impl Charms {
     }
 }
 
-fn meta(name: &str, version: u64, rng: &mut Rng) -> CharmMeta {
+/// `has` says which of the hooks it may have it has.
+fn meta(name: &str, version: u64, mut has: impl FnMut(&str) -> bool) -> CharmMeta {
     let mut peers = endpoints(if name == "cache" { &[] } else { &[("cluster", "cluster")] });
     if version == 2 {
         peers.extend(endpoints(&[("backup", "backup")]));
@@ -71,13 +82,13 @@ fn meta(name: &str, version: u64, rng: &mut Rng) -> CharmMeta {
         config: IndexMap::from([("size".to_owned(), option("1")), ("colour".to_owned(), option("red"))]),
         hooks: BTreeSet::new(),
         actions: BTreeSet::new(),
-        prepares: rng.chance(300),
+        prepares: false,
     };
     let relations = meta.endpoints().map(|(_, endpoint, _)| endpoint.to_string()).collect::<Vec<_>>();
     let kinds = encanto::model::hook::RELATION_HOOK_KINDS;
     let of_relations = relations.iter().flat_map(|at| kinds.iter().map(move |kind| format!("{at}-relation-{kind}")));
     let hooks = encanto::model::hook::UNIT_HOOKS.iter().map(ToString::to_string).chain(of_relations);
-    meta.hooks = hooks.filter(|_| rng.chance(850)).collect();
+    meta.hooks = hooks.filter(|hook| has(hook)).collect();
     meta
 }
 

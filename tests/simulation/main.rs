@@ -15,6 +15,7 @@ mod provider;
 mod rng;
 mod run;
 mod sim;
+mod stories;
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering};

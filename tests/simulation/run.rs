@@ -116,23 +116,9 @@ impl Play {
     }
 
     fn parts(&self) -> Parts {
-        let clock = self.sim.clone();
-        Parts {
-            environment: "sim".parse().unwrap(),
-            series: "bookworm".into(),
-            prefix: PREFIX.into(),
-            folder: None,
-            repository: None,
-            journal: Box::new(WatchedJournal(self.sim.clone())),
-            provider: self.provider.clone(),
-            writing: Writing::Task(self.disk),
-            charm_host: Arc::new(CharmHost::new(Limits::default())),
-            hooks: Arc::new(FakeHooks(self.sim.clone())),
-            clock: Arc::new(move || clock.now()),
-            retry_hooks: self.retry_hooks,
-            update_status: self.update_status,
-            instances_in_memory: false,
-        }
+        let writing = Writing::Task(self.disk);
+        let (retry_hooks, update_status) = (self.retry_hooks, self.update_status);
+        Parts { writing, retry_hooks, update_status, ..parts(&self.sim, &self.provider) }
     }
 
     async fn live(&mut self) -> Result<Life, String> {
@@ -355,9 +341,30 @@ impl Play {
     }
 }
 
+/// A controller in the world of `sim`.
+pub fn parts(sim: &Arc<Sim>, provider: &Arc<FlakyProvider>) -> Parts {
+    let clock = sim.clone();
+    Parts {
+        environment: "sim".parse().unwrap(),
+        series: "bookworm".into(),
+        prefix: PREFIX.into(),
+        folder: None,
+        repository: None,
+        journal: Box::new(WatchedJournal(sim.clone())),
+        provider: provider.clone(),
+        writing: Writing::Task(Duration::ZERO),
+        charm_host: Arc::new(CharmHost::new(Limits::default())),
+        hooks: Arc::new(FakeHooks(sim.clone())),
+        clock: Arc::new(move || clock.now()),
+        retry_hooks: None,
+        update_status: None,
+        instances_in_memory: false,
+    }
+}
+
 const PREFIX: &str = "me-sim-";
 
-fn rests(world: &World) -> bool {
+pub fn rests(world: &World) -> bool {
     at_rest(&world.ledger.model(), &world.ledger.observed())
 }
 
@@ -366,7 +373,7 @@ fn judge(found: &[String]) -> Result<(), String> {
 }
 
 /// What `encanto wait` says in the end.
-async fn verdict(world: &World) -> Option<Told> {
+pub async fn verdict(world: &World) -> Option<Told> {
     let (out, mut told) = tokio::sync::mpsc::channel(8);
     let limit = Some(Duration::from_secs(10));
     tokio::spawn(waiter::wait(world.ledger.clone(), Vec::new(), Condition::Active, limit, out));

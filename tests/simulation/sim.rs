@@ -50,6 +50,8 @@ pub struct State {
     pub journal_full: bool,
     /// The controller ends when so many more entries are written.
     pub crash_after: Option<u64>,
+    /// What becomes of the next call that begins so; for stories, which leave nothing to the dice.
+    pub forced: Vec<(&'static str, Fate)>,
     /// Hooks that fail each time.
     pub broken: BTreeSet<(UnitName, String)>,
     pub hooks_run: u64,
@@ -71,6 +73,7 @@ impl Sim {
             journal: MemoryJournal::default(),
             journal_full: false,
             crash_after: None,
+            forced: Vec::new(),
             broken: BTreeSet::new(),
             hooks_run: 0,
             crashes: 0,
@@ -141,11 +144,14 @@ impl Sim {
         let (fate, delay) = {
             let mut state = self.state();
             let faults = state.faults;
-            let fate = match () {
-                () if state.rng.chance(faults.crashes) => Fate::Crash,
-                () if !state.rng.chance(faults.provider) => Fate::Well,
-                () if state.rng.chance(700) => Fate::FailsBefore,
-                () => Fate::FailsAfter,
+            let forced = state.forced.iter().position(|(start, _)| call.starts_with(start));
+            let forced = forced.map(|index| state.forced.remove(index).1);
+            let fate = match forced {
+                Some(fate) => fate,
+                _ if state.rng.chance(faults.crashes) => Fate::Crash,
+                _ if !state.rng.chance(faults.provider) => Fate::Well,
+                _ if state.rng.chance(700) => Fate::FailsBefore,
+                _ => Fate::FailsAfter,
             };
             let delay = if faults.delay > 0 && state.rng.chance(400) { state.rng.below(faults.delay) } else { 0 };
             if fate != Fate::Well {
