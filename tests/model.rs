@@ -338,3 +338,24 @@ fn a_unit_that_joined_while_it_was_removed_by_force_departs() {
     world.work_to_the_end();
     assert_eq!(world.oracle.at_rest(&world.model), Vec::<String>::new());
 }
+
+#[test]
+fn what_failed_in_a_relation_that_was_left_is_skipped_without_a_trace() {
+    let mut world = World::new();
+    world.change(deployment(&"db".parse().unwrap(), 1)).unwrap();
+    let db: UnitName = "db/0".parse().unwrap();
+    let hook = loop {
+        match hooks::next(&world.model, &db) {
+            Some(UnitStep::Run(hook)) if hook.to_string() == "cluster-relation-created" => break hook,
+            _ => assert!(world.work(0)),
+        }
+    };
+    world.ran(&db, &hook, End::Failed);
+    world.change(Change::FailHook { unit: db.clone(), hook, message: "no".into() }).unwrap();
+    world.change(Change::DestroyUnits { units: vec![db.clone()], force: false }).unwrap();
+    assert!(matches!(hooks::next(&world.model, &db), Some(UnitStep::Leave(_))));
+    world.work(0);
+    world.change(Change::Resolve { unit: db, retry: false }).unwrap();
+    world.work_to_the_end();
+    assert!(world.model.units.is_empty());
+}

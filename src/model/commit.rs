@@ -1,6 +1,6 @@
 //! What a hook's commit does to its unit and to the relations that it is in; part of [`Model::apply`].
 
-use super::entities::{Machine, Member, Presence};
+use super::entities::{Machine, Member, Presence, UnitScope};
 use super::event::HookWrites;
 use super::hook::{Hook, RelationHook};
 use super::names::{RelationId, UnitName};
@@ -61,20 +61,11 @@ impl Model {
             Hook::Start => unit.started = true,
             Hook::Stop => unit.stopped = true,
             Hook::Relation { relation, kind, .. } => {
-                let scope = unit.scopes.entry(*relation).or_default();
-                match kind {
-                    RelationHook::Created => scope.created = true,
-                    RelationHook::Joined(remote) => {
-                        scope.seen.insert(remote.clone(), None);
-                    }
-                    RelationHook::Changed(remote) => {
-                        scope.seen.insert(remote.clone(), Some(writes.remote_version));
-                    }
-                    RelationHook::Departed(remote) => {
-                        scope.seen.remove(remote);
-                        departed = Some((*relation, remote.clone()));
-                    }
-                    RelationHook::Broken => {}
+                // It may have left meanwhile: a dying unit does not wait until somebody resolves what failed.
+                if let Some(scope) = unit.scopes.get_mut(relation) {
+                    note(scope, kind, writes);
+                    departed =
+                        matches!(kind, RelationHook::Departed(_)).then_some(*relation).zip(kind.remote().cloned());
                 }
             }
         }
@@ -83,7 +74,7 @@ impl Model {
         }
         self.enter_scopes(name);
         if let Hook::Relation { relation, kind: RelationHook::Joined(remote), .. } = hook {
-            self.keep_member_that_joined(*relation, remote);
+            self.keep_member_that_joined(name, *relation, remote);
         }
         if let Some((relation, remote)) = departed {
             self.forget_member_if_unseen(relation, &remote);
@@ -95,8 +86,9 @@ impl Model {
 
     /// The remote unit was removed by force while the joined hook ran, and nobody else knew it: this unit is to be told
     /// that it departed, although what it said is lost.
-    fn keep_member_that_joined(&mut self, relation: RelationId, remote: &UnitName) {
-        if let Some(relation) = self.relations.get_mut(&relation) {
+    fn keep_member_that_joined(&mut self, unit: &UnitName, relation: RelationId, remote: &UnitName) {
+        let knows = self.units.get(unit).is_some_and(|unit| unit.scopes.contains_key(&relation));
+        if let Some(relation) = self.relations.get_mut(&relation).filter(|_| knows) {
             let left = Member { presence: Presence::Left, settings: Settings::new(), version: 1 };
             relation.members.entry(remote.clone()).or_insert(left);
         }
@@ -150,5 +142,16 @@ impl Model {
             _ => 0,
         };
         HookWrites { config_version, remote_version, ..HookWrites::default() }
+    }
+}
+
+/// What the unit knows of the relation after this hook.
+fn note(scope: &mut UnitScope, kind: &RelationHook, writes: &HookWrites) {
+    match kind {
+        RelationHook::Created => scope.created = true,
+        RelationHook::Joined(remote) => drop(scope.seen.insert(remote.clone(), None)),
+        RelationHook::Changed(remote) => drop(scope.seen.insert(remote.clone(), Some(writes.remote_version))),
+        RelationHook::Departed(remote) => drop(scope.seen.remove(remote)),
+        RelationHook::Broken => {}
     }
 }

@@ -12,7 +12,11 @@ use crate::sim::Sim;
 
 /// At any moment.
 pub fn always(world: &World, sim: &Sim) -> Vec<String> {
-    let mut found = sim.state().oracle.problems();
+    let mut found = {
+        let mut state = sim.state();
+        let told = std::mem::take(&mut state.problems);
+        state.oracle.problems().into_iter().chain(told).collect::<Vec<_>>()
+    };
     found.extend(check::inconsistencies(&world.ledger.model()));
     found
 }

@@ -28,8 +28,16 @@ impl Drop for Running {
         let mut state = self.sim.state();
         state.say(&format!("    {} of {} {:?}", shown(&self.context.hook), self.context.unit, self.end));
         state.oracle.ends(&self.context, self.end);
+        let now = state.now();
+        let late = state.removed.get(&self.context.unit).is_some_and(|at| now - at > SOON);
+        if late && self.end != End::CutOff {
+            state.problems.push(format!("{} went on after {} was removed", self.context.hook, self.context.unit));
+        }
     }
 }
+
+/// Milliseconds within which a hook is cut off: a write, and those who are told of it.
+const SOON: i64 = 5_000;
 
 /// What the dice say about one hook.
 struct Course {

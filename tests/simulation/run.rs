@@ -104,7 +104,12 @@ impl Play {
         let storms = rng.below(2);
         let retry_hooks = rng.chance(700).then_some(5_000);
         let update_status = rng.chance(500).then_some(Duration::from_secs(300));
-        let disk = if rng.chance(500) { Duration::ZERO } else { Duration::from_millis(1 + rng.below(50)) };
+        let disk = match rng.below(10) {
+            0..5 => 0,
+            5..9 => 1 + rng.below(50),
+            _ => 1 + rng.below(3_000),
+        };
+        let disk = Duration::from_millis(disk);
         drop(state);
         let provider = Arc::new(FlakyProvider { inner: SimulatedProvider::new(), sim: sim.clone() });
         Play { sim, provider, charms, phase, storms, faults, retry_hooks, update_status, disk }

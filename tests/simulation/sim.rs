@@ -1,6 +1,6 @@
 //! What a simulated world shares: its dice, its clock, what is broken at the moment, and who judges.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +54,10 @@ pub struct State {
     pub forced: Vec<(&'static str, Fate)>,
     /// Hooks that fail each time.
     pub broken: BTreeSet<(UnitName, String)>,
+    /// What is wrong, and not the oracle's matter.
+    pub problems: Vec<String>,
+    /// Units that were removed, and when: their hooks are to be cut off.
+    pub removed: BTreeMap<UnitName, Millis>,
     pub hooks_run: u64,
     pub crashes: u64,
     /// The controller has ended: nothing that is left of it reaches the world.
@@ -75,6 +79,8 @@ impl Sim {
             crash_after: None,
             forced: Vec::new(),
             broken: BTreeSet::new(),
+            problems: Vec::new(),
+            removed: BTreeMap::new(),
             hooks_run: 0,
             crashes: 0,
             dead: false,
@@ -168,7 +174,7 @@ impl Sim {
 }
 
 impl State {
-    fn now(&self) -> Millis {
+    pub fn now(&self) -> Millis {
         self.base + self.born.map_or(0, |born| born.elapsed().as_millis() as Millis)
     }
 
@@ -207,6 +213,9 @@ impl Journal for WatchedJournal {
         for entry in entries {
             state.say(&format!("  {} {}", entry.by, shown(&entry.event)));
             state.oracle.recorded(&entry.event);
+            if let Event::UnitRemoved { unit } = &entry.event {
+                state.removed.insert(unit.clone(), entry.at);
+            }
         }
         let left = state.crash_after.map(|left| left.saturating_sub(entries.len() as u64));
         state.crash_after = left;
