@@ -6,7 +6,9 @@ use indexmap::IndexMap;
 use mlua::{Table, Value};
 
 use crate::model::hook::{RELATION_HOOK_KINDS, UNIT_HOOKS};
-use crate::model::{CharmMeta, CharmName, ConfigValue, EndpointDecl, EndpointName, OptionDecl, OptionKind, Scope};
+use crate::model::{
+    CharmMeta, CharmName, ConfigValue, EndpointDecl, EndpointName, InterfaceName, OptionDecl, OptionKind, Scope,
+};
 
 use super::host::{did_you_mean, type_name};
 use super::locate::Locator;
@@ -65,7 +67,8 @@ impl Declaration {
         let series = self.series(table);
         let roles = ["provides", "requires", "peers"].map(|role| self.endpoints(table, role));
         let [provides, requires, peers] = roles;
-        let (all, subordinate) = (self.distinct([&provides, &requires, &peers]), self.flag(table, &["subordinate"]));
+        let (mut all, subordinate) = (self.distinct([&provides, &requires, &peers]), self.flag(table, &["subordinate"]));
+        all.insert(EndpointName::juju_info());
         if subordinate && !requires.values().any(|endpoint| endpoint.scope == Scope::Container) {
             self.problem(&["subordinate"], "a subordinate needs an endpoint in requires with scope = \"container\"");
         }
@@ -137,7 +140,16 @@ impl Declaration {
                     continue;
                 }
             };
-            match interface.as_deref().map(str::parse) {
+            if endpoint.is_reserved() {
+                self.problem(&path, format!("endpoint name \"{name}\" is reserved"));
+            }
+            match interface.as_deref().map(str::parse::<InterfaceName>) {
+                Some(Ok(interface))
+                    if interface.is_reserved() && !(role == "requires" && interface == InterfaceName::juju_info()) =>
+                {
+                    let what = if role == "requires" { "only juju-info can be required" } else { "it is reserved" };
+                    self.problem(&path, format!("interface \"{interface}\" of endpoint \"{name}\": {what}"));
+                }
                 Some(Ok(interface)) => drop(found.insert(endpoint, EndpointDecl { interface, scope, optional })),
                 Some(Err(error)) => self.problem(&path, format!("{error}")),
                 None => self.problem(&path, format!("endpoint \"{name}\" has no interface")),

@@ -93,7 +93,7 @@ impl Model {
             | Event::ServiceUnexposed { .. }
             | Event::ServiceDying { .. }
             | Event::ServiceRemoved { .. } => self.apply_service(event),
-            Event::UnitAdded { unit, machine } => self.add_unit(unit, *machine, at),
+            Event::UnitAdded { unit, machine, principal } => self.add_unit(unit, (*machine, principal.clone()), at),
             Event::UnitStatusSet { unit, status } => {
                 if let Some(unit) = self.units.get_mut(unit) {
                     unit.set_workload(status.clone(), at);
@@ -104,7 +104,7 @@ impl Model {
                     unit.life = Life::Dying;
                 }
             }
-            Event::UnitRemoved { unit } => self.remove_unit(unit),
+            Event::UnitRemoved { unit, .. } => self.remove_unit(unit),
             Event::RelationAdded { .. }
             | Event::RelationDying { .. }
             | Event::RelationRemoved { .. }
@@ -278,20 +278,34 @@ impl Model {
                     }
                 }
             }
-            Event::ScopeAdmitted { unit, relation } => {
-                let (Some(unit), Some(relation)) = (self.units.get_mut(unit), self.relations.get_mut(relation)) else {
-                    return;
-                };
-                unit.scopes.entry(relation.id).or_default();
-                let member = Member { presence: Presence::Admitted, settings: Settings::new(), version: 1 };
-                relation.members.entry(unit.name.clone()).or_insert(member);
-            }
+            Event::ScopeAdmitted { unit, relation } => self.admit(unit, *relation),
             Event::ScopeLeft { unit, relation } => self.leave_scope(unit, *relation),
             _ => {}
         }
     }
 
-    fn add_unit(&mut self, name: &UnitName, machine: MachineId, at: Millis) {
+    fn admit(&mut self, name: &UnitName, id: RelationId) {
+        let opposite = self.opposite(name, id);
+        let (Some(unit), Some(relation)) = (self.units.get_mut(name), self.relations.get_mut(&id)) else { return };
+        unit.scopes.entry(id).or_default();
+        if let Some(other) = opposite.as_ref().and_then(|other| relation.members.get_mut(other)) {
+            other.opposite = Some(name.clone());
+        }
+        let (presence, settings) = (Presence::Admitted, Settings::new());
+        let member = Member { presence, settings, version: 1, opposite };
+        relation.members.entry(name.clone()).or_insert(member);
+    }
+
+    /// In a container-scoped relation, the unit of the other service in the same container.
+    fn opposite(&self, name: &UnitName, id: RelationId) -> Option<UnitName> {
+        let relation = self.relations.get(&id).filter(|relation| relation.is_container_scoped())?;
+        let other = relation.remote_service(&name.service);
+        let container = self.units.get(name)?.principal.as_ref().unwrap_or(name);
+        let own = (container.service == *other).then(|| container.clone());
+        own.or_else(|| self.subordinate_of(container, other)).filter(|opposite| opposite != name)
+    }
+
+    fn add_unit(&mut self, name: &UnitName, (machine, principal): (MachineId, Option<UnitName>), at: Millis) {
         let Some(service) = self.services.get_mut(&name.service) else { return };
         service.units.insert(name.number);
         let next = self.next_unit.entry(name.service.clone()).or_insert(0);
@@ -301,10 +315,15 @@ impl Model {
             host.used = true;
         }
         self.unused.remove(&machine);
+        if let Some(principal) = principal.as_ref().and_then(|principal| self.units.get_mut(principal)) {
+            principal.subordinates.insert(name.clone());
+        }
         let unit = Unit {
             name: name.clone(),
             life: Life::Alive,
             machine,
+            principal,
+            subordinates: BTreeSet::new(),
             charm: service.charm.clone(),
             workload: WorkloadStatus { state: WorkloadState::Unknown, message: String::new() },
             workload_since: at,
@@ -331,6 +350,9 @@ impl Model {
             self.leave_scope(name, relation);
         }
         let Some(unit) = self.units.remove(name) else { return };
+        if let Some(principal) = unit.principal.as_ref().and_then(|principal| self.units.get_mut(principal)) {
+            principal.subordinates.remove(name);
+        }
         if let Some(machine) = self.machines.get_mut(&unit.machine) {
             machine.units.remove(name);
         }
@@ -345,6 +367,58 @@ impl Model {
 
     pub fn charm_of(&self, unit: &Unit) -> Option<&Charm> {
         self.charms.get(&unit.charm)
+    }
+
+    pub fn units_of<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Unit> + 'a {
+        let name = |number: &u32| UnitName { service: service.name.clone(), number: *number };
+        service.units.iter().filter_map(move |number| self.units.get(&name(number)))
+    }
+
+    /// Units of the machine that are no one's subordinates.
+    pub fn principals_on<'a>(&'a self, machine: &'a Machine) -> impl Iterator<Item = &'a Unit> + 'a {
+        machine.units.iter().filter_map(|name| self.units.get(name)).filter(|unit| unit.principal.is_none())
+    }
+
+    /// Whether units of `principal` have one of the subordinate service with them.
+    pub fn brings(&self, principal: &ServiceName, subordinate: &Service) -> bool {
+        subordinate.relations.iter().filter_map(|id| self.relations.get(id)).any(|relation| {
+            relation.life == Life::Alive
+                && relation.is_container_scoped()
+                && relation.remote_service(&subordinate.name) == principal
+        })
+    }
+
+    /// Whether the unit takes part in this relation of its service, and may begin to: a subordinate belongs to those
+    /// container-scoped relations that lead to its own principal, and a principal does not begin while its last
+    /// subordinate of that service is still leaving.
+    pub fn may_enter(&self, unit: &UnitName, relation: RelationId) -> bool {
+        let (Some(unit), Some(relation)) = (self.units.get(unit), self.relations.get(&relation)) else { return false };
+        if unit.life == Life::Dying || relation.life == Life::Dying {
+            return false;
+        }
+        if !relation.is_container_scoped() {
+            return true;
+        }
+        let other = relation.remote_service(&unit.name.service);
+        match &unit.principal {
+            Some(principal) => principal.service == *other || self.is_subordinate(other),
+            None => {
+                let former = self.subordinate_of(&unit.name, other).and_then(|name| self.units.get(&name));
+                former.is_none_or(|former| former.life == Life::Alive)
+            }
+        }
+    }
+
+    pub fn is_subordinate(&self, service: &ServiceName) -> bool {
+        let charm = self.services.get(service).and_then(|service| self.charms.get(&service.charm));
+        charm.is_some_and(|charm| charm.meta.subordinate)
+    }
+
+    /// The unit of `service` that was made for `principal`.
+    pub fn subordinate_of(&self, principal: &UnitName, service: &ServiceName) -> Option<UnitName> {
+        let bound = |number| UnitName { service: service.clone(), number };
+        let subordinates = &self.units.get(principal)?.subordinates;
+        subordinates.range(bound(0)..=bound(u32::MAX)).next().cloned()
     }
 
     /// What a hook of this service sees.

@@ -33,7 +33,7 @@ fn done(events: &[Event]) -> Done {
     for event in events {
         match event {
             Event::MachineAdded { machine, .. } => done.notes.push(format!("created machine {machine}")),
-            Event::UnitAdded { unit, machine } => {
+            Event::UnitAdded { unit, machine, .. } => {
                 done.notes.push(format!("unit {unit} is placed on machine {machine}"));
                 done.targets.push(unit.to_string());
             }

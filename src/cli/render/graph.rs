@@ -55,8 +55,8 @@ pub fn graph(status: &EnvironmentStatus) -> Graph {
         nodes.push(Node {
             name: (*name).clone(),
             charm: service.charm.clone(),
-            state: worst(service).to_owned(),
-            units: service.units.values().map(|unit| unit.workload_status.current.clone()).collect(),
+            state: worst(status, name).to_owned(),
+            units: status.units_of(name).map(|(_, unit)| unit.workload_status.current.clone()).collect(),
             exposed: service.exposed,
             dying: service.life.is_some(),
             peers,

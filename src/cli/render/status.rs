@@ -28,15 +28,13 @@ fn is_number(text: &str) -> bool {
 pub fn tabular(paint: Paint, status: &EnvironmentStatus) -> String {
     let mut sections = Vec::new();
     if !status.services.is_empty() {
-        let rows: Vec<_> = status.services.iter().map(|(name, service)| service_row(name, service)).collect();
+        let rows: Vec<_> = status.services.iter().map(|(name, service)| service_row(status, name, service)).collect();
         sections.push(section(paint, "Services", ["NAME", "STATUS", "EXPOSED", "CHARM", "PUBLISHED"], &rows));
     }
-    let units = status.services.values().flat_map(|service| &service.units);
-    let mut units: Vec<_> = units.collect();
-    units.sort_by_key(|(name, _)| natural(name));
+    let units = in_order(status);
     if !units.is_empty() {
         let names = ["ID", "WORKLOAD-STATE", "AGENT-STATE", "VERSION", "MACHINE", "PORTS", "PUBLIC-ADDRESS", "MESSAGE"];
-        let rows: Vec<_> = units.into_iter().map(|(name, unit)| unit_row(name, unit)).collect();
+        let rows: Vec<_> = units.iter().map(|(depth, name, unit)| unit_row(&indented(*depth, name), unit)).collect();
         sections.push(section(paint, "Units", names, &rows));
     }
     let relations = relations(status);
@@ -58,10 +56,10 @@ fn state(word: &str, life: Option<&str>) -> Cell {
     }
 }
 
-fn service_row(name: &str, service: &ServiceStatus) -> [Cell; 5] {
+fn service_row(status: &EnvironmentStatus, name: &str, service: &ServiceStatus) -> [Cell; 5] {
     [
         name.into(),
-        state(worst(service), service.life.as_deref()),
+        state(worst(status, name), service.life.as_deref()),
         if service.exposed { "true" } else { "false" }.into(),
         service.charm.as_str().into(),
         service.published.join(",").into(),
@@ -69,10 +67,10 @@ fn service_row(name: &str, service: &ServiceStatus) -> [Cell; 5] {
 }
 
 /// A service is as well as its worst unit.
-pub(super) fn worst(service: &ServiceStatus) -> &str {
+pub(super) fn worst<'a>(status: &'a EnvironmentStatus, service: &'a str) -> &'a str {
     const WORST_FIRST: [&str; 7] = ["error", "blocked", "maintenance", "waiting", "active", "terminated", "unknown"];
     let rank = |state: &str| WORST_FIRST.iter().position(|other| *other == state).unwrap_or(WORST_FIRST.len());
-    let states = service.units.values().map(|unit| unit.workload_status.current.as_str());
+    let states = status.units_of(service).map(|(_, unit)| unit.workload_status.current.as_str());
     states.min_by_key(|state| rank(state)).unwrap_or("unknown")
 }
 
@@ -94,6 +92,22 @@ fn unit_row(name: &str, unit: &UnitStatus) -> [Cell; 8] {
         unit.public_address.clone().unwrap_or_default().into(),
         message.into(),
     ]
+}
+
+/// Every unit in order, each followed by its subordinates, with how deep it stands.
+pub(super) fn in_order(status: &EnvironmentStatus) -> Vec<(usize, &String, &UnitStatus)> {
+    let mut principals: Vec<_> = status.services.values().flat_map(|service| &service.units).collect();
+    principals.sort_by_key(|(name, _)| natural(name));
+    let mut units = Vec::new();
+    for (name, unit) in principals {
+        units.push((0, name, unit));
+        units.extend(unit.subordinates.iter().map(|(name, unit)| (1, name, unit)));
+    }
+    units
+}
+
+pub(super) fn indented(depth: usize, text: &str) -> String {
+    format!("{}{text}", "  ".repeat(depth))
 }
 
 fn machine_row(id: &str, machine: &MachineStatus) -> [Cell; 8] {

@@ -3,22 +3,28 @@
 use super::super::entities::{Life, Presence, Provision};
 use super::super::event::Event;
 use super::super::names::{MachineId, RelationId, ServiceName, UnitName};
-use super::{ChangeError, Decider, MachineRefusal};
+use super::{ChangeError, Decider, MachineRefusal, UnitRefusal};
 
 impl Decider<'_> {
     pub(super) fn destroy_units(&mut self, units: &[UnitName], force: bool) -> Result<(), ChangeError> {
-        let missing: Vec<String> = units
-            .iter()
-            .filter(|unit| !self.model.units.contains_key(*unit))
-            .map(|unit| format!("unit \"{unit}\" does not exist"))
-            .collect();
-        if !missing.is_empty() {
-            return Err(ChangeError::NoUnitsDestroyed(missing.join("; ")));
+        let refused: Vec<UnitRefusal> = units.iter().filter_map(|unit| self.why_it_stays(unit)).collect();
+        if !refused.is_empty() {
+            return Err(ChangeError::NoUnitsDestroyed(refused));
         }
         for unit in units {
             self.destroy_unit(unit, force);
         }
         Ok(())
+    }
+
+    fn why_it_stays(&self, name: &UnitName) -> Option<UnitRefusal> {
+        match self.model.units.get(name) {
+            None => Some(UnitRefusal::Missing(name.clone())),
+            Some(unit) => unit
+                .principal
+                .clone()
+                .map(|principal| UnitRefusal::Subordinate { unit: name.clone(), principal }),
+        }
     }
 
     pub(super) fn destroy_services(&mut self, services: &[ServiceName], force: bool) -> Result<(), ChangeError> {
@@ -52,7 +58,7 @@ impl Decider<'_> {
                 None => refused.push(MachineRefusal::Missing(*id)),
                 Some(_) if *id == MachineId::HOST => refused.push(MachineRefusal::Required(*id)),
                 Some(machine) if !force => {
-                    let unit = machine.units.first().cloned();
+                    let unit = self.model.principals_on(machine).next().map(|unit| unit.name.clone());
                     refused.extend(unit.map(|unit| MachineRefusal::HasUnit { machine: *id, unit }));
                 }
                 Some(_) => {}
@@ -85,7 +91,11 @@ impl Decider<'_> {
         if force || untouched {
             self.remove_unit(name);
         } else if unit.life == Life::Alive {
+            let subordinates = unit.subordinates.clone();
             self.emit(Event::UnitDying { unit: name.clone() });
+            for subordinate in subordinates {
+                self.destroy_unit(&subordinate, false);
+            }
         }
     }
 
@@ -94,11 +104,16 @@ impl Decider<'_> {
         machine.is_none_or(|machine| matches!(machine.provision, Provision::Pending | Provision::Failed { .. }))
     }
 
-    /// Takes the unit out of the model and follows up whatever waited for it.
+    /// Takes the unit out of the model, after its subordinates, and follows up whatever waited for it.
     pub(super) fn remove_unit(&mut self, name: &UnitName) {
         let Some(unit) = self.model.units.get(name) else { return };
+        for subordinate in unit.subordinates.clone() {
+            self.remove_unit(&subordinate);
+        }
+        let Some(unit) = self.model.units.get(name) else { return };
         let relations: Vec<RelationId> = unit.scopes.keys().copied().collect();
-        self.emit(Event::UnitRemoved { unit: name.clone() });
+        let principal = unit.principal.clone();
+        self.emit(Event::UnitRemoved { unit: name.clone(), principal });
         for relation in relations {
             self.remove_relation_if_done(relation);
         }
@@ -108,8 +123,30 @@ impl Decider<'_> {
     pub(super) fn end_relation(&mut self, id: RelationId) {
         if self.model.relations.get(&id).is_some_and(|relation| relation.life == Life::Alive) {
             self.emit(Event::RelationDying { relation: id });
+            self.end_subordinates(id);
         }
         self.remove_relation_if_done(id);
+    }
+
+    /// A subordinate goes with the last container-scoped relation that brought it to its principal.
+    fn end_subordinates(&mut self, id: RelationId) {
+        let Some(relation) = self.model.relations.get(&id).filter(|relation| relation.is_container_scoped()) else {
+            return;
+        };
+        let services: Vec<ServiceName> = relation.endpoints.iter().map(|e| e.service.clone()).collect();
+        for name in services.iter().filter(|name| self.model.is_subordinate(name)).cloned().collect::<Vec<_>>() {
+            let Some(service) = self.model.services.get(&name) else { continue };
+            let brought = |unit: &UnitName| {
+                let principal = self.model.units.get(unit).and_then(|unit| unit.principal.as_ref());
+                principal.is_some_and(|principal| {
+                    services.contains(&principal.service) && !self.model.brings(&principal.service, service)
+                })
+            };
+            let units = service.units.iter().map(|number| UnitName { service: name.clone(), number: *number });
+            for unit in units.filter(brought).collect::<Vec<_>>() {
+                self.destroy_unit(&unit, false);
+            }
+        }
     }
 
     /// A dying relation goes with its last member, and may take a dying service with it.
