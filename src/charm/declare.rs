@@ -67,7 +67,8 @@ impl Declaration {
         let series = self.series(table);
         let roles = ["provides", "requires", "peers"].map(|role| self.endpoints(table, role));
         let [provides, requires, peers] = roles;
-        let (mut all, subordinate) = (self.distinct([&provides, &requires, &peers]), self.flag(table, &["subordinate"]));
+        let (mut all, subordinate) =
+            (self.distinct([&provides, &requires, &peers]), self.flag(table, &["subordinate"]));
         all.insert(EndpointName::juju_info());
         if subordinate && !requires.values().any(|endpoint| endpoint.scope == Scope::Container) {
             self.problem(&["subordinate"], "a subordinate needs an endpoint in requires with scope = \"container\"");

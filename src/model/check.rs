@@ -96,6 +96,11 @@ fn subordination(model: &Model, unit: &Unit, found: &mut Vec<String>) {
         if !listed {
             found.push(format!("unit {name} is not listed by its principal {principal}"));
         }
+        let service = model.services.get(&name.service);
+        let brought = service.is_some_and(|service| model.brings(&principal.service, service));
+        if unit.life == Life::Alive && !brought {
+            found.push(format!("unit {name} is alive with no relation to its principal {principal}"));
+        }
     }
     let mut services = BTreeSet::new();
     for subordinate in &unit.subordinates {

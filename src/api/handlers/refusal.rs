@@ -49,7 +49,9 @@ pub fn of(error: &ChangeError, model: &Model) -> Refusal {
         ChangeError::NoMachinesDestroyed(refused) => refused.iter().map(why_it_stays).fold(refusal, with_new_hint),
         ChangeError::CannotAssign { .. } => refusal.hint("without --to it gets a machine of its own"),
         ChangeError::OneService => refusal.hint("name two services, e.g. `encanto add-relation wordpress mysql`"),
-        ChangeError::NoUnitsDestroyed(refused) => refused.iter().map(|unit| why_it_lives(unit, model)).fold(refusal, with_new_hint),
+        ChangeError::NoUnitsDestroyed(refused) => {
+            refused.iter().map(|unit| why_it_lives(unit, model)).fold(refusal, with_new_hint)
+        }
         ChangeError::ServiceIsSubordinate(name) => refusal
             .hint(format!("its units come with those it is related to, e.g. `encanto add-relation {name} mysql`")),
         ChangeError::UnitsOfSubordinate | ChangeError::ConstraintsOfSubordinate => {
@@ -76,7 +78,9 @@ fn why_it_lives(refused: &UnitRefusal, model: &Model) -> String {
         UnitRefusal::Missing(_) => "`encanto status` lists the units".to_owned(),
         UnitRefusal::Subordinate { unit, principal } => {
             let (one, other) = ends(model, &unit.service, &principal.service);
-            format!("it goes with its relation or its principal: `encanto destroy-relation {one} {other}`, or `encanto destroy-unit {principal}`")
+            format!(
+                "it goes with its relation, `encanto destroy-relation {one} {other}`, or with its principal, `encanto destroy-unit {principal}`"
+            )
         }
     }
 }

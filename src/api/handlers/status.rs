@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use indexmap::IndexMap;
 
 use crate::model::{
-    HardwareFacts, Life, Machine, MachineId, Model, Observed, Provision, Service, ServiceName, Sighting, Unit, UnitName,
-    WorkloadState,
+    HardwareFacts, Life, Machine, MachineId, Model, Observed, Provision, Service, ServiceName, Sighting, Unit,
+    UnitName, WorkloadState,
 };
 
 use super::super::backend::Backend;
@@ -76,9 +76,7 @@ fn status(model: &Model, observed: &Observed, patterns: &[Pattern]) -> Environme
     let machines = model.machines.values().filter(|machine| patterns.is_empty() || hosts.contains(&machine.id));
     let services = model.services.values().filter(|service| {
         let by_name = |pattern: &Pattern| glob(&pattern.service, service.name.as_str()) && pattern.number == "*";
-        patterns.is_empty()
-            || patterns.iter().any(by_name)
-            || owners.contains(&service.name)
+        patterns.is_empty() || patterns.iter().any(by_name) || owners.contains(&service.name)
     });
     EnvironmentStatus {
         environment: model.environment.as_ref().map(|name| name.to_string()).unwrap_or_default(),

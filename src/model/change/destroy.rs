@@ -20,10 +20,9 @@ impl Decider<'_> {
     fn why_it_stays(&self, name: &UnitName) -> Option<UnitRefusal> {
         match self.model.units.get(name) {
             None => Some(UnitRefusal::Missing(name.clone())),
-            Some(unit) => unit
-                .principal
-                .clone()
-                .map(|principal| UnitRefusal::Subordinate { unit: name.clone(), principal }),
+            Some(unit) => {
+                unit.principal.clone().map(|principal| UnitRefusal::Subordinate { unit: name.clone(), principal })
+            }
         }
     }
 
