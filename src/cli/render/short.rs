@@ -102,7 +102,7 @@ fn rows_right(rows: &[Vec<String>], first: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::graph::samples::wiki;
+    use super::super::graph::samples::{accompanied, wiki};
     use super::*;
 
     #[test]
@@ -113,6 +113,14 @@ mod tests {
              - mediawiki/1: 10.0.3.13 (started) 80/tcp\n- mysql/0: (pending)\n"
         );
         assert_eq!(short(&EnvironmentStatus::default()), "\n");
+    }
+
+    #[test]
+    fn a_subordinate_stands_below_its_principal_and_is_counted() {
+        let status = accompanied();
+        assert!(short(&status).ends_with("\n- mysql/0: (pending)\n  - logging/0: 10.0.3.14 (started) 514/udp\n"));
+        let text = summary(&status);
+        assert!(text.contains("# UNITS: (5)") && text.contains("waiting:  1") && text.contains("514/udp"), "{text}");
     }
 
     #[test]

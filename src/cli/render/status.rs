@@ -178,11 +178,24 @@ mod tests {
             ..MachineStatus::default()
         };
         let pending = MachineStatus { instance_id: "pending".into(), series: "bookworm".into(), ..Default::default() };
-        let units = [("mysql/10", unit("active", "ready", "10")), ("mysql/9", unit("blocked", "no disk", "9"))];
+        let logging = UnitStatus { machine: None, open_ports: Vec::new(), ..unit("maintenance", "reads", "") };
+        let blocked = UnitStatus {
+            subordinates: IndexMap::from([("logging/0".into(), logging)]),
+            ..unit("blocked", "no disk", "9")
+        };
+        let units = [("mysql/10", unit("active", "ready", "10")), ("mysql/9", blocked)];
         let mysql = ServiceStatus {
             charm: "local:bookworm/mysql-1".into(),
-            relations: IndexMap::from([("db".into(), vec!["wiki".into()])]),
+            relations: [("db", "wiki"), ("juju-info", "logging")]
+                .map(|(name, other)| (name.into(), vec![other.into()]))
+                .into(),
             units: units.map(|(name, unit)| (name.to_owned(), unit)).into(),
+            ..ServiceStatus::default()
+        };
+        let logging = ServiceStatus {
+            charm: "local:bookworm/logging-0".into(),
+            relations: IndexMap::from([("info".into(), vec!["mysql".into()])]),
+            subordinate_to: vec!["mysql".into()],
             ..ServiceStatus::default()
         };
         EnvironmentStatus {
@@ -190,7 +203,7 @@ mod tests {
             machines: [("9", machine("9")), ("10", machine("10")), ("11", pending)]
                 .map(|(id, m)| (id.into(), m))
                 .into(),
-            services: IndexMap::from([("mysql".into(), mysql)]),
+            services: IndexMap::from([("logging".into(), logging), ("mysql".into(), mysql)]),
         }
     }
 
