@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use mlua::{Table, Value};
 
 use crate::model::hook::{RELATION_HOOK_KINDS, UNIT_HOOKS};
+use crate::model::names::JUJU_INFO;
 use crate::model::{
     CharmMeta, CharmName, ConfigValue, EndpointDecl, EndpointName, InterfaceName, OptionDecl, OptionKind, Scope,
 };
@@ -67,9 +68,7 @@ impl Declaration {
         let series = self.series(table);
         let roles = ["provides", "requires", "peers"].map(|role| self.endpoints(table, role));
         let [provides, requires, peers] = roles;
-        let (mut all, subordinate) =
-            (self.distinct([&provides, &requires, &peers]), self.flag(table, &["subordinate"]));
-        all.insert(EndpointName::juju_info());
+        let (all, subordinate) = (self.distinct([&provides, &requires, &peers]), self.flag(table, &["subordinate"]));
         if subordinate && !requires.values().any(|endpoint| endpoint.scope == Scope::Container) {
             self.problem(&["subordinate"], "a subordinate needs an endpoint in requires with scope = \"container\"");
         }
@@ -300,10 +299,11 @@ impl Declaration {
             .flat_map(|endpoint| RELATION_HOOK_KINDS.map(|kind| format!("{endpoint}-relation-{kind}")))
             .chain(UNIT_HOOKS.map(str::to_owned))
             .collect();
+        let implicit = RELATION_HOOK_KINDS.map(|kind| format!("{JUJU_INFO}-relation-{kind}"));
         let mut found = BTreeSet::new();
         for (name, value) in self.entries(table, &["hooks"]) {
             let path = ["hooks", name.as_str()];
-            if !known.contains(&name) {
+            if !known.contains(&name) && !implicit.contains(&name) {
                 let message = unknown_hook(&name, &known);
                 self.problem(&path, message);
             } else if !matches!(value, Value::Function(_)) {
