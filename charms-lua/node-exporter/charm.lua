@@ -30,9 +30,13 @@ end
 -- systemd calls it active before it has read its arguments: what counts is that it answers.
 local function wait_answering(unit: any)
   local address, port = unit.private_address, tostring(unit.config.port)
-  retry.call(20, 0.25, function()
+  local answers = pcall(retry.call, 20, 0.25, function()
     unit:exec({ "bash", "-c", "exec 3<> /dev/tcp/$0/$1", address, port, quiet = true })
   end)
+  if not answers then
+    local said = unit:exec({ "journalctl", "--no-pager", "-o", "cat", "-n", "1", "-t", SERVICE, check = false })
+    error(`the exporter does not answer on port {port}: {string.match(said.stdout, "^%s*(.-)%s*$")}`, 0)
+  end
 end
 
 -- The unit that this one was made for.
@@ -65,6 +69,8 @@ local function settle(unit: any)
   applied.files(unit, "node-exporter", {
     { path = SETTINGS, content = `ARGS="{arguments(unit, more)}"\n` },
   }, function()
+    -- systemd starts no service that has failed too often, whatever has been mended since.
+    unit:exec({ "systemctl", "reset-failed", SERVICE, check = false, quiet = true })
     systemd.restart(unit, SERVICE)
     wait_answering(unit)
   end)
@@ -113,7 +119,6 @@ return charm({
     start = settle,
 
     ["info-relation-joined"] = settle,
-    ["info-relation-departed"] = settle,
     ["metrics-relation-joined"] = settle,
 
     stop = function(unit)

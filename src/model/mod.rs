@@ -8,6 +8,7 @@ pub mod change;
 pub mod charm;
 pub mod check;
 mod commit;
+mod company;
 pub mod config;
 pub mod constraints;
 pub mod entities;
