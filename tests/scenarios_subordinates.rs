@@ -267,7 +267,7 @@ story!(what_subordinates_cannot_is_refused_with_what_they_can, s, {
         told(s.ask(destroy("log/0")).await.unwrap_err()),
         [
             "no units were destroyed: unit \"log/0\" is a subordinate",
-            "it goes with its relation, `encanto destroy-relation log db`, or with its principal, `encanto destroy-unit db/0`"
+            "`encanto destroy-relation log db` takes it off, `encanto destroy-unit db/0` both"
         ]
     );
     let machine = s.ask(api::DestroyMachine { machines: vec!["1".into()], force: false }).await.unwrap_err();

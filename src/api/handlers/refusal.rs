@@ -78,9 +78,7 @@ fn why_it_lives(refused: &UnitRefusal, model: &Model) -> String {
         UnitRefusal::Missing(_) => "`encanto status` lists the units".to_owned(),
         UnitRefusal::Subordinate { unit, principal } => {
             let (one, other) = ends(model, &unit.service, &principal.service);
-            format!(
-                "it goes with its relation, `encanto destroy-relation {one} {other}`, or with its principal, `encanto destroy-unit {principal}`"
-            )
+            format!("`encanto destroy-relation {one} {other}` takes it off, `encanto destroy-unit {principal}` both")
         }
     }
 }

@@ -151,9 +151,7 @@ fn service_status(
     service: &Service,
     wanted: &dyn Fn(&Unit) -> bool,
 ) -> ServiceStatus {
-    let names = service.units.iter().map(|number| UnitName { service: service.name.clone(), number: *number });
-    let units = names.filter_map(|name| model.units.get(&name)).filter(|unit| wanted(unit));
-    let units = units.filter(|unit| unit.principal.is_none()).map(|unit| {
+    let units = model.units_of(service).filter(|unit| unit.principal.is_none() && wanted(unit)).map(|unit| {
         let below = unit.subordinates.iter().filter_map(|name| model.units.get(name)).filter(|unit| wanted(unit));
         let subordinates = below.map(|unit| (unit.name.to_string(), unit_status(model, observed, unit))).collect();
         (unit.name.to_string(), UnitStatus { subordinates, ..unit_status(model, observed, unit) })

@@ -1,6 +1,6 @@
 //! destroy-unit, destroy-service, destroy-machine, and what follows when the last reference goes.
 
-use super::super::entities::{Life, Presence, Provision};
+use super::super::entities::{Life, Presence, Provision, Unit};
 use super::super::event::Event;
 use super::super::names::{MachineId, RelationId, ServiceName, UnitName};
 use super::{ChangeError, Decider, MachineRefusal, UnitRefusal};
@@ -132,19 +132,16 @@ impl Decider<'_> {
         let Some(relation) = self.model.relations.get(&id).filter(|relation| relation.is_container_scoped()) else {
             return;
         };
-        let services: Vec<ServiceName> = relation.endpoints.iter().map(|e| e.service.clone()).collect();
-        for name in services.iter().filter(|name| self.model.is_subordinate(name)).cloned().collect::<Vec<_>>() {
-            let Some(service) = self.model.services.get(&name) else { continue };
-            let brought = |unit: &UnitName| {
-                let principal = self.model.units.get(unit).and_then(|unit| unit.principal.as_ref());
-                principal.is_some_and(|principal| {
-                    services.contains(&principal.service) && !self.model.brings(&principal.service, service)
-                })
-            };
-            let units = service.units.iter().map(|number| UnitName { service: name.clone(), number: *number });
-            for unit in units.filter(brought).collect::<Vec<_>>() {
-                self.destroy_unit(&unit, false);
+        let mut leaving: Vec<UnitName> = Vec::new();
+        for service in relation.endpoints.iter().filter_map(|end| self.model.services.get(&end.service)) {
+            let other = relation.remote_service(&service.name);
+            if !self.model.brings(other, service) {
+                let made_for = |unit: &&Unit| unit.principal.as_ref().is_some_and(|unit| unit.service == *other);
+                leaving.extend(self.model.units_of(service).filter(made_for).map(|unit| unit.name.clone()));
             }
+        }
+        for unit in leaving {
+            self.destroy_unit(&unit, false);
         }
     }
 

@@ -41,7 +41,7 @@ impl Decider<'_> {
             }
             Change::UnitDone { unit } => {
                 self.known_unit(&unit)?;
-                // One of its subordinates came meanwhile: nothing to do yet.
+                // Whoever reports: a principal outlives its subordinates.
                 if self.model.units.get(&unit).is_some_and(|unit| unit.subordinates.is_empty()) {
                     self.remove_unit(&unit);
                 }
