@@ -175,7 +175,7 @@ impl World {
                 MachineStep::Create { charm, .. } => Change::MachineProvisioned {
                     machine,
                     instance: format!("i-{machine}"),
-                    address: std::net::Ipv4Addr::new(10, 0, 1, machine.0 as u8),
+                    address: std::net::Ipv4Addr::new(10, 0, 1, machine.number() as u8),
                     hardware: HardwareFacts::default(),
                     prepared: charm.map(|charm| charm.url),
                 },
@@ -331,7 +331,7 @@ fn errors_have_jujus_words() {
     let relate = |a: &str, b: &str| Change::AddRelation { one: end(a), other: end(b) };
     assert_eq!(refused(relate("db", "app")), "service \"db\" not found");
     assert_eq!(
-        refused(Change::DestroyMachines { machines: vec![MachineId(0), MachineId(7)], force: true }),
+        refused(Change::DestroyMachines { machines: vec![MachineId::new(0), MachineId::new(7)], force: true }),
         "no machines were destroyed: machine 0 is required by the environment; machine 7 does not exist"
     );
     let db = "db".parse().unwrap();
@@ -344,7 +344,7 @@ fn errors_have_jujus_words() {
     assert_eq!(refused(relate("app", "app-b")), "no relations found");
     assert_eq!(refused(relate("app:web", "db")), "service \"app\" has no \"web\" relation");
     assert_eq!(
-        refused(Change::DestroyMachines { machines: vec![MachineId(1)], force: false }),
+        refused(Change::DestroyMachines { machines: vec![MachineId::new(1)], force: false }),
         "no machines were destroyed: machine 1 has unit \"db/0\" assigned"
     );
     assert_eq!(

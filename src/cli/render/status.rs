@@ -43,9 +43,7 @@ pub fn tabular(paint: Paint, status: &EnvironmentStatus) -> String {
     if !relations.is_empty() {
         sections.push(section(paint, "Relations", ["SERVICE", "RELATION", "WITH"], &relations));
     }
-    let mut machines: Vec<_> = status.machines.iter().collect();
-    machines.sort_by_key(|(id, _)| natural(id));
-    let rows: Vec<_> = machines.into_iter().map(|(id, machine)| machine_row(id, machine)).collect();
+    let rows: Vec<_> = status.machines_and_containers().map(|(id, machine)| machine_row(id, machine)).collect();
     let names = ["ID", "STATE", "VERSION", "DNS", "INS-ID", "SERIES", "HARDWARE", "MESSAGE"];
     sections.push(section(paint, "Machines", names, &rows));
     sections.join("\n")
