@@ -5,7 +5,7 @@ use crate::cli::error::{DONE, Outcome};
 use crate::cli::render::structured;
 use crate::cli::session::Session;
 
-/// Show what new machines of a service, or of the whole environment, must be like
+/// Show what new machines must be like
 #[derive(Debug, clap::Args)]
 pub struct GetConstraints {
     /// Without one, what holds for the whole environment

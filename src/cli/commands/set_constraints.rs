@@ -5,9 +5,9 @@ use crate::cli::error::{DONE, Failure, Outcome};
 use crate::cli::session::Session;
 use crate::cli::values::words;
 
-/// Say what new machines of a service, or of the whole environment, must be like
+/// Say what new machines must be like
 ///
-/// All that was said before is forgotten; without constraints there are none any more. Machines that are there stay as
+/// Of a service, or of the whole environment. All that was said before is forgotten; without constraints there are none any more. Machines that are there stay as
 /// they are. What a service says goes before what the environment says; `mem=` says that there is no limit.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
