@@ -13,7 +13,7 @@ use encanto::provider::lxc::{LxcProvider, LxcSettings};
 use encanto::provider::{ExecEnd, ExecRequest, Hardware, InstanceName, InstanceSpec, Provider, doctor};
 use tokio::io::AsyncReadExt as _;
 
-const ENVIRONMENT: &str = "h4test";
+const ENVIRONMENT: &str = "limits";
 /// Takes 400 MB and says so.
 const HOG: &str = r#"perl -e '$x = "a" x (400 * 1024 * 1024); print "has ", length $x'"#;
 

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use encanto::model::*;
 use encanto::plan::provision::{self, MachineStep};
+use encanto::plan::settled::{self, Condition, Target};
 use indexmap::IndexMap;
 
 struct World {
@@ -110,6 +111,8 @@ fn a_container_has_a_number_of_its_own_on_its_machine() {
     world.change(Change::DestroyUnits { units: vec!["db/0".parse().unwrap()], force: true }).unwrap();
     world.change(destroy(&[one, one.container(1), one.container(2)], false)).unwrap();
     assert_eq!(provision::next(&world.model, one, None), None, "its containers come first");
+    let progress = settled::progress(&world.model, &Observed::default(), &[Target::Machine(one)], Condition::Gone);
+    assert_eq!(progress[0].message, "waits for its containers 1/lxc/1, 1/lxc/2");
     assert_eq!(words(world.change(add(one))), "cannot add a container to machine 1: machine is not alive");
     world.work_to_the_end();
     let ids: Vec<String> = world.model.machines.keys().map(ToString::to_string).collect();

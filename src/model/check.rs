@@ -1,6 +1,7 @@
 //! Lists every inconsistency of a model. Used after each step of a test, before a commit in debug builds, and by
 //! `encanto doctor`.
 
+use super::constraints::Constraints;
 use super::entities::{Life, Presence, Relation};
 use super::names::{MachineId, UnitName};
 use super::state::Model;
@@ -25,6 +26,9 @@ fn machines(model: &Model, found: &mut Vec<String>) {
         let host = id.host().and_then(|host| model.machines.get(&host));
         if host.is_some_and(|host| host.life == Life::Dying) && machine.life == Life::Alive {
             found.push(format!("machine {id} is on a machine that is going and is not going itself"));
+        }
+        if machine.constraints != machine.constraints.over(&Constraints::default()) {
+            found.push(format!("machine {id} was made with constraints that say nothing"));
         }
         for unit in &machine.units {
             if model.units.get(unit).is_none_or(|unit| unit.machine != *id) {

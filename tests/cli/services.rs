@@ -294,6 +294,10 @@ fn containers_live_on_machines() {
     env.run("deploy ./db --constraints root-disk=8G --wait=30s")
         .succeeds()
         .stderr_has("root-disk: recorded only, this provider does not enforce it\n");
+    env.run("deploy ./app other --to 1 --constraints mem=64M --wait=30s")
+        .succeeds()
+        .stderr_has("constraints are for new machines: machine 1 stays as it is\n");
+    env.run("destroy-service other --wait=30s").succeeds();
     env.run("deploy ./app --to lxc:1 --wait=30s").succeeds().stderr_has("created container 1/lxc/0\n");
     env.run("wait 1/lxc/0 --for started --timeout 30s").succeeds();
     let machine = &status(&env)["machines"]["1"];

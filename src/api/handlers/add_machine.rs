@@ -19,7 +19,7 @@ impl Handle for AddMachine {
                 .hint(format!("this environment makes machines of {known}")));
         }
         let constraints = constraints(self.constraints.as_deref())?;
-        if constraints.container.as_ref().is_some_and(|kind| kind != "none") {
+        if constraints.container.as_deref() == Some("lxc") {
             return Err(Refusal::new("container constraint \"lxc\" not allowed when adding a machine").hint(
                 "every machine is an lxc container already; `encanto add-machine lxc:1` makes one on machine 1",
             ));

@@ -100,8 +100,7 @@ enum Named {
 
 impl Named {
     fn of(text: &str) -> Named {
-        let slashes = text.strip_prefix("machine-").unwrap_or(text).parse::<MachineId>();
-        if let Ok(machine) = slashes {
+        if let Ok(machine) = text.strip_prefix("machine-").unwrap_or(text).parse::<MachineId>() {
             Named::Entity(machine.tag())
         } else if text == "*" || text == "controller" || text.starts_with("unit-") || text.starts_with("machine-") {
             Named::Entity(text.to_owned())
