@@ -178,7 +178,7 @@ fn constraints_are_fixed_when_a_machine_is_added() {
     world.change(Change::HostFound { series: "bookworm".into(), address, hardware }).unwrap();
     assert_eq!(words(world.change(set(None, "arch=arm64"))), "cannot satisfy arch=arm64: this host is amd64");
     world.change(set(None, "arch=amd64 mem=64G")).unwrap();
-    world.change(Change::DestroyServices { services: vec![db.clone()], force: true }).unwrap();
     world.work_to_the_end();
-    assert_eq!(words(world.change(set(Some(&db), ""))), "service \"db\" not found");
+    world.change(Change::DestroyServices { services: vec![db.clone()], force: false }).unwrap();
+    assert_eq!(words(world.change(set(Some(&db), ""))), "cannot set constraints: service \"db\" is not alive");
 }

@@ -142,6 +142,20 @@ story!(a_container_of_a_lost_machine_goes_on, s, {
     assert_eq!(machines(&s), ["0"]);
 });
 
+story!(a_container_that_cannot_be_made_is_tried_again, s, {
+    add_machine(&s, None, None).await;
+    s.settle().await;
+    s.provider.fail_next("create", "no space left on device");
+    add_machine(&s, Some("lxc:1"), None).await;
+    s.settle().await;
+    let container = s.status().await.machines["1"].containers["1/lxc/0"].clone();
+    assert_eq!(container.agent_state_info.as_deref(), Some("no space left on device"));
+    s.ask(api::RetryProvisioning { machines: vec!["1/lxc/0".into()] }).await.unwrap();
+    s.settle().await;
+    let container = s.status().await.machines["1"].containers["1/lxc/0"].clone();
+    assert_eq!(container.agent_state.as_deref(), Some("started"));
+});
+
 story!(numbers_of_containers_are_not_used_again_and_survive_the_controller, s, {
     add_machine(&s, None, None).await;
     add_machine(&s, Some("lxc:1"), None).await;
