@@ -161,6 +161,6 @@ fn an_event_of_before_there_were_subordinates_is_read() {
     let old = [r#"{"unit-added":{"unit":"db/0","machine":1}}"#, r#"{"unit-removed":{"unit":"db/0"}}"#];
     let read: Vec<Event> = old.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
     let unit = || "db/0".parse::<UnitName>().unwrap();
-    let added = Event::UnitAdded { unit: unit(), machine: MachineId(1), principal: None };
+    let added = Event::UnitAdded { unit: unit(), machine: MachineId::new(1), principal: None };
     assert_eq!(read, [added, Event::UnitRemoved { unit: unit(), principal: None }]);
 }
