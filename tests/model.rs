@@ -20,21 +20,31 @@ use proptest::prelude::*;
 
 fn charm(name: &str) -> CharmMeta {
     let endpoint =
-        |interface: &str| EndpointDecl { interface: interface.parse().unwrap(), scope: Scope::Global, optional: false };
-    let one = |name: &str, interface: &str| IndexMap::from([(name.parse().unwrap(), endpoint(interface))]);
+        |interface: &str, scope| EndpointDecl { interface: interface.parse().unwrap(), scope, optional: false };
+    let one =
+        |name: &str, interface: &str| IndexMap::from([(name.parse().unwrap(), endpoint(interface, Scope::Global))]);
+    let shared = |name: &str, interface: &str| (name.parse().unwrap(), endpoint(interface, Scope::Container));
     CharmMeta {
         name: name.parse().unwrap(),
         summary: String::new(),
         description: String::new(),
         series: vec!["bookworm".into()],
-        subordinate: false,
-        provides: if name == "db" { one("db", "sql") } else { one("website", "http") },
-        requires: if name == "app" { one("db", "sql") } else { IndexMap::new() },
+        subordinate: name == "log",
+        provides: match name {
+            "db" => one("db", "sql"),
+            "log" => one("feed", "sql"),
+            _ => one("website", "http"),
+        },
+        requires: match name {
+            "app" => one("db", "sql"),
+            "log" => IndexMap::from([shared("info", "juju-info"), shared("dir", "sql")]),
+            _ => IndexMap::new(),
+        },
         peers: one("cluster", "cluster"),
         config: IndexMap::new(),
         hooks: BTreeSet::new(),
         actions: BTreeSet::new(),
-        prepares: name == "app",
+        prepares: name != "db",
     }
 }
 
@@ -43,7 +53,14 @@ enum Ask {
     Deploy(usize, u32),
     AddUnit(usize),
     AddMachine,
+    /// On a machine picked by this number: alone, or with a unit of the service.
+    AddContainer(usize, Option<usize>),
+    /// Of a service, or of the whole environment.
+    SetConstraints(Option<usize>, u64),
     Relate(usize, usize),
+    /// Put a subordinate beside every unit of the service.
+    Accompany(usize, usize),
+    Unrelate(usize),
     DestroyUnit(usize, bool),
     DestroyService(usize, bool),
     DestroyMachine(usize, bool),
@@ -55,12 +72,16 @@ enum Ask {
 
 fn ask() -> impl Strategy<Value = Ask> {
     prop_oneof![
-        2 => (0..4usize, 1..3u32).prop_map(|(s, n)| Ask::Deploy(s, n)),
-        2 => (0..4usize).prop_map(Ask::AddUnit),
+        2 => (0..6usize, 1..3u32).prop_map(|(s, n)| Ask::Deploy(s, n)),
+        2 => (0..6usize).prop_map(Ask::AddUnit),
         1 => Just(Ask::AddMachine),
-        3 => (0..4usize, 0..4usize).prop_map(|(a, b)| Ask::Relate(a, b)),
+        2 => (any::<usize>(), any::<Option<u8>>()).prop_map(|(n, s)| Ask::AddContainer(n, s.map(usize::from))),
+        1 => (any::<Option<u8>>(), 0..3u64).prop_map(|(s, mem)| Ask::SetConstraints(s.map(usize::from), mem * 64)),
+        3 => (0..6usize, 0..6usize).prop_map(|(a, b)| Ask::Relate(a, b)),
+        2 => (4..6usize, 0..6usize).prop_map(|(a, b)| Ask::Accompany(a, b)),
+        1 => any::<usize>().prop_map(Ask::Unrelate),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(n, f)| Ask::DestroyUnit(n, f)),
-        1 => (0..4usize, any::<bool>()).prop_map(|(s, f)| Ask::DestroyService(s, f)),
+        1 => (0..6usize, any::<bool>()).prop_map(|(s, f)| Ask::DestroyService(s, f)),
         1 => (any::<usize>(), any::<bool>()).prop_map(|(n, f)| Ask::DestroyMachine(n, f)),
         10 => (any::<usize>(), 1..12u8).prop_map(|(n, times)| Ask::Work(n, times)),
         1 => any::<usize>().prop_map(Ask::FailHook),
@@ -68,7 +89,8 @@ fn ask() -> impl Strategy<Value = Ask> {
     ]
 }
 
-const SERVICES: [&str; 4] = ["db", "db-b", "app", "app-b"];
+/// The last two are subordinates.
+const SERVICES: [&str; 6] = ["db", "db-b", "app", "app-b", "log", "log-b"];
 
 struct World {
     model: Model,
@@ -124,7 +146,7 @@ impl World {
                 MachineStep::Create { charm, .. } => Change::MachineProvisioned {
                     machine,
                     instance: format!("i-{machine}"),
-                    address: std::net::Ipv4Addr::new(10, 0, 1, machine.0 as u8),
+                    address: std::net::Ipv4Addr::new(10, 0, 1, machine.number() as u8),
                     hardware: HardwareFacts::default(),
                     prepared: charm.map(|charm| charm.url),
                 },
@@ -174,7 +196,7 @@ impl World {
     }
 
     fn ask(&mut self, ask: Ask) {
-        let service = |n: usize| -> ServiceName { SERVICES[n % 4].parse().unwrap() };
+        let service = |n: usize| -> ServiceName { SERVICES[n % 6].parse().unwrap() };
         let machines: Vec<MachineId> = self.model.machines.keys().copied().collect();
         let units: Vec<UnitName> = self.model.units.keys().cloned().collect();
         // Refusals are part of the play.
@@ -186,10 +208,39 @@ impl World {
             Ask::AddMachine => {
                 self.change(Change::AddMachines { count: 1, series: None, constraints: Constraints::default() })
             }
+            Ask::AddContainer(n, unit) => {
+                let machine = machines[n % machines.len()];
+                self.change(match unit {
+                    None => Change::AddContainers { machine, count: 1, constraints: Constraints::default() },
+                    Some(n) => {
+                        Change::AddUnits { service: service(n), count: 1, placement: Placement::Inside(machine) }
+                    }
+                })
+            }
+            Ask::SetConstraints(n, mem) => {
+                let constraints = Constraints { mem: Some(mem), ..Constraints::default() };
+                self.change(Change::SetConstraints { service: n.map(service), constraints })
+            }
             Ask::Relate(a, b) => {
                 let end = |n| EndpointRef { service: service(n), endpoint: None };
                 self.change(Change::AddRelation { one: end(a), other: end(b) })
             }
+            Ask::Accompany(a, b) => {
+                let end = |n, endpoint: &str| EndpointRef { service: service(n), endpoint: endpoint.parse().ok() };
+                // Of two subordinates, that which has its directory with the other; they may share a container too.
+                let (one, other) = if b < 4 { ("info", "juju-info") } else { ("dir", "feed") };
+                self.change(Change::AddRelation { one: end(a, one), other: end(b, other) })
+            }
+            Ask::Unrelate(n) => match self.model.relations.values().nth(n % self.model.relations.len().max(1)) {
+                Some(relation) if !relation.is_peer() => {
+                    let end = |n: usize| {
+                        let RelationEndpoint { service, endpoint, .. } = relation.endpoints[n].clone();
+                        EndpointRef { service, endpoint: Some(endpoint) }
+                    };
+                    self.change(Change::DestroyRelation { one: end(0), other: end(1) })
+                }
+                _ => Ok(()),
+            },
             Ask::DestroyUnit(n, force) if !units.is_empty() => {
                 self.change(Change::DestroyUnits { units: vec![units[n % units.len()].clone()], force })
             }
@@ -240,7 +291,7 @@ fn deployment(service: &ServiceName, units: u32) -> Change {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_gets_stuck_and_nothing_is_left(asks in prop::collection::vec(ask(), 1..60)) {
@@ -284,7 +335,7 @@ fn errors_have_jujus_words() {
     let relate = |a: &str, b: &str| Change::AddRelation { one: end(a), other: end(b) };
     assert_eq!(refused(relate("db", "app")), "service \"db\" not found");
     assert_eq!(
-        refused(Change::DestroyMachines { machines: vec![MachineId(0), MachineId(7)], force: true }),
+        refused(Change::DestroyMachines { machines: vec![MachineId::new(0), MachineId::new(7)], force: true }),
         "no machines were destroyed: machine 0 is required by the environment; machine 7 does not exist"
     );
     let db = "db".parse().unwrap();
@@ -297,7 +348,7 @@ fn errors_have_jujus_words() {
     assert_eq!(refused(relate("app", "app-b")), "no relations found");
     assert_eq!(refused(relate("app:web", "db")), "service \"app\" has no \"web\" relation");
     assert_eq!(
-        refused(Change::DestroyMachines { machines: vec![MachineId(1)], force: false }),
+        refused(Change::DestroyMachines { machines: vec![MachineId::new(1)], force: false }),
         "no machines were destroyed: machine 1 has unit \"db/0\" assigned"
     );
     assert_eq!(

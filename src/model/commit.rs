@@ -89,7 +89,8 @@ impl Model {
     fn keep_member_that_joined(&mut self, unit: &UnitName, relation: RelationId, remote: &UnitName) {
         let knows = self.units.get(unit).is_some_and(|unit| unit.scopes.contains_key(&relation));
         if let Some(relation) = self.relations.get_mut(&relation).filter(|_| knows) {
-            let left = Member { presence: Presence::Left, settings: Settings::new(), version: 1 };
+            let opposite = relation.is_container_scoped().then(|| unit.clone());
+            let left = Member { presence: Presence::Left, settings: Settings::new(), version: 1, opposite };
             relation.members.entry(remote.clone()).or_insert(left);
         }
     }

@@ -67,6 +67,12 @@ pub enum Event {
         machine: MachineId,
     },
 
+    /// What new machines of a service, or of the whole environment, must be like; all that was said before is forgotten.
+    ConstraintsSet {
+        service: Option<ServiceName>,
+        constraints: Constraints,
+    },
+
     ServiceAdded {
         service: ServiceName,
         charm: CharmUrl,
@@ -105,6 +111,9 @@ pub enum Event {
     UnitAdded {
         unit: UnitName,
         machine: MachineId,
+        /// Of a subordinate: the unit it was made for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        principal: Option<UnitName>,
     },
     UnitStatusSet {
         unit: UnitName,
@@ -115,6 +124,8 @@ pub enum Event {
     },
     UnitRemoved {
         unit: UnitName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        principal: Option<UnitName>,
     },
 
     RelationAdded {

@@ -114,7 +114,7 @@ async fn clear(world: &World, name: &InstanceName, id: MachineId) {
 }
 
 fn first_unit(model: &Model, id: MachineId) -> Option<UnitName> {
-    model.machines.get(&id)?.units.first().cloned()
+    model.principals_on(model.machines.get(&id)?).next().map(|unit| unit.name.clone())
 }
 
 async fn fail(world: &World, id: MachineId, message: &str) {

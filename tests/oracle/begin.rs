@@ -27,6 +27,11 @@ impl Oracle {
         if context.is_leader != (self.leader(&name.service) == Some(name)) {
             wrong.push("it is told wrongly whether it leads".to_owned());
         }
+        for (id, seen) in &context.relations {
+            let Some(relation) = self.relations.get(id) else { continue };
+            let strangers = seen.remotes.keys().filter(|remote| !self.connects(relation, name, remote));
+            wrong.extend(strangers.map(|remote| format!("it is shown {remote}, a stranger")));
+        }
         self.problems.extend(wrong.into_iter().map(|reason| format!("{name}: {hook} begins: {reason}")));
         // What ended and was not written down did not count.
         self.cut_off(name);
@@ -98,7 +103,7 @@ impl Oracle {
         let ends = unit.dying || relation.dying;
         match kind {
             RelationHook::Created | RelationHook::Joined(_) if ends => Some("the relation ends".to_owned()),
-            RelationHook::Joined(remote) | RelationHook::Changed(remote) if !relation.connects(name, remote) => {
+            RelationHook::Joined(remote) | RelationHook::Changed(remote) if !self.connects(relation, name, remote) => {
                 Some(format!("{remote} is not at the other side"))
             }
             RelationHook::Joined(remote) | RelationHook::Changed(remote) if !self.entered(id, remote) => {

@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use encanto::charm::HookContext;
 use encanto::model::{
-    CharmMeta, CharmUrl, Event, Hook, HookWrites, MachineId, RelationEndpoint, RelationHook, RelationId, ServiceName,
-    Settings, UnitName,
+    CharmMeta, CharmUrl, Event, Hook, HookWrites, MachineId, RelationEndpoint, RelationHook, RelationId, Scope,
+    ServiceName, Settings, UnitName,
 };
 
 #[derive(Default)]
@@ -42,6 +42,8 @@ struct ServiceSeen {
 
 struct UnitSeen {
     machine: MachineId,
+    /// The principal of its container, which may be itself.
+    home: UnitName,
     dying: bool,
     installed: bool,
     configured: bool,
@@ -61,9 +63,10 @@ struct UnitSeen {
 }
 
 impl UnitSeen {
-    fn on(machine: MachineId) -> UnitSeen {
+    fn on(machine: MachineId, home: UnitName) -> UnitSeen {
         UnitSeen {
             machine,
+            home,
             dying: false,
             installed: false,
             configured: false,
@@ -190,16 +193,23 @@ impl Oracle {
 
     fn unit_event(&mut self, event: &Event) {
         match event {
-            Event::UnitAdded { unit, machine } => {
-                self.units.insert(unit.clone(), UnitSeen::on(*machine));
+            Event::UnitAdded { unit, machine, principal } => {
+                let home = principal.clone().unwrap_or_else(|| unit.clone());
+                if self.company(&home, &unit.service).next().is_some() {
+                    self.problems.push(format!("{home} has two units of {} with it", unit.service));
+                }
+                self.units.insert(unit.clone(), UnitSeen::on(*machine, home));
                 self.stir(&unit.service);
             }
             Event::UnitDying { unit } => {
                 self.units.entry(unit.clone()).and_modify(|unit| unit.dying = true);
                 self.stir(&unit.service);
             }
-            Event::UnitRemoved { unit } => {
+            Event::UnitRemoved { unit, .. } => {
                 self.units.remove(unit);
+                if self.units.values().any(|other| other.home == *unit) {
+                    self.problems.push(format!("{unit} went before its subordinates"));
+                }
                 self.stir(&unit.service);
             }
             Event::HookCommitted { unit, hook, writes } => {
@@ -399,6 +409,20 @@ impl Oracle {
         unit.started && unit.scopes.get(&relation).is_some_and(|scope| scope.created && !scope.gone)
     }
 
+    /// Units of the service in the container of this principal.
+    fn company<'a>(&'a self, home: &'a UnitName, service: &'a ServiceName) -> impl Iterator<Item = &'a UnitName> {
+        let near = self.units.iter().filter(move |(name, unit)| name.service == *service && unit.home == *home);
+        near.map(|(name, _)| name)
+    }
+
+    /// Whether the units may see each other in the relation. Nothing is known of the home of who is gone.
+    fn connects(&self, relation: &RelationSeen, unit: &UnitName, remote: &UnitName) -> bool {
+        let across = unit.service != remote.service || relation.endpoints.len() == 1;
+        let homes = [unit, remote].map(|name| self.units.get(name).map(|unit| &unit.home));
+        let near = !relation.is_container() || homes[1].is_none() || homes[0] == homes[1];
+        unit != remote && across && near && relation.has(&unit.service) && relation.has(&remote.service)
+    }
+
     /// The first of the service that is alive.
     fn leader(&self, service: &ServiceName) -> Option<&UnitName> {
         self.units.iter().find(|(name, unit)| name.service == *service && !unit.dying).map(|(name, _)| name)
@@ -410,10 +434,14 @@ impl RelationSeen {
         self.endpoints.iter().any(|end| end.service == *service)
     }
 
-    /// Whether the units may see each other in it.
-    fn connects(&self, unit: &UnitName, remote: &UnitName) -> bool {
-        let across = unit.service != remote.service || self.endpoints.len() == 1;
-        unit != remote && across && self.has(&unit.service) && self.has(&remote.service)
+    fn is_container(&self) -> bool {
+        self.endpoints.iter().any(|end| end.scope == Scope::Container)
+    }
+
+    /// The other side's service; in a peer relation its own.
+    fn other(&self, service: &ServiceName) -> &ServiceName {
+        let mut services = self.endpoints.iter().map(|end| &end.service);
+        services.find(|other| *other != service).unwrap_or(&self.endpoints[0].service)
     }
 }
 

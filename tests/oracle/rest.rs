@@ -1,6 +1,6 @@
 //! At rest: everybody has seen what there is, and nothing is half done.
 
-use encanto::model::{Hook, Model, RelationId, UnitName};
+use encanto::model::{Hook, Model, RelationId, ServiceName, UnitName};
 
 use super::{Oracle, UnitSeen};
 
@@ -48,11 +48,23 @@ impl Oracle {
             "has not seen its configuration",
         );
         for (id, relation) in self.relations.iter().filter(|(_, r)| r.has(&name.service) && !r.dying) {
-            let remotes = self.units.keys().filter(|remote| relation.connects(name, remote));
+            let other = relation.other(&name.service);
+            if relation.is_container() && self.company(&unit.home, other).next().is_none() {
+                // A principal is to have company; a subordinate is not concerned by what others' have.
+                let lacks = unit.home == *name && self.is_subordinate(other);
+                found.extend(lacks.then(|| format!("has no unit of {other} with it")));
+                continue;
+            }
+            let remotes = self.units.keys().filter(|remote| self.connects(relation, name, remote));
             let remotes: Vec<&UnitName> = remotes.filter(|remote| self.entered(*id, remote)).collect();
             found.extend(self.unseen(model, (name, unit), *id, &remotes));
         }
         found
+    }
+
+    fn is_subordinate(&self, service: &ServiceName) -> bool {
+        let charm = self.services.get(service).and_then(|service| self.charms.get(&service.charm));
+        charm.is_some_and(|meta| meta.subordinate)
     }
 
     fn unseen(

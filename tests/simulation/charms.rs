@@ -9,8 +9,9 @@ use indexmap::IndexMap;
 use crate::rng::Rng;
 
 /// Services that operators know of; before `-` is the charm's name.
-pub const SERVICES: [&str; 6] = ["db", "db-b", "app", "app-b", "web", "cache"];
-const CHARMS: [&str; 4] = ["db", "app", "web", "cache"];
+pub const SERVICES: [&str; 7] = ["db", "db-b", "app", "app-b", "web", "cache", "log"];
+/// The last is a subordinate.
+const CHARMS: [&str; 5] = ["db", "app", "web", "cache", "log"];
 const VERSIONS: u64 = 3;
 
 /// One version of a charm.
@@ -68,14 +69,15 @@ fn meta(name: &str, version: u64, mut has: impl FnMut(&str) -> bool) -> CharmMet
         "db" => (endpoints(&[("db", "sql")]), endpoints(&[])),
         "app" => (endpoints(&[("website", "http")]), endpoints(&[("db", "sql"), ("cache", "memcache")])),
         "web" => (endpoints(&[("front", "http")]), endpoints(&[("reverseproxy", "http")])),
-        _ => (endpoints(&[("cache", "memcache")]), endpoints(&[])),
+        "cache" => (endpoints(&[("cache", "memcache")]), endpoints(&[])),
+        _ => (endpoints(&[]), endpoints(&[("info", "juju-info")])),
     };
     let mut meta = CharmMeta {
         name: name.parse().unwrap(),
         summary: String::new(),
         description: String::new(),
         series: vec!["bookworm".into()],
-        subordinate: false,
+        subordinate: name == "log",
         provides,
         requires,
         peers,
@@ -88,6 +90,9 @@ fn meta(name: &str, version: u64, mut has: impl FnMut(&str) -> bool) -> CharmMet
     let kinds = encanto::model::hook::RELATION_HOOK_KINDS;
     let of_relations = relations.iter().flat_map(|at| kinds.iter().map(move |kind| format!("{at}-relation-{kind}")));
     let hooks = encanto::model::hook::UNIT_HOOKS.iter().map(ToString::to_string).chain(of_relations);
+    if meta.subordinate {
+        meta.requires.values_mut().for_each(|decl| decl.scope = Scope::Container);
+    }
     meta.hooks = hooks.filter(|hook| has(hook)).collect();
     meta
 }

@@ -36,6 +36,9 @@ impl Drop for Running {
     }
 }
 
+/// Some hundred are usual.
+const MOST_HOOKS: u64 = 20_000;
+
 /// Milliseconds within which a hook is cut off: a write, and those who are told of it.
 const SOON: i64 = 5_000;
 
@@ -52,6 +55,13 @@ impl FakeHooks {
         let mut state = self.0.state();
         state.say(&format!("    {} of {} begins", shown(&context.hook), context.unit));
         state.hooks_run += 1;
+        // Hooks that follow each other without end let no time go by: nobody else would come to a word.
+        assert!(
+            state.hooks_run < MOST_HOOKS,
+            "hooks follow each other without end: {} of {}",
+            context.hook,
+            context.unit
+        );
         state.oracle.begins(context);
         let faults = state.faults;
         let named = (context.unit.clone(), context.hook.to_string());

@@ -37,7 +37,17 @@ impl Operator<'_> {
             }
             11 if !full => {
                 let constraints = Constraints::default();
-                ("add-machine", Change::AddMachines { count: 1, series: None, constraints })
+                let machines: Vec<MachineId> = self.model.machines.keys().copied().collect();
+                let host = self.rng.chance(500).then(|| self.rng.pick(&machines).copied()).flatten();
+                match host {
+                    Some(machine) => ("add-machine", Change::AddContainers { machine, count: 1, constraints }),
+                    None => ("add-machine", Change::AddMachines { count: 1, series: None, constraints }),
+                }
+            }
+            39 => {
+                let constraints = Constraints { mem: Some(64 * self.rng.below(3)), ..Constraints::default() };
+                let service = self.rng.chance(700).then_some(service);
+                ("set-constraints", Change::SetConstraints { service, constraints })
             }
             0..18 => ("add-relation", Change::AddRelation { one: end(service), other: end(self.service()) }),
             18..20 => ("destroy-relation", Change::DestroyRelation { one: end(service), other: end(self.service()) }),
@@ -76,7 +86,7 @@ impl Operator<'_> {
     fn deploy(&mut self) -> Change {
         let service = self.any_name();
         let charm = self.charms.of(&service, self.rng);
-        let (units, placement) = self.units();
+        let (units, placement) = if charm.meta.subordinate { (1, Placement::Automatic) } else { self.units() };
         Change::Deploy(Box::new(Deployment {
             service,
             charm: charm.meta,
@@ -95,6 +105,7 @@ impl Operator<'_> {
         match self.rng.below(6) {
             0 => (1, Placement::New),
             1..3 => (1, self.rng.pick(&machines).map_or(Placement::New, |machine| Placement::On(*machine))),
+            3 => (1, self.rng.pick(&machines).map_or(Placement::New, |machine| Placement::Inside(*machine))),
             _ => (1 + self.rng.below(2) as u32, Placement::Automatic),
         }
     }

@@ -315,7 +315,10 @@ impl Play {
             let (services, machines, empty) = {
                 let model = world.ledger.model();
                 let services: Vec<ServiceName> = model.services.keys().cloned().collect();
-                let machines = model.machines.keys().filter(|id| **id != MachineId::HOST).copied().collect::<Vec<_>>();
+                let machines = model.machines.keys().filter(|id| **id != MachineId::HOST).copied();
+                let (containers, hosts): (Vec<MachineId>, Vec<MachineId>) =
+                    machines.partition(|id| id.host().is_some());
+                let machines = if containers.is_empty() { hosts } else { containers };
                 (services, machines, model.units.is_empty())
             };
             let force = self.sim.state().rng.chance(100);

@@ -213,7 +213,7 @@ impl Journal for WatchedJournal {
         for entry in entries {
             state.say(&format!("  {} {}", entry.by, shown(&entry.event)));
             state.oracle.recorded(&entry.event);
-            if let Event::UnitRemoved { unit } = &entry.event {
+            if let Event::UnitRemoved { unit, .. } = &entry.event {
                 state.removed.insert(unit.clone(), entry.at);
             }
         }

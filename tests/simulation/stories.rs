@@ -120,9 +120,9 @@ fn an_instance_that_vanished_while_none_could_be_listed_is_missed() {
         s.deploy("db", false).await;
         s.settle().await;
         s.next("list", Fate::FailsBefore);
-        s.provider.inner.vanish(&s.world.instance_name(MachineId(1)).unwrap());
+        s.provider.inner.vanish(&s.world.instance_name(MachineId::new(1)).unwrap());
         s.settle().await;
-        assert_eq!(s.world.ledger.observed().instances[&MachineId(1)], Sighting::Missing);
+        assert_eq!(s.world.ledger.observed().instances[&MachineId::new(1)], Sighting::Missing);
     });
 }
 

@@ -9,7 +9,7 @@ use super::super::requests::{
     History, HistoryAnswer, HistoryEntry, Refusal, StatusLog, StatusLogAnswer, StatusLogEntry,
 };
 use super::super::server::Handle;
-use super::{name, time_text};
+use super::{is_machine, name, time_text};
 
 /// Entries of the journal that are looked through: hours of a busy environment.
 const LOOKED_AT: u64 = 20_000;
@@ -41,13 +41,14 @@ impl Handle for History {
 #[async_trait]
 impl Handle for StatusLog {
     async fn handle(self, backend: &dyn Backend, _by: &str) -> Result<StatusLogAnswer, Refusal> {
-        let of_entity: Box<dyn Fn(&Recorded) -> Option<StatusLogEntry> + Send> = if self.entity.contains('/') {
-            let unit: UnitName = name(&self.entity)?;
-            Box::new(move |recorded| of_unit(recorded, &unit))
-        } else {
-            let machine: MachineId = name(&self.entity)?;
-            Box::new(move |recorded| of_machine(recorded, machine))
-        };
+        let of_entity: Box<dyn Fn(&Recorded) -> Option<StatusLogEntry> + Send> =
+            if is_machine(&self.entity) || !self.entity.contains('/') {
+                let machine: MachineId = name(&self.entity)?;
+                Box::new(move |recorded| of_machine(recorded, machine))
+            } else {
+                let unit: UnitName = name(&self.entity)?;
+                Box::new(move |recorded| of_unit(recorded, &unit))
+            };
         let mut entries: Vec<StatusLogEntry> =
             backend.recorded(LOOKED_AT).await?.iter().filter_map(of_entity).collect();
         if entries.is_empty() {
@@ -66,7 +67,7 @@ fn entry(recorded: &Recorded, kind: &str, state: impl Into<String>, message: imp
 fn of_unit(recorded: &Recorded, wanted: &UnitName) -> Option<StatusLogEntry> {
     let asked = if recorded.by.starts_with('@') { String::new() } else { format!("`{}`", recorded.by) };
     match &recorded.event {
-        Event::UnitAdded { unit, machine } if unit == wanted => {
+        Event::UnitAdded { unit, machine, .. } if unit == wanted => {
             Some(entry(recorded, "agent", "allocated", format!("on machine {machine} by {asked}")))
         }
         Event::UnitStatusSet { unit, status } if unit == wanted => {
@@ -83,7 +84,7 @@ fn of_unit(recorded: &Recorded, wanted: &UnitName) -> Option<StatusLogEntry> {
         }
         Event::HookRetried { unit } if unit == wanted => Some(entry(recorded, "agent", "retrying", asked)),
         Event::UnitDying { unit } if unit == wanted => Some(entry(recorded, "agent", "dying", asked)),
-        Event::UnitRemoved { unit } if unit == wanted => Some(entry(recorded, "agent", "removed", asked)),
+        Event::UnitRemoved { unit, .. } if unit == wanted => Some(entry(recorded, "agent", "removed", asked)),
         _ => None,
     }
 }
@@ -130,13 +131,18 @@ fn told(event: &Event) -> Option<String> {
         }
         Event::ServiceUpgraded { service, charm, .. } => format!("service {service} upgraded to {charm}"),
         Event::ServiceUnset { service, keys } => format!("service {service}: {} unset", keys.join(", ")),
+        Event::ConstraintsSet { service, constraints } => {
+            let whose = service.as_ref().map_or("environment".to_owned(), |service| format!("service {service}"));
+            format!("{whose}: constraints set to \"{constraints}\"")
+        }
         Event::ServiceExposed { service, .. } => format!("service {service} exposed"),
         Event::ServiceUnexposed { service } => format!("service {service} unexposed"),
         Event::ServiceDying { service } => format!("service {service} dying"),
         Event::ServiceRemoved { service } => format!("service {service} removed"),
-        Event::UnitAdded { unit, machine } => format!("unit {unit} added on machine {machine}"),
+        Event::UnitAdded { unit, machine, principal: None } => format!("unit {unit} added on machine {machine}"),
+        Event::UnitAdded { unit, principal: Some(principal), .. } => format!("unit {unit} added beside {principal}"),
         Event::UnitDying { unit } => format!("unit {unit} dying"),
-        Event::UnitRemoved { unit } => format!("unit {unit} removed"),
+        Event::UnitRemoved { unit, .. } => format!("unit {unit} removed"),
         Event::RelationAdded { relation, endpoints } => {
             let ends: Vec<String> = endpoints.iter().map(|e| format!("{}:{}", e.service, e.endpoint)).collect();
             format!("relation {relation} ({}) added", ends.join(" "))
