@@ -149,7 +149,7 @@ fn failure(words: &str) -> HookFailure {
 }
 
 fn status_of(context: &HookContext) -> WorkloadStatus {
-    let state = if context.relations.len() % 2 == 0 { WorkloadState::Active } else { WorkloadState::Waiting };
+    let state = if context.relations.len().is_multiple_of(2) { WorkloadState::Active } else { WorkloadState::Waiting };
     WorkloadStatus { state, message: context.hook.to_string() }
 }
 
@@ -163,7 +163,7 @@ fn outcome(context: &HookContext) -> HookOutcome {
             for id in context.relations.keys() {
                 outcome.relation_settings.insert(*id, set("size", &size));
             }
-            let ports = if size.len() % 2 == 0 { &mut outcome.opened } else { &mut outcome.closed };
+            let ports = if size.len().is_multiple_of(2) { &mut outcome.opened } else { &mut outcome.closed };
             ports.insert(port(443));
         }
         Hook::Relation { relation, kind: RelationHook::Joined(remote), .. } => {

@@ -49,7 +49,12 @@ impl Operator<'_> {
                 let service = self.rng.chance(700).then_some(service);
                 ("set-constraints", Change::SetConstraints { service, constraints })
             }
-            0..18 => ("add-relation", Change::AddRelation { one: end(service), other: end(self.service()) }),
+            0..18 => {
+                // Subordinates are nothing until they are related.
+                let accompanied = self.rng.chance(300).then(|| "log".parse().unwrap());
+                let other = accompanied.unwrap_or_else(|| self.service());
+                ("add-relation", Change::AddRelation { one: end(service), other: end(other) })
+            }
             18..20 => ("destroy-relation", Change::DestroyRelation { one: end(service), other: end(self.service()) }),
             20..23 => ("set", Change::SetConfig { service, values: self.values() }),
             23 => ("unset", Change::UnsetConfig { service, keys: vec!["size".to_owned()], generated: IndexMap::new() }),
