@@ -21,6 +21,31 @@ use encanto::store::MemoryJournal;
 /// How long a story waits for what must come: a slow machine needs longer, a right one never that long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A test that is a story: it begins with an empty environment, and ends with nothing more happening.
+#[allow(unused_macros, reason = "not every test binary tells stories")]
+macro_rules! story {
+    ($name:ident, $scenario:ident, $body:block) => {
+        #[test]
+        fn $name() {
+            // The Lua VM needs deep stacks in an unoptimised build.
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .thread_stack_size(8 << 20)
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                #[allow(unused_mut)]
+                let mut $scenario = $crate::support::scenario::Scenario::new().await;
+                $body
+                $scenario.nothing_more_happens().await;
+            });
+        }
+    };
+}
+#[allow(unused_imports, reason = "not every test binary tells stories")]
+pub(crate) use story;
+
 pub struct Scenario {
     pub journal: MemoryJournal,
     pub provider: Arc<SimulatedProvider>,

@@ -99,7 +99,9 @@ impl Talk {
             )),
             Step::Over => Frame::Failed(format!("unit \"{unit}\" is removed: the session is over")),
         };
-        let Talk { wire, .. } = self;
+        let Talk { wire, watch, .. } = self;
+        // Whoever sees the end may begin the next one.
+        drop(watch);
         wire.send(last).await;
     }
 
@@ -164,6 +166,12 @@ impl Talk {
 
     /// The operator has the hook, until he says what comes of it.
     async fn hook(&mut self, due: DueHook, failure: Option<String>, verdict: oneshot::Sender<Verdict>) -> Step {
+        // A hook of a dying unit explains itself by that.
+        if let Some(news) = self.life.look()
+            && let step @ Step::Over = self.news(news).await
+        {
+            return step;
+        }
         self.wire.tell(&words::heading(&due.context, failure.as_deref())).await;
         due.sink.log(LogLevel::Info, "debug-hooks: an operator has this hook");
         let (screen, lines) = Screen::new(due.sink.clone());
@@ -408,18 +416,25 @@ impl LifeOf {
         LifeOf { changes: ledger.changes(), ledger, unit, told: false }
     }
 
+    /// What he was not told yet.
+    fn look(&mut self) -> Option<News> {
+        let life = self.ledger.model().units.get(&self.unit).map(|unit| unit.life);
+        match life {
+            None => Some(News::Removed),
+            Some(Life::Dying) if !self.told => {
+                self.told = true;
+                Some(News::Dying)
+            }
+            Some(_) => None,
+        }
+    }
+
     /// May be dropped and called again.
     async fn news(&mut self) -> News {
         loop {
             self.changes.mark_unchanged();
-            let life = self.ledger.model().units.get(&self.unit).map(|unit| unit.life);
-            match life {
-                None => return News::Removed,
-                Some(Life::Dying) if !self.told => {
-                    self.told = true;
-                    return News::Dying;
-                }
-                Some(_) => {}
+            if let Some(news) = self.look() {
+                return news;
             }
             if self.changes.changed().await.is_err() {
                 std::future::pending().await
