@@ -115,7 +115,6 @@ async fn talk(
     mut screen: Screen,
 ) -> Outcome {
     let (mut send, mut receive) = stream.split();
-    // After the keyboard's own handler, which it calls in turn.
     let mut resized =
         signal(SignalKind::window_change()).map_err(|error| Failure::io("cannot watch the terminal", &error))?;
     // Interrupts that the controller has not answered.
@@ -126,7 +125,16 @@ async fn talk(
             frame = receive.next() => {
                 impatience = 0;
                 match frame {
-                    Some(Ok(frame)) => if let Some(code) = screen.take(frame)? { return Ok(code) },
+                    Some(Ok(frame)) => {
+                        // A change while a line was typed was the editor's to hear of.
+                        let size = (frame == Frame::Raw(true)).then(terminal::size);
+                        if let Some(code) = screen.take(frame)? {
+                            return Ok(code);
+                        }
+                        if let Some((columns, rows)) = size {
+                            let _ = send.send(Frame::Resize(columns, rows)).await;
+                        }
+                    }
                     Some(Err(error)) if error.kind() != io::ErrorKind::ConnectionReset => {
                         return Err(Failure::io("the connection to the controller broke", &error));
                     }
