@@ -1,4 +1,5 @@
-//! An operator in the place of hooks, on the simulated provider. Each story ends with: and now nothing happens.
+//! An operator in the place of hooks, and in machines, on the simulated provider. Each story ends with: and now nothing
+//! happens.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code outside of test functions too")]
 
@@ -6,9 +7,9 @@ mod support;
 
 use std::time::Duration;
 
-use encanto::api::backend::{Backend, Session};
-use encanto::api::{AddUnit, DebugHooks, DestroyRelation, Frame, Refusal, Resolved};
-use encanto::model::UnitName;
+use encanto::api::backend::{Backend, ExecPlace, Session};
+use encanto::api::{AddMachine, AddUnit, DebugHooks, DestroyRelation, Exec, Frame, Refusal, Resolved};
+use encanto::model::{MachineId, UnitName};
 
 use support::scenario::{Scenario, story};
 
@@ -333,4 +334,37 @@ story!(a_script_ends_with_its_input, s, {
     assert_eq!(ana.ends().await, Some(Frame::Exit(0)));
     s.settle().await;
     assert_eq!(s.model().units[&"db/0".parse().unwrap()].state["a"], 1);
+});
+
+/// What a command in the machine is refused with; nothing if it runs.
+async fn refused(s: &Scenario, machine: u32, user: Option<&str>) -> Option<String> {
+    let place = ExecPlace { machine: MachineId(machine), user: user.map(str::to_owned) };
+    let request = Exec { argv: vec!["true".into()], ..Exec::default() };
+    s.backend().exec(place, &request).await.err().map(|refusal| format!("{}; {}", refusal.error, refusal.hints.join("; ")))
+}
+
+story!(a_shell_is_refused_with_the_state_of_the_machine, s, {
+    s.provider.fail_next("create", "no room");
+    s.ask(AddMachine { count: 1, series: None, constraints: None, placement: None }).await.unwrap();
+    s.settle().await;
+    let failed = "machine 1 could not be created: no room; `encanto retry-provisioning 1` tries again";
+    assert_eq!(refused(&s, 1, None).await.unwrap(), failed);
+    assert_eq!(refused(&s, 0, None).await.unwrap(), "machine 0 is this host; open a terminal instead");
+    s.destroy_machine("1", true).await;
+    s.deploy("db", 1).await;
+    s.settle().await;
+    assert_eq!(refused(&s, 2, None).await, None);
+    assert_eq!(refused(&s, 2, Some("www-data")).await, None);
+    s.provider.fail_next("start", "no bridge");
+    s.provider.stop_behind(&s.instance(2));
+    s.until_instance(2, "stopped", 1).await;
+    let down = "machine 2 is down; `encanto wait 2 --for started` returns when it is up again";
+    assert_eq!(refused(&s, 2, None).await.unwrap(), down);
+    s.until_instance(2, "running", 2).await;
+    assert_eq!(refused(&s, 2, None).await, None);
+    s.provider.vanish(&s.instance(2));
+    s.until_instance(2, "missing", 2).await;
+    let lost = "machine 2 has lost its container; `encanto destroy-machine 2 --force` removes what is left of it";
+    assert_eq!(refused(&s, 2, None).await.unwrap(), lost);
+    s.destroy_machine("2", true).await;
 });

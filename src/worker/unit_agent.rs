@@ -116,6 +116,7 @@ async fn turn(world: &World, agents: &Agents, name: &UnitName, machine: MachineI
         observed.unit_activity.insert(name.clone(), awaited);
     });
     let turn = tokio::select! {
+        biased;
         turn = lock.lock_owned() => Some(turn),
         () = world.ledger.until_gone(|model| !model.units.contains_key(name)) => None,
     };
