@@ -54,7 +54,10 @@ fn values_are_shown_and_globals_stay() {
         assert_eq!(says(&mut prompt, "x").await, shown);
         assert_eq!(says(&mut prompt, "").await, "");
         assert_eq!(says(&mut prompt, "unit.name, relation, unit.hook").await, "\"app/0\"\tnil\t\"install\"");
-        assert_eq!(says(&mut prompt, "require(\"./lib/greeting\"), type(require(\"@std/apt\"))").await, "\"hello\"\t\"table\"");
+        assert_eq!(
+            says(&mut prompt, "require(\"./lib/greeting\"), type(require(\"@std/apt\"))").await,
+            "\"hello\"\t\"table\""
+        );
     });
 }
 
@@ -127,7 +130,8 @@ fn a_relation_is_at_hand_and_secrets_are_not_shown() {
         let mut prompt = stage.host.prompt(&charm(), context, stage.machine.clone(), stage.sink.clone());
         assert_eq!(says(&mut prompt, "relation.remote, relation:get(\"host\")").await, "\"wiki/1\"\t\"b\"");
         assert_eq!(says(&mut prompt, "relation:get()").await, "{ host = \"b\", token = \"(secret)\" }");
-        let shown = says(&mut prompt, "unit.config.password .. \"\\n\", { [unit.config.password] = secret(\"x\") }").await;
+        let shown =
+            says(&mut prompt, "unit.config.password .. \"\\n\", { [unit.config.password] = secret(\"x\") }").await;
         assert_eq!(shown, "\"(secret)\\n\"\t{ (secret) = (secret) }");
         says(&mut prompt, "print(unit.config.password)").await;
         assert!(fails(&mut prompt, "error(unit.config.password)").await.starts_with("prompt:1: (secret)"));

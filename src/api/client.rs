@@ -17,7 +17,9 @@ use tokio::net::UnixStream;
 use tokio_util::codec::Framed;
 
 use super::frames::{self, FrameCodec};
-use super::requests::{COMMAND_HEADER, DebugHooks, DebugLog, Exec, Refusal, VERSION, VERSION_HEADER, Verb, Wait, Watch};
+use super::requests::{
+    COMMAND_HEADER, DebugHooks, DebugLog, Exec, Refusal, VERSION, VERSION_HEADER, Verb, Wait, Watch,
+};
 use super::settings::EnvironmentSettings;
 use super::status::{EnvironmentStatus, LogLine, WaitEvent};
 

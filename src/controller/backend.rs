@@ -88,9 +88,7 @@ impl ControllerBackend {
         let provision = self.model().machines.get(&machine).map(|machine| machine.provision.clone());
         match provision {
             Some(Provision::Running { instance, .. }) => Ok(instance),
-            Some(Provision::Host { .. }) => {
-                Err(Refusal::new("machine 0 is this host").hint("open a terminal instead"))
-            }
+            Some(Provision::Host { .. }) => Err(Refusal::new("machine 0 is this host").hint("open a terminal instead")),
             Some(Provision::Failed { message }) => {
                 Err(Refusal::new(format!("machine {machine} could not be created: {message}"))
                     .hint(format!("`encanto retry-provisioning {machine}` tries again")))

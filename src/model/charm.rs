@@ -97,9 +97,9 @@ impl CharmMeta {
 
     /// Every hook that a unit of it can have, whether it declares a function for it or not.
     pub fn hook_names(&self) -> Vec<String> {
-        let of_relations = self.endpoints().flat_map(|(_, endpoint, _)| {
-            RELATION_HOOK_KINDS.map(|kind| format!("{endpoint}-relation-{kind}"))
-        });
+        let of_relations = self
+            .endpoints()
+            .flat_map(|(_, endpoint, _)| RELATION_HOOK_KINDS.map(|kind| format!("{endpoint}-relation-{kind}")));
         UNIT_HOOKS.iter().map(|hook| (*hook).to_owned()).chain(of_relations).collect()
     }
 }

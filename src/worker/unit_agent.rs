@@ -256,7 +256,6 @@ impl Sink {
     pub fn new(world: &World, unit: Option<UnitName>, machine: MachineId, hook: Hook) -> Self {
         Sink { world: world.clone(), unit, machine, module: hook.to_string() }
     }
-
 }
 
 impl HookSink for Sink {

@@ -34,7 +34,7 @@ prompt:1: ";
     assert!(ran.stderr.starts_with(told), "{ran:?}");
     assert!(ran.stderr.ends_with("hook start is committed\n"), "{ran:?}");
     env.run("wait --timeout 30s").succeeds();
-    env.run("debug-log --no-tail -i app/0").succeeds().stdout_has("the operator says: hook start is committed");
+    env.run("debug-log --no-tail -i app/0").succeeds().stdout_has(" says: hook start is committed");
     env.run("history").succeeds().stdout_has("debug-hooks app/0");
 }
 
@@ -43,9 +43,10 @@ fn what_is_not_there_is_told() {
     let env = Running::bootstrapped();
     env.write("app/charm.lua", CHARM);
     env.run("deploy ./app").succeeds();
-    env.run("debug-hooks app/0 stat").fails().stdout_is("").stderr_is(
-        "error: unit \"app/0\" does not contain hook \"stat\"\nhint: did you mean `start`?\n",
-    );
+    env.run("debug-hooks app/0 stat")
+        .fails()
+        .stdout_is("")
+        .stderr_is("error: unit \"app/0\" does not contain hook \"stat\"\nhint: did you mean `start`?\n");
     env.run("debug-hooks nope/0").fails().stderr_has("error: unit \"nope/0\" not found\n");
     env.run("debug-hooks app").fails().stderr_has("error: invalid unit name \"app\"\n");
     env.run("debug-hooks app/0 --lua --shell").misused().stderr_has("cannot be used with");
@@ -63,7 +64,10 @@ fn one_line(mut stream: UnixStream) {
 fn lines_of_a_pipe_go_as_they_are() {
     let env = Env::simulated();
     let fake = Fake::controller(&env, |_, _| Reply::Upgraded(one_line));
-    env.run_with_input("debug-hooks --shell a/0 start stop", "a line").exits(3).stdout_is("shown\n").stderr_is("told\n");
+    env.run_with_input("debug-hooks --shell a/0 start stop", "a line")
+        .exits(3)
+        .stdout_is("shown\n")
+        .stderr_is("told\n");
     let asked = fake.was_asked();
     assert_eq!((asked.verb.as_str(), asked.header("encanto-command")), ("debug-hooks", "debug-hooks a/0 start stop"));
     let mut body = asked.body;

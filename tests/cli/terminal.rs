@@ -175,7 +175,10 @@ fn lines_can_be_edited_and_a_shell_gets_every_key() {
     let fake = Fake::controller(&env, |_, _| Reply::Upgraded(debugged));
     let mut terminal = Terminal::run(&env, "debug-hooks a/0");
     terminal.shows("a/0 start> ");
-    assert_eq!((&fake.was_asked().body["terminal"], &fake.was_asked().body["term"]), (&json!([80, 24]), &json!("xterm")));
+    assert_eq!(
+        (&fake.was_asked().body["terminal"], &fake.was_asked().body["term"]),
+        (&json!([80, 24]), &json!("xterm"))
+    );
     // Mistyped, deleted, typed anew.
     terminal.screen.write_all(b"y\x7fx = 1\r").unwrap();
     terminal.shows("a/0 start> ");

@@ -109,11 +109,7 @@ impl Screen {
     }
 }
 
-async fn talk(
-    stream: ExecStream,
-    mut typed: mpsc::Receiver<Frame>,
-    mut screen: Screen,
-) -> Outcome {
+async fn talk(stream: ExecStream, mut typed: mpsc::Receiver<Frame>, mut screen: Screen) -> Outcome {
     let (mut send, mut receive) = stream.split();
     let mut resized =
         signal(SignalKind::window_change()).map_err(|error| Failure::io("cannot watch the terminal", &error))?;

@@ -32,7 +32,7 @@ use words::Command;
 /// Begins a session. A hook that failed and is wanted is tried again at once, within it.
 pub async fn open(world: &World, by: &str, unit: UnitName, request: DebugHooks) -> Result<Session, Refusal> {
     let hooks: BTreeSet<String> = request.hooks.into_iter().collect();
-    let holder = Holder { who: request.who, since: world.ledger.now() };
+    let holder = Holder { who: request.who.clone(), since: world.ledger.now() };
     let opened = world.debugging.open(unit.clone(), hooks.clone(), holder);
     let watch = opened.map_err(|holder| words::taken(&unit, &holder))?;
     retry(world, by, &unit, &hooks).await?;
@@ -43,6 +43,7 @@ pub async fn open(world: &World, by: &str, unit: UnitName, request: DebugHooks) 
         world: world.clone(),
         watch,
         wire: Wire::new(frames, out, request.terminal),
+        who: request.who,
         term: request.term,
         shell_first: request.shell,
         running: None,
@@ -67,6 +68,7 @@ struct Talk {
     watch: Watch,
     life: LifeOf,
     wire: Wire,
+    who: String,
     term: Option<String>,
     shell_first: bool,
     /// What the charm's own hook says, while the controller runs it for the operator.
@@ -173,7 +175,7 @@ impl Talk {
             return step;
         }
         self.wire.tell(&words::heading(&due.context, failure.as_deref())).await;
-        due.sink.log(LogLevel::Info, "debug-hooks: an operator has this hook");
+        due.sink.log(LogLevel::Info, &format!("debug-hooks: {} has this hook", self.who));
         let (screen, lines) = Screen::new(due.sink.clone());
         let host = self.world.charm_host.clone();
         let prompt = host.prompt(&due.files, due.context.clone(), due.machine.clone(), screen.clone());
@@ -294,7 +296,7 @@ impl Talk {
         let mut env = words::variables(&hand.due.context, &environment.unwrap_or_default());
         env.extend(self.term.iter().map(|term| ("TERM".to_owned(), term.clone())));
         let request = ExecRequest { argv, env, cwd: Some("/root".to_owned()), terminal, ..ExecRequest::default() };
-        hand.due.sink.log(LogLevel::Info, "debug-hooks: the operator uses a shell");
+        hand.due.sink.log(LogLevel::Info, &format!("debug-hooks: {} uses a shell", self.who));
         let inside = match session::start(self.world.provider.as_ref(), &hand.due.instance, request).await {
             Ok(inside) => inside,
             Err(error) => {
@@ -362,7 +364,7 @@ impl Talk {
             Verdict::Run(_) => format!("running hook {hook}"),
         };
         self.running = matches!(verdict, Verdict::Run(_)).then_some(hand.lines);
-        hand.due.sink.log(LogLevel::Info, &format!("debug-hooks: the operator says: {told}"));
+        hand.due.sink.log(LogLevel::Info, &format!("debug-hooks: {} says: {told}", self.who));
         match hand.verdict.send(verdict) {
             Ok(()) => {
                 self.wire.tell(&told).await;

@@ -107,6 +107,36 @@ pub fn variables(context: &HookContext, environment: &str) -> BTreeMap<String, S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{MachineId, RelationHook, RelationId};
+
+    #[test]
+    fn a_hook_of_a_relation_is_described_by_its_variables() {
+        let unit: UnitName = "db/0".parse().unwrap();
+        let kind = RelationHook::Joined("app/1".parse().unwrap());
+        let hook = Hook::Relation { relation: RelationId(4), endpoint: "sql".parse().unwrap(), kind };
+        let context = HookContext {
+            hook,
+            unit,
+            machine: MachineId(3),
+            private_address: String::new(),
+            public_address: String::new(),
+            is_leader: true,
+            config: Default::default(),
+            secret_config: Default::default(),
+            state: Default::default(),
+            open_ports: Default::default(),
+            relations: Default::default(),
+        };
+        let variables = variables(&context, "local");
+        let value = |name: &str| variables[name].as_str();
+        assert_eq!((value("ENCANTO_RELATION_ID"), value("JUJU_RELATION")), ("sql:4", "sql"));
+        assert_eq!((value("ENCANTO_REMOTE_UNIT"), value("JUJU_HOOK_NAME")), ("app/1", "sql-relation-joined"));
+        assert_eq!((variables.len(), value("ENCANTO_MACHINE_ID")), (14, "3"));
+        let told = heading(&context, Some("no room"));
+        assert!(told.starts_with(
+            "db/0: hook sql-relation-joined is due, relation sql:4, remote unit app/1\nit failed before: no room\n"
+        ));
+    }
 
     #[test]
     fn a_dot_begins_a_command_and_anything_else_is_lua() {
@@ -116,7 +146,10 @@ mod tests {
         assert_eq!(Command::of(".fail"), Command::Fail("the operator says so"));
         assert_eq!(Command::of(".shell"), Command::Shell(None));
         assert_eq!(Command::of(".shell ls -l"), Command::Shell(Some("ls -l")));
-        assert_eq!((Command::of(".run"), Command::of(".leave"), Command::of(".help")), (Command::Run, Command::Leave, Command::Help));
+        assert_eq!(
+            (Command::of(".run"), Command::of(".leave"), Command::of(".help")),
+            (Command::Run, Command::Leave, Command::Help)
+        );
         for line in [".", ".quit", ".commit now", ".run it"] {
             assert_eq!(Command::of(line), Command::Unknown(line));
         }
