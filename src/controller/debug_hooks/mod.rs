@@ -29,10 +29,15 @@ use screen::{Lines, Screen};
 use wire::{Wire, Word};
 use words::Command;
 
+/// Characters of who has a session.
+const MAX_WHO: usize = 80;
+
 /// Begins a session. A hook that failed and is wanted is tried again at once, within it.
 pub async fn open(world: &World, by: &str, unit: UnitName, request: DebugHooks) -> Result<Session, Refusal> {
     let hooks: BTreeSet<String> = request.hooks.into_iter().collect();
-    let holder = Holder { who: request.who.clone(), since: world.ledger.now() };
+    // It stands in log lines.
+    let who: String = request.who.chars().filter(|c| !c.is_control()).take(MAX_WHO).collect();
+    let holder = Holder { who: who.clone(), since: world.ledger.now() };
     let opened = world.debugging.open(unit.clone(), hooks.clone(), holder);
     let watch = opened.map_err(|holder| words::taken(&unit, &holder))?;
     retry(world, by, &unit, &hooks).await?;
@@ -43,7 +48,7 @@ pub async fn open(world: &World, by: &str, unit: UnitName, request: DebugHooks) 
         world: world.clone(),
         watch,
         wire: Wire::new(frames, out, request.terminal),
-        who: request.who,
+        who,
         term: request.term,
         shell_first: request.shell,
         running: None,
@@ -192,39 +197,34 @@ impl Talk {
                 Err(Some(step)) => return step,
                 Err(None) => continue,
             };
-            let command = if hand.prompt.has_begun() { Command::Lua(&line) } else { Command::of(&line) };
-            let step = match command {
-                Command::Lua(line) => self.lua(&mut hand, line).await,
-                Command::Shell(command) => self.shell(&mut hand, command).await,
-                Command::Help => {
-                    self.wire.tell(words::HELP).await;
-                    Step::Next
-                }
-                Command::Unknown(line) => {
-                    self.wire.tell(&format!("there is no command `{line}`: `.help` lists them")).await;
-                    Step::Next
-                }
-                Command::Leave => Step::Leave,
-                Command::Commit => match hand.prompt.outcome() {
-                    Ok(outcome) => return self.decide(hand, Verdict::Commit(outcome)).await,
-                    Err(message) => {
-                        self.wire.tell(&format!("this cannot be committed: {message}")).await;
-                        Step::Next
-                    }
-                },
-                Command::Fail(message) => {
-                    let message = message.to_owned();
-                    return self.decide(hand, Verdict::Fail(message)).await;
-                }
-                Command::Run => {
-                    let screen = hand.screen.clone();
-                    return self.decide(hand, Verdict::Run(screen)).await;
-                }
-            };
-            if !matches!(step, Step::Next) {
-                return step;
+            match self.obey(&mut hand, &line).await {
+                Ok(verdict) => return self.decide(hand, verdict).await,
+                Err(Step::Next) => {}
+                Err(step) => return step,
             }
         }
+    }
+
+    /// What comes of the hook, if the line says so.
+    async fn obey(&mut self, hand: &mut Hand<'_>, line: &str) -> Result<Verdict, Step> {
+        // An unfinished chunk may go on with a dot.
+        let command = if hand.prompt.has_begun() { Command::Lua(line) } else { Command::of(line) };
+        match command {
+            Command::Lua(line) => return Err(self.lua(hand, line).await),
+            Command::Shell(command) => return Err(self.shell(hand, command).await),
+            Command::Leave => return Err(Step::Leave),
+            Command::Fail(message) => return Ok(Verdict::Fail(message.to_owned())),
+            Command::Run => return Ok(Verdict::Run(hand.screen.clone())),
+            Command::Commit => match hand.prompt.outcome() {
+                Ok(outcome) => return Ok(Verdict::Commit(outcome)),
+                Err(message) => self.wire.tell(&format!("this cannot be committed: {message}")).await,
+            },
+            Command::Help => self.wire.tell(words::HELP).await,
+            Command::Unknown(line) => {
+                self.wire.tell(&format!("there is no command `{line}`: `.help` lists them")).await;
+            }
+        }
+        Err(Step::Next)
     }
 
     /// A line from the operator. `Err(None)` if it came to nothing.
