@@ -338,7 +338,7 @@ story!(a_script_ends_with_its_input, s, {
 
 /// What a command in the machine is refused with; nothing if it runs.
 async fn refused(s: &Scenario, machine: u32, user: Option<&str>) -> Option<String> {
-    let place = ExecPlace { machine: MachineId(machine), user: user.map(str::to_owned) };
+    let place = ExecPlace { machine: MachineId::new(machine), user: user.map(str::to_owned) };
     let request = Exec { argv: vec!["true".into()], ..Exec::default() };
     s.backend()
         .exec(place, &request)

@@ -69,8 +69,10 @@ impl Place {
         }
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let place = target.split_once('@').map_or(target, |(_, place)| place);
+        let is_container =
+            place.split_once("/lxc/").is_some_and(|(machine, container)| digits(machine) && digits(container));
         let is_unit = place.split_once('/').is_some_and(|(service, number)| !service.is_empty() && digits(number));
-        if !is_unit && !digits(place) {
+        if !is_unit && !is_container && !digits(place) {
             return Err(Failure::usage(format!("\"{target}\" is neither a unit nor a machine"))
                 .hint("for example `mysql/0:/etc/hosts` or `1:/etc/hosts`")
                 .hint(format!("a file of this host with a colon in its name is given as \"./{text}\"")));
@@ -87,10 +89,10 @@ mod tests {
     fn a_place_is_here_or_in_a_machine() {
         let there = |text: &str| matches!(Place::of(text), Ok(Place::There(_)));
         let here = |text: &str| matches!(Place::of(text), Ok(Place::Here(_)));
-        assert!(there("mysql/0:/etc") && there("3:x") && there("a-b/12:") && there("1:a:b"));
-        assert!(there("www-data@wiki/0:x") && there("ana@3:/x"));
+        assert!(there("mysql/0:/etc") && there("3:x") && there("a-b/12:") && there("1:a:b") && there("1/lxc/0:/etc"));
+        assert!(there("www-data@wiki/0:x") && there("ana@3:/x") && there("ana@1/lxc/0:/x"));
         assert!(here("x") && here("./a:b") && here("/tmp/a:b") && here("../1:x"));
-        for text in ["ana@host:x", "mysql:/etc", "a/b:c", ":x", "x/:y"] {
+        for text in ["ana@host:x", "mysql:/etc", "a/b:c", ":x", "x/:y", "1/lxc/x:y"] {
             assert!(Place::of(text).is_err(), "{text}");
         }
     }

@@ -117,7 +117,7 @@ mod tests {
         let context = HookContext {
             hook,
             unit,
-            machine: MachineId(3),
+            machine: MachineId::new(3),
             private_address: String::new(),
             public_address: String::new(),
             is_leader: true,
