@@ -174,13 +174,14 @@ fn the_sandbox_holds() {
 #[test]
 fn each_line_has_a_hooks_limits_and_what_was_written_outlives_the_variables() {
     on_runtime(async {
-        let stage = Stage::new(short_limits());
+        let stage = Stage::new(Limits { busy: Duration::from_secs(1), memory: 8 << 20, ..short_limits() });
         let mut prompt = prompt(&stage, Hook::Install);
         says(&mut prompt, "x = 1 unit.state.a = 1 unit:open_port(80)").await;
         let told = fails(&mut prompt, "while true do pcall(error) end").await;
         assert!(told.contains("ran longer than the limit") && told.contains("the variables of this prompt are gone"));
         assert_eq!(says(&mut prompt, "x, unit.state.a, unit:open_ports()").await, "nil\t1\t{ \"80/tcp\" }");
-        let told = fails(&mut prompt, "local t = {} while true do t[#t + 1] = string.rep(\"x\", 1000) .. #t end").await;
+        let told =
+            fails(&mut prompt, "local t = {} while true do t[#t + 1] = string.rep(\"x\", 100000) .. #t end").await;
         assert!(told.contains("used more memory than the limit"), "{told}");
         assert_eq!(prompt.outcome().unwrap().state.unwrap()["a"], 1);
     });
