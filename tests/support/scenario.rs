@@ -21,8 +21,7 @@ use encanto::store::MemoryJournal;
 /// How long a story waits for what must come: a slow machine needs longer, a right one never that long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A test that is a story: it begins with an empty environment, and ends with nothing more happening.
-#[allow(unused_macros, reason = "not every test binary tells stories")]
+/// A test that is told as a story, and at its end nothing more happens.
 macro_rules! story {
     ($name:ident, $scenario:ident, $body:block) => {
         #[test]
@@ -36,14 +35,13 @@ macro_rules! story {
                 .unwrap();
             runtime.block_on(async {
                 #[allow(unused_mut)]
-                let mut $scenario = $crate::support::scenario::Scenario::new().await;
+                let mut $scenario = Scenario::new().await;
                 $body
                 $scenario.nothing_more_happens().await;
             });
         }
     };
 }
-#[allow(unused_imports, reason = "not every test binary tells stories")]
 pub(crate) use story;
 
 pub struct Scenario {
@@ -432,6 +430,24 @@ end
     start = function(unit) unit:set_status("active", unit.state.leader and "leads" or "follows") end,
     ["update-status"] = function(unit) step(unit)
       if not unit.state.seen then unit.state.seen = true unit:open_port(1234) end end } }"#
+        }
+        "log" => {
+            r#"return charm { name = "log", summary = "s", series = { "bookworm" }, subordinate = true,
+  requires = { info = { interface = "juju-info", scope = "container" },
+    directory = { interface = "sql", scope = "container" } },
+  provides = { feed = { interface = "feed" } },
+  hooks = { install = step, ["config-changed"] = step, start = step, stop = step,
+    ["info-relation-joined"] = function(unit, relation) step(unit)
+      unit:set_status("active", `reads {#relation:units()}: {relation.remote}`) end,
+    ["info-relation-changed"] = step, ["info-relation-departed"] = step, ["info-relation-broken"] = step } }"#
+        }
+        "log-alone" => r#"return charm { name = "log", summary = "s", series = { "bookworm" } }"#,
+        "watch" => {
+            r#"return charm { name = "watch", summary = "s", series = { "bookworm" },
+  requires = { feed = { interface = "feed" } },
+  hooks = { start = step, ["feed-relation-joined"] = step, ["feed-relation-departed"] = step,
+    ["juju-info-relation-joined"] = function(unit, relation) step(unit)
+      unit:set_status("active", `read by {#unit:relations("juju-info")}`) end } }"#
         }
         "db-broken" => r#"return charm { name = "db", summary = "s", series = { "bookworm" } }"#,
         other => panic!("there is no charm {other} in the stories"),
