@@ -130,3 +130,13 @@ fn processes_are_spawned_in_one_file_only() {
         }
     }
 }
+
+/// A `select!` that is not biased takes at random what is ready, and no simulation could be repeated.
+#[test]
+fn workers_choose_in_a_fixed_order() {
+    for (path, text) in sources("worker") {
+        let code: String = code_lines(&text).collect::<Vec<_>>().join("\n");
+        let loose = code.split("select! {").skip(1).filter(|rest| !rest.trim_start().starts_with("biased;")).count();
+        assert_eq!(loose, 0, "{} has a select! that is not biased", path.display());
+    }
+}

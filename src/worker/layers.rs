@@ -10,7 +10,7 @@ use crate::model::{Change, Charm, Hook, MachineId, Model, UnitName};
 use crate::provider::{InstanceName, InstanceSpec};
 
 use super::access::Access;
-use super::unit_agent::Sink;
+use super::unit_agent::{self, Sink};
 use super::{RETRY, World, chain};
 
 /// Handle on the layers that are being made; clones share it.
@@ -98,10 +98,8 @@ async fn prepare(
     let sink = Arc::new(Sink::new(world, unit, id, Hook::Prepare));
     let access = Arc::new(Access::new(world.provider.clone(), name.clone()));
     let files = world.charms.files(&charm.digest).await.map_err(|error| chain(&error))?;
-    world.hooks.prepare(&files, access, sink.clone()).await.map_err(|error| {
-        sink.report(&error.report);
-        error.summary
-    })?;
+    let prepared = world.hooks.prepare(&files, access, sink.clone()).await;
+    prepared.map_err(|error| unit_agent::failed(sink.as_ref(), &error))?;
     world.provider.seal(name, key).await.map_err(|error| chain(&error))
 }
 

@@ -8,12 +8,12 @@
 //! - [`ledger`]: the only writer. Change → events → journal → model, in batches.
 //! - [`driver`]: runs a reconciler for many names, one at a time each, again while there is more to do.
 //! - [`provisioner`]: machines. [`layers`]: what charms prepare, once each.
-//! - [`unit_agent`]: hooks. [`firewaller`]: ports that are open to the outside.
+//! - [`unit_agent`]: hooks. [`debugging`]: who is asked before them. [`firewaller`]: ports that are open to the outside.
 //! - [`observer`]: what became of the instances while nobody looked.
 //!
 //! # Repeatable
 //! On one thread, with a paused clock, the same commands give the same journal: simulations (`tests/simulation`) rest
-//! on that. So every `select!` here is `biased` (it would choose at random), nothing follows the order of a `HashMap`,
+//! on that. So every `select!` here is `biased` (it would choose at random; `tests/architecture.rs`), nothing follows the order of a `HashMap`,
 //! time is tokio's or the ledger's clock, and many who wait for one thing wait on a `Notify`: a `watch` wakes them at
 //! random.
 
@@ -21,6 +21,7 @@ pub mod access;
 pub mod capped;
 pub mod charms;
 pub mod context;
+pub mod debugging;
 pub mod driver;
 pub mod firewaller;
 pub mod hook_runner;
@@ -43,6 +44,7 @@ use crate::model::{MachineId, Millis};
 use crate::provider::{InstanceName, Provider, ProviderError};
 
 use charms::CharmStore;
+use debugging::Debugging;
 use hook_runner::HookRunner;
 use ledger::Ledger;
 use logbook::Logbook;
@@ -66,6 +68,8 @@ pub struct World {
     pub retry_hooks: Option<Millis>,
     /// How often update-status runs; `None` is never.
     pub update_status: Option<Duration>,
+    /// Operators who take hooks into their own hands.
+    pub debugging: Debugging,
     /// True once the provider is open: before that no machine can be made.
     pub open: watch::Receiver<bool>,
 }
@@ -83,6 +87,12 @@ impl World {
 
     pub fn is_open(&self) -> bool {
         *self.open.borrow()
+    }
+
+    /// Returns when the workers have been ended: what goes on beside them is to end too.
+    pub fn stopped(&self) -> impl Future<Output = ()> + use<> {
+        let mut open = self.open.clone();
+        async move { while open.changed().await.is_ok() {} }
     }
 }
 
