@@ -13,9 +13,9 @@
 //!
 //! # Repeatable
 //! On one thread, with a paused clock, the same commands give the same journal: simulations (`tests/simulation`) rest
-//! on that. So every `select!` here is `biased` (it would choose at random; `tests/architecture.rs`), nothing follows the order of a `HashMap`,
-//! time is tokio's or the ledger's clock, and many who wait for one thing wait on a `Notify`: a `watch` wakes them at
-//! random.
+//! on that. So every `select!` here is `biased` (it would choose at random; `tests/architecture.rs`), nothing follows
+//! the order of a `HashMap`, time is tokio's or the ledger's clock, and many who wait for one thing wait on a `Notify`:
+//! a `watch` wakes them at random.
 
 pub mod access;
 pub mod capped;
