@@ -7,5 +7,6 @@
 pub mod exposure;
 pub mod hooks;
 pub mod nudge;
+pub mod patience;
 pub mod provision;
 pub mod settled;

@@ -9,10 +9,11 @@
 //! - [`driver`]: runs a reconciler for many names, one at a time each, again while there is more to do.
 //! - [`provisioner`]: machines. [`layers`]: what charms prepare, once each.
 //! - [`unit_agent`]: hooks. [`firewaller`]: ports that are open to the outside.
-//! - [`observer`]: what became of the instances while nobody looked.
+//! - [`observer`]: what became of the instances while nobody looked. [`caretaker`]: the network they share.
 
 pub mod access;
 pub mod capped;
+pub mod caretaker;
 pub mod charms;
 pub mod context;
 pub mod driver;

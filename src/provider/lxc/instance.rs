@@ -19,7 +19,7 @@ use tokio::io::unix::AsyncFd;
 use super::config::{ContainerConfig, render_config};
 use super::exec::{MachineFiles, mount_root};
 use super::helper::MountOrder;
-use super::host::allow_hairpin;
+use super::host::{allow_hairpin, link_is_up};
 use super::image::{make_private_folder, remove_tree};
 use super::network::NetworkChoice;
 use super::record::{InstanceRecord, absent_is_fine, folder_entries, io_error};
@@ -78,9 +78,11 @@ impl LxcProvider {
         }
     }
 
-    /// Whether everything of the instance was put on disk: its configuration is written last.
+    /// Whether everything of the instance was put on disk: its configuration is written last. One whose own writing was
+    /// deleted by hand is none any more.
     pub fn is_made(&self, name: &InstanceName) -> bool {
-        self.folder(name).join("config").exists()
+        let build = locked(&self.records).get(name).is_some_and(|record| record.build);
+        self.folder(name).join("config").exists() && self.scratch(name, build).join("upper").exists()
     }
 
     /// Puts the instance on disk.
@@ -253,8 +255,8 @@ impl LxcProvider {
         for name in names.iter().filter(|name| running.contains(name.as_str())) {
             let cable = cable(name);
             let port = Path::new("/sys/class/net").join(&cable);
-            if port.exists() && !port.join("brport").exists() {
-                run(&["ip", "link", "set", "dev", &cable, "master", bridge], b"").await?;
+            if port.exists() && !(port.join("brport").exists() && link_is_up(&cable)) {
+                run(&["ip", "link", "set", "dev", &cable, "master", bridge, "up"], b"").await?;
                 allow_hairpin(&cable)?;
             }
         }
@@ -456,7 +458,7 @@ fn remove_group(group: &Path) {
 }
 
 /// Name of the host's end of the network cable: the kernel allows 15 bytes.
-fn cable(name: &InstanceName) -> String {
+pub fn cable(name: &InstanceName) -> String {
     format!("ve{}", &digest_hex(name.as_str().as_bytes())[..12])
 }
 
