@@ -90,10 +90,8 @@ async fn a_machine_that_does_not_start_is_tried_later_each_time_and_can_be_destr
     }
     s.provider.stop_behind(&s.instance(1));
     until_called(&s, "start", 2).await;
-    s.until_observed("the second failure", |observed| {
-        observed.troubles.values().any(|trouble| trouble.failures == 2)
-    })
-    .await;
+    s.until_observed("the second failure", |observed| observed.troubles.values().any(|trouble| trouble.failures == 2))
+        .await;
     let machine = s.status().await.machines["1"].clone();
     assert_eq!(machine.agent_state.as_deref(), Some("down"));
     let info = machine.agent_state_info.unwrap();

@@ -9,6 +9,8 @@ use crate::model::{MachineWork, Millis, Trouble};
 pub const FIRST: Millis = 5_000;
 /// The most, as in Juju.
 pub const MOST: Millis = 300_000;
+/// So many failures in a row are no accident: who waits is told.
+pub const HOPELESS: u32 = 3;
 /// A machine that ran so long came up well.
 pub const STEADY: Millis = 60_000;
 

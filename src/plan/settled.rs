@@ -6,7 +6,7 @@ use crate::model::{
     Life, Machine, MachineId, Model, Observed, Provision, ServiceName, Sighting, Unit, UnitName, WorkloadState,
 };
 
-use super::{hooks, provision};
+use super::{hooks, patience, provision};
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +127,10 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
             ("down", advice, Verdict::Failed)
         }
         (Provision::Running { .. }, _) if due => match (activity, observed.trouble(machine.id)) {
-            (None, Some(trouble)) => ("down", trouble.words.clone(), Verdict::Failed),
+            (None, Some(trouble)) => {
+                let verdict = if trouble.failures < patience::HOPELESS { Verdict::Busy } else { Verdict::Failed };
+                ("down", trouble.words.clone(), verdict)
+            }
             (activity, _) => ("down", activity.unwrap_or_default(), Verdict::Busy),
         },
         (Provision::Running { .. }, _) => ("started", activity.unwrap_or_default(), Verdict::Reached),

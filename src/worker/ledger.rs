@@ -261,7 +261,8 @@ impl Writer {
                     continue;
                 }
                 Request::Probe { answer } => {
-                    let _ = answer.send(self.journal.probe().map_err(|error| LedgerError::Journal(super::chain(&error))));
+                    let _ =
+                        answer.send(self.journal.probe().map_err(|error| LedgerError::Journal(super::chain(&error))));
                     continue;
                 }
             };

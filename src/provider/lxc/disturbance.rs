@@ -99,7 +99,8 @@ impl LxcProvider {
     }
 
     async fn await_damage(&self) -> Result<String, ProviderError> {
-        let unheard = |source| ProviderError::Spawn { command: "listening to the kernel's network news".into(), source };
+        let unheard =
+            |source| ProviderError::Spawn { command: "listening to the kernel's network news".into(), source };
         let news = News::subscribe().map_err(unheard)?;
         let mut suspected = false;
         loop {

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::network::{
-    NetworkChoice, POOL, choose_subnet, name_servers, networks_in_use, render_dnsmasq, render_firewall, render_hosts,
+    NetworkChoice, POOL, choose_subnet, hardware_address, name_servers, networks_in_use, render_dnsmasq,
+    render_firewall, render_hosts,
 };
 use super::record::{absent_is_fine, io_error};
 use crate::provider::command::{replace_file, run};
@@ -49,8 +50,7 @@ impl HostNetwork {
         let gateway = self.choice.gateway();
         if !link_exists(bridge) {
             // An address of its own: else it would change with the machines that come and go.
-            let [_, a, b, c] = gateway.octets();
-            let hardware = format!("02:e4:c0:{a:02x}:{b:02x}:{c:02x}");
+            let hardware = hardware_address(gateway);
             run(&["ip", "link", "add", bridge, "address", &hardware, "type", "bridge"], b"").await?;
         }
         let address = format!("{gateway}/{prefix}");

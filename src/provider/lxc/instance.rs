@@ -167,7 +167,10 @@ impl LxcProvider {
             remove_tree(&scratch.join("work"))?;
         }
         let work = scratch.join("work");
-        std::fs::create_dir_all(&work).map_err(|e| io_error("create", &work, e))?;
+        // The mount point too may have been deleted by hand; nothing of the machine was in it.
+        for folder in [&work, &target] {
+            std::fs::create_dir_all(folder).map_err(|e| io_error("create", folder, e))?;
+        }
         let mut lowers = vec![self.image_folder(record)];
         lowers.extend(record.layers.iter().map(|key| self.layer_folder(key)));
         let order = MountOrder { target, lowers, scratch, first_id: first_id()?, volatile: record.build };
@@ -327,7 +330,14 @@ impl LxcProvider {
         let removal = tokio::task::spawn_blocking(move || folders.iter().try_for_each(|folder| remove_tree(folder)));
         removal.await.map_err(|e| io_error("remove", &self.folder(name), std::io::Error::other(e)))??;
         remove_cgroups(name);
+        self.remove_lock(name);
         self.strike_off(name)
+    }
+
+    /// The tools' lock file, which they leave. Best effort: it is empty, and ends with the next reboot.
+    fn remove_lock(&self, name: &InstanceName) {
+        let path = self.settings.lxc_path.strip_prefix("/").unwrap_or(&self.settings.lxc_path);
+        let _ = std::fs::remove_file(Path::new("/run/lxc/lock").join(path).join(format!(".{name}")));
     }
 
     /// Keeps what was written in the halted build instance as a layer.
