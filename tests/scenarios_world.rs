@@ -187,3 +187,15 @@ async fn a_host_that_was_rebooted_has_its_machines_again() {
         assert_eq!(s.status().await.machines[&id.to_string()].agent_state.as_deref(), Some("started"));
     }
 }
+
+#[tokio::test]
+async fn related_services_destroyed_by_force_in_one_command_are_both_gone() {
+    let s = Scenario::new().await;
+    s.deploy("db", 1).await;
+    s.deploy("app", 1).await;
+    s.relate("app", "db").await;
+    s.settle().await;
+    s.ask(encanto::api::DestroyService { services: vec!["app".into(), "db".into()], force: true }).await.unwrap();
+    s.nothing_more_happens().await;
+    assert!(s.model().services.is_empty(), "{:?}", s.model().services.keys());
+}

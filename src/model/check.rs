@@ -1,7 +1,7 @@
 //! Lists every inconsistency of a model. Used after each step of a test, before a commit in debug builds, and by
 //! `encanto doctor`.
 
-use super::entities::{Presence, Relation};
+use super::entities::{Life, Presence, Relation};
 use super::names::UnitName;
 use super::state::Model;
 
@@ -46,6 +46,10 @@ fn services(model: &Model, found: &mut Vec<String>) {
             if !model.units.contains_key(&unit) {
                 found.push(format!("service {name} lists unit {unit}, which does not exist"));
             }
+        }
+        let held = |id| model.relations.get(id).is_some_and(Relation::is_held);
+        if service.life == Life::Dying && service.units.is_empty() && !service.relations.iter().any(held) {
+            found.push(format!("service {name} is dying and waits for nobody"));
         }
         for id in &service.relations {
             let related = model.relations.get(id).is_some_and(|relation| relation.endpoint_of(name).is_some());

@@ -191,6 +191,11 @@ pub enum Presence {
 }
 
 impl Relation {
+    /// Whether a unit is in it still, so that it cannot go.
+    pub fn is_held(&self) -> bool {
+        self.members.values().any(|member| member.presence != Presence::Left)
+    }
+
     pub fn is_peer(&self) -> bool {
         self.endpoints.len() == 1
     }
