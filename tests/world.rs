@@ -49,9 +49,7 @@ impl World {
     }
 
     fn machine(&self, number: u32) -> serde_json::Value {
-        let status = self.env.run("status --format json").succeeds().stdout;
-        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-        status["machines"][number.to_string()].clone()
+        self.env.status()["machines"][number.to_string()].clone()
     }
 
     /// Machines find each other and the world outside by name and address.

@@ -97,9 +97,19 @@ impl Env {
         rustix::event::poll(&mut [ended], None).unwrap();
     }
 
+    pub fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.run("status --format json").succeeds().stdout).unwrap()
+    }
+
+    /// A service's units, the oldest first.
+    pub fn units(&self, service: &str) -> Vec<String> {
+        let status = self.status();
+        let units = status["services"][service]["units"].as_object().into_iter().flatten();
+        units.map(|(name, _)| name.clone()).collect()
+    }
+
     pub fn address(&self, unit: &str) -> String {
-        let status: serde_json::Value =
-            serde_json::from_str(&self.run("status --format json").succeeds().stdout).unwrap();
+        let status = self.status();
         let service = unit.split('/').next().unwrap();
         status["services"][service]["units"][unit]["public-address"].as_str().unwrap().to_owned()
     }
