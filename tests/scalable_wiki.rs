@@ -12,6 +12,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use support::host::{browse, traces};
 use support::{Env, RealEnv, document};
@@ -69,7 +70,7 @@ fn read(balancer: &str) -> (String, String) {
 /// Somebody who reads one page after the other, and notes what went wrong.
 struct Reader {
     ended: Arc<AtomicBool>,
-    reading: JoinHandle<(u32, Vec<String>)>,
+    reading: JoinHandle<(u32, Duration, Vec<String>)>,
 }
 
 impl Reader {
@@ -77,20 +78,22 @@ impl Reader {
         let ended = Arc::new(AtomicBool::new(false));
         let (end, balancer, text) = (ended.clone(), balancer.to_owned(), text.to_owned());
         let reading = std::thread::spawn(move || {
-            let (mut count, mut failed) = (0, Vec::new());
+            let (mut count, mut slowest, mut failed) = (0, Duration::ZERO, Vec::new());
             while !end.load(Ordering::Relaxed) {
+                let begun = Instant::now();
                 let (code, page) = read(&balancer);
                 count += 1;
+                slowest = slowest.max(begun.elapsed());
                 if code != "200" || page != text {
                     failed.push(format!("{code} {}", page.chars().take(300).collect::<String>()));
                 }
             }
-            (count, failed)
+            (count, slowest, failed)
         });
         Reader { ended, reading }
     }
 
-    fn ends(self) -> (u32, Vec<String>) {
+    fn ends(self) -> (u32, Duration, Vec<String>) {
         self.ended.store(true, Ordering::Relaxed);
         self.reading.join().unwrap()
     }
@@ -129,10 +132,10 @@ fn what_is_written_through_the_balancer_is_read_while_units_of_every_kind_go() {
         let reader = Reader::begins(&balancer, &text);
         env.run(&format!("destroy-unit {unit} --wait=5m")).succeeds();
         env.run("wait --timeout 5m").succeeds();
-        let (count, failed) = reader.ends();
+        let (count, slowest, failed) = reader.ends();
         #[allow(clippy::print_stdout, reason = "a figure of a run")]
         {
-            println!("{unit} went: {count} reads, {} failed: {failed:#?}", failed.len());
+            println!("{unit} went: {count} reads, the slowest {slowest:?}, {} failed: {failed:#?}", failed.len());
         }
         assert!(count > 0 && failed.is_empty(), "{unit} went: {failed:#?}");
         text = format!("written after {unit} went");

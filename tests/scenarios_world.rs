@@ -9,6 +9,9 @@ use std::time::Duration;
 use encanto::api::backend::Backend;
 use support::scenario::Scenario;
 
+/// Far more than anything here takes.
+const LIMIT: Duration = Duration::from_secs(60);
+
 async fn host(s: &Scenario) -> (String, Option<String>) {
     let host = s.status().await.machines["0"].clone();
     (host.agent_state.unwrap_or_default(), host.agent_state_info)
@@ -18,15 +21,19 @@ fn calls(s: &Scenario, kind: &str) -> usize {
     s.provider.calls().iter().filter(|call| call.kind == kind).count()
 }
 
-/// Waits until the provider was asked so often for something.
-async fn until_called(s: &Scenario, kind: &str, times: usize) {
-    let mut changes = s.ledger().changes();
+/// For what nobody tells of.
+async fn until(what: &str, holds: impl Fn() -> bool) {
     let comes = async {
-        while calls(s, kind) < times {
-            changes.changed().await.unwrap();
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(400), comes).await.unwrap_or_else(|_| panic!("{kind} never came"));
+    assert!(tokio::time::timeout(LIMIT, comes).await.is_ok(), "{what} never came");
+}
+
+/// Waits until the provider was asked so often for something.
+async fn until_called(s: &Scenario, kind: &str, times: usize) {
+    until(kind, || calls(s, kind) >= times).await;
 }
 
 #[tokio::test]
@@ -35,9 +42,7 @@ async fn a_torn_network_is_put_right_and_the_ports_are_open_again() {
     s.deploy("app", 1).await;
     s.expose("app", &["8080:80"]).await;
     s.settle().await;
-    while s.provider.published().len() < 2 {
-        tokio::task::yield_now().await;
-    }
+    until("two open ports", || s.provider.published().len() == 2).await;
     let published = s.provider.published();
     s.provider.disturb("the bridge is gone");
     until_called(&s, "mend", 1).await;
