@@ -100,6 +100,7 @@ fn what_machines_share_is_put_right_when_it_is_damaged_by_hand() {
     world.survives(&format!("ip address flush dev {bridge}"), &format!("the bridge {bridge} has lost its address"));
     let cable = format!("basename $(ls -d /sys/class/net/{bridge}/brif/* | head -n1)");
     world.survives(&format!("ip link set $({cable}) nomaster"), "is not plugged in");
+    world.survives(&format!("ip link delete $({cable})"), "is not plugged in");
     world.survives(&format!("kill -9 $(cat /run/encanto/*-{ENVIRONMENT}-*/dnsmasq.pid)"), "the name server has ended");
     world.survives(&format!("nft delete table {table}"), "the firewall table was changed");
     world.survives(&format!("nft flush chain {table} passing"), "the firewall table was changed");

@@ -7,7 +7,6 @@
 //! some thousand lines.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::time::Duration;
 
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
@@ -16,8 +15,8 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::host::{self, HostNetwork};
-use super::{LxcProvider, instance, locked};
+use super::host::HostNetwork;
+use super::{LxcProvider, locked};
 use crate::provider::ProviderError;
 
 /// Groups of rtnetlink, as bits: links, IPv4 addresses, IPv4 settings of interfaces (forwarding).
@@ -144,10 +143,8 @@ impl LxcProvider {
         if loaded.is_some() && network.listed_firewall().await != loaded {
             damage.push("the firewall table was changed".to_owned());
         }
-        let running = self.running()?;
-        let names: Vec<_> = locked(&self.records).keys().filter(|n| running.contains(n.as_str())).cloned().collect();
-        let loose = names.iter().filter(|name| cable_is_loose(&instance::cable(name)));
-        damage.extend(loose.map(|name| format!("{name} is not plugged in")));
+        let unplugged = self.unplugged().await?;
+        damage.extend(unplugged.iter().map(|name| format!("{name} is not plugged in")));
         Ok(damage)
     }
 
@@ -155,10 +152,4 @@ impl LxcProvider {
         let choice = locked(&self.network).clone()?;
         Some(self.host_network(choice))
     }
-}
-
-/// Whether a machine's end of the network hangs in the air. One that is gone altogether comes with the next start only.
-fn cable_is_loose(cable: &str) -> bool {
-    let port = Path::new("/sys/class/net").join(cable);
-    port.exists() && !(port.join("brport").exists() && host::link_is_up(cable))
 }

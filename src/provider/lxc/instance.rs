@@ -16,14 +16,15 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::cable::cable;
 use super::config::{ContainerConfig, render_config};
 use super::exec::{MachineFiles, mount_root};
 use super::helper::MountOrder;
-use super::host::{allow_hairpin, link_is_up};
+use super::host::allow_hairpin;
 use super::image::{make_private_folder, remove_tree};
 use super::network::NetworkChoice;
 use super::record::{InstanceRecord, absent_is_fine, folder_entries, io_error};
-use super::{LxcProvider, digest_hex, idmap, locked, words};
+use super::{LxcProvider, idmap, locked, words};
 use crate::provider::command::{replace_file, run};
 use crate::provider::{ExecRequest, Hardware, InstanceName, Provider as _, ProviderError};
 
@@ -251,21 +252,6 @@ impl LxcProvider {
         Ok(init)
     }
 
-    /// Puts the cables of machines that run into the bridge again, in case it was deleted under them.
-    pub async fn plug_in(&self, bridge: &str) -> Result<(), ProviderError> {
-        let running = self.running()?;
-        let names: Vec<InstanceName> = locked(&self.records).keys().cloned().collect();
-        for name in names.iter().filter(|name| running.contains(name.as_str())) {
-            let cable = cable(name);
-            let port = Path::new("/sys/class/net").join(&cable);
-            if port.exists() && !(port.join("brport").exists() && link_is_up(&cable)) {
-                run(&["ip", "link", "set", "dev", &cable, "master", bridge, "up"], b"").await?;
-                allow_hairpin(&cable)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Returns when the instance does not run any more. If it restarts itself the monitor stays, and a new init comes.
     pub async fn wait_end(&self, name: &InstanceName) {
         while let Ok(init) = self.init(name).await {
@@ -465,11 +451,6 @@ fn remove_group(group: &Path) {
         }
     }
     let _ = std::fs::remove_dir(group);
-}
-
-/// Name of the host's end of the network cable: the kernel allows 15 bytes.
-pub fn cable(name: &InstanceName) -> String {
-    format!("ve{}", &digest_hex(name.as_str().as_bytes())[..12])
 }
 
 fn has_unified_cgroups() -> bool {

@@ -3,7 +3,8 @@
 //! - [`helper`] runs in a process of its own: it enters machines and mounts their roots.
 //! - [`instance`] makes, starts, stops and ends containers; [`record`] is what is remembered of each.
 //! - [`image`] builds the base image; [`apt`] finds its sources.
-//! - [`host`] does and [`network`] decides what concerns bridge, names and firewall.
+//! - [`host`] does and [`network`] decides what concerns bridge, names and firewall. [`disturbance`] sees what others do
+//!   to them; [`cable`] is what machines hang on.
 //! - [`exec`] is the controller's side of the helper.
 //!
 //! # Guarantees
@@ -15,6 +16,7 @@
 //! seccomp filter; the user namespace is the boundary.
 
 mod apt;
+mod cable;
 mod config;
 mod disturbance;
 mod exec;
@@ -260,7 +262,7 @@ impl Provider for LxcProvider {
             self.load_firewall(&network, &published.unwrap_or_default()).await?;
             network.serve_names(&self.addresses()).await?;
         }
-        self.plug_in(&network.choice.bridge).await
+        self.plug_in(&network.choice).await
     }
 
     async fn teardown(&self) -> Result<(), ProviderError> {
