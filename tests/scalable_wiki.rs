@@ -117,7 +117,7 @@ fn what_is_written_through_the_balancer_is_read_while_units_of_every_kind_go() {
     let (code, page) = browse(&format!("http://{first}/"));
     assert!(code == "200" && page.contains("Scalable wiki"), "{page}");
 
-    for service in ["mysql", "memcached", "haproxy"] {
+    for service in ["memcached", "haproxy"] {
         env.run(&format!("add-unit {service}")).succeeds();
     }
     env.run("wait --timeout 5m").succeeds();
