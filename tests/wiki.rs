@@ -39,7 +39,7 @@ impl std::ops::Deref for Host {
 impl Drop for Host {
     fn drop(&mut self) {
         Command::new("ip").args(["netns", "delete", "encanto-outside"]).output().unwrap();
-        Command::new("ip").args(["link", "delete", "enc-out0"]).output().unwrap();
+        Command::new("ip").args(["link", "delete", "tst-out0"]).output().unwrap();
     }
 }
 
@@ -52,11 +52,11 @@ fn browse_from_outside(url: &str) -> String {
 
 fn another_host() {
     tool("ip", &["netns", "add", "encanto-outside"]);
-    tool("ip", &["link", "add", "enc-out0", "type", "veth", "peer", "name", "enc-out1", "netns", "encanto-outside"]);
-    tool("ip", &["address", "add", "10.98.17.1/24", "dev", "enc-out0"]);
-    tool("ip", &["link", "set", "enc-out0", "up"]);
-    tool("ip", &["-n", "encanto-outside", "address", "add", "10.98.17.2/24", "dev", "enc-out1"]);
-    tool("ip", &["-n", "encanto-outside", "link", "set", "enc-out1", "up"]);
+    tool("ip", &["link", "add", "tst-out0", "type", "veth", "peer", "name", "tst-out1", "netns", "encanto-outside"]);
+    tool("ip", &["address", "add", "10.98.17.1/24", "dev", "tst-out0"]);
+    tool("ip", &["link", "set", "tst-out0", "up"]);
+    tool("ip", &["-n", "encanto-outside", "address", "add", "10.98.17.2/24", "dev", "tst-out1"]);
+    tool("ip", &["-n", "encanto-outside", "link", "set", "tst-out1", "up"]);
     tool("ip", &["-n", "encanto-outside", "route", "add", "default", "via", "10.98.17.1"]);
 }
 
