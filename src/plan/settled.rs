@@ -107,8 +107,9 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
             (None, None) => ("started", String::new(), Verdict::Reached),
         },
         (_, Life::Dying) => {
-            let trouble = observed.trouble(machine.id).map(|trouble| trouble.words.clone());
-            ("dying", activity.or(trouble).unwrap_or_default(), Verdict::Busy)
+            let trouble = || observed.trouble(machine.id).map(|trouble| trouble.words.clone());
+            let words = activity.or_else(trouble).unwrap_or_else(|| awaited_containers(model, machine.id));
+            ("dying", words, Verdict::Busy)
         }
         (Provision::Failed { message }, _) => ("error", message.clone(), Verdict::Failed),
         (Provision::Pending, _) => {
@@ -141,6 +142,12 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
         _ => verdict,
     };
     Progress { entity: format!("machine {}", machine.id), parent: None, state: state.into(), message, verdict }
+}
+
+/// A machine goes after the containers on it.
+fn awaited_containers(model: &Model, id: MachineId) -> String {
+    let containers: Vec<String> = model.containers_of(id).map(|container| container.id.to_string()).collect();
+    if containers.is_empty() { String::new() } else { format!("waits for its containers {}", containers.join(", ")) }
 }
 
 fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Condition) -> Progress {

@@ -17,7 +17,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::cable::cable;
-use super::config::{ContainerConfig, render_config};
+use super::config::{ContainerConfig, HostCgroups, render_config};
 use super::exec::{MachineFiles, mount_root};
 use super::helper::MountOrder;
 use super::host::allow_hairpin;
@@ -144,7 +144,7 @@ impl LxcProvider {
                 gateway: network.gateway(),
                 memory: record.memory,
                 cores: record.cores,
-                unified_cgroups: has_unified_cgroups(),
+                cgroups: host_cgroups(),
             });
             replace_file(&folder.join("config"), config.as_bytes())?;
             self.mount(name, record).await?;
@@ -453,8 +453,17 @@ fn remove_group(group: &Path) {
     let _ = std::fs::remove_dir(group);
 }
 
-fn has_unified_cgroups() -> bool {
-    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+fn host_cgroups() -> HostCgroups {
+    let base = Path::new("/sys/fs/cgroup");
+    let unified = base.join("cgroup.controllers").exists();
+    let swap = if unified {
+        // The top group has no limits, those below it do.
+        let below = folder_entries(base).unwrap_or_default();
+        below.iter().any(|group| base.join(group).join("memory.swap.max").exists())
+    } else {
+        base.join("memory/memory.memsw.limit_in_bytes").exists()
+    };
+    HostCgroups { unified, swap }
 }
 
 /// First host id of the machines.
