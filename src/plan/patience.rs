@@ -35,15 +35,20 @@ pub fn started(before: Option<&Trouble>, now: Millis) -> Trouble {
 
 /// The trouble with a machine that ended just now by itself.
 pub fn ended(before: Option<&Trouble>, now: Millis) -> Option<Trouble> {
-    let short = |trouble: &&Trouble| trouble.work == MachineWork::Start && now - trouble.last < STEADY;
+    let short = |trouble: &&Trouble| trouble.work == MachineWork::Start && !is_steady(Some(trouble.last), now);
     let words = "it ended by itself soon after it was started".to_owned();
     before.filter(short).map(|trouble| failed(Some(trouble), MachineWork::Start, now, words))
 }
 
-/// How long `work` has to wait still; `None` is not at all.
+/// Whether what was put right at `since` has held for long enough to be forgotten; nothing is remembered without that.
+pub fn is_steady(since: Option<Millis>, now: Millis) -> bool {
+    since.is_none_or(|since| now - since >= STEADY)
+}
+
+/// How long `work` has to wait still; `None` is not at all. A clock that was set back does not make it longer.
 pub fn left(trouble: Option<&Trouble>, work: MachineWork, now: Millis) -> Option<Millis> {
     let trouble = trouble.filter(|trouble| trouble.work == work)?;
-    (trouble.next > now).then_some(trouble.next - now)
+    (trouble.next > now).then_some((trouble.next - now).min(MOST))
 }
 
 #[cfg(test)]
@@ -72,6 +77,7 @@ mod tests {
         assert_eq!(left(Some(&trouble), MachineWork::Destroy, 1), None);
         assert_eq!(failed(Some(&trouble), MachineWork::Destroy, 1, String::new()).failures, 1);
         assert_eq!(left(Some(&trouble), MachineWork::Start, FIRST), None);
+        assert_eq!(left(Some(&trouble), MachineWork::Start, -1_000 * MOST), Some(MOST), "the clock was set back");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Puts right what all machines share when somebody has damaged it (bridge, names, firewall), and sees when a disk that was
-//! full has room again.
+//! Puts right what all machines share when somebody has damaged it (bridge, names, firewall), and sees when a disk that
+//! was full has room again.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub async fn watch_network(world: World) {
     loop {
         let damage = world.provider.disturbed().await;
         let now = world.ledger.now();
-        if mended.is_none_or(|at| now - at >= patience::STEADY) {
+        if patience::is_steady(mended, now) {
             failures = 0;
         }
         if !world.ledger.observed().mending_failed {

@@ -52,8 +52,8 @@ pub struct World {
     pub folder: Option<PathBuf>,
     /// Before each instance's name: `<user>-<environment>-`.
     pub prefix: String,
-    /// Milliseconds until a failed hook is run again for the first time; `None` leaves it to the operator, and the machines
-    /// that could not be made.
+    /// Milliseconds until a failed hook is run again for the first time; `None` leaves that to the operator, and so the
+    /// machines that could not be made.
     pub retry_hooks: Option<Millis>,
     /// How often update-status runs; `None` is never.
     pub update_status: Option<Duration>,

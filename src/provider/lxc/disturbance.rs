@@ -7,8 +7,10 @@
 //! some thousand lines.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 use rustix::process::{PidfdFlags, pidfd_open};
@@ -16,6 +18,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::host::HostNetwork;
+use super::record::io_error;
 use super::{LxcProvider, locked};
 use crate::provider::ProviderError;
 
@@ -68,17 +71,15 @@ fn watched(handle: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
 
 /// Forgets what was said. An overrun buffer is an error once, and then empty like any other.
 fn drain(socket: &AsyncFd<OwnedFd>) {
+    // Before it is read: what is said after the last reading must count as new.
+    let Some(Ok(mut ready)) = futures_util::FutureExt::now_or_never(socket.readable()) else { return };
     let mut heard = [0_u8; 8192];
-    let more = |result: Result<_, rustix::io::Errno>| !matches!(result, Err(rustix::io::Errno::AGAIN) | Ok((0, _)));
     // A bound, for a host on which it never falls silent.
     for _ in 0..1000 {
-        if !more(recv(socket.get_ref(), &mut heard[..], RecvFlags::empty())) {
-            break;
+        if recv(socket.get_ref(), &mut heard[..], RecvFlags::empty()).is_err_and(|error| error == Errno::AGAIN) {
+            ready.clear_ready();
+            return;
         }
-    }
-    // Tells the runtime that it is empty, or else it would be ready for ever.
-    if let Some(Ok(mut ready)) = futures_util::FutureExt::now_or_never(socket.readable()) {
-        ready.clear_ready();
     }
 }
 
@@ -90,7 +91,7 @@ impl LxcProvider {
             match watched {
                 Ok(words) => return words,
                 Err(error) => {
-                    tracing::warn!("the host's network cannot be watched: {error}");
+                    tracing::warn!("the host's network cannot be watched: {error:?}");
                     tokio::time::sleep(BLIND).await;
                 }
             }
@@ -98,9 +99,7 @@ impl LxcProvider {
     }
 
     async fn await_damage(&self) -> Result<String, ProviderError> {
-        let unheard =
-            |source| ProviderError::Spawn { command: "listening to the kernel's network news".into(), source };
-        let news = News::subscribe().map_err(unheard)?;
+        let news = News::subscribe().map_err(|error| io_error("listen to", Path::new("/proc/net/netlink"), error))?;
         let mut suspected = false;
         loop {
             let damage = self.damage().await?;
