@@ -40,7 +40,7 @@ fn deploy_wiki(env: &Env) {
 
 /// What was being done: the last line of the log, without time and numbers.
 fn moment(env: &Env) -> String {
-    let log = env.run("debug-log --replay --no-tail -n 1").succeeds().stdout;
+    let log = env.run("debug-log --no-tail -n 1").succeeds().stdout;
     let words = log.split_whitespace().enumerate().filter(|(at, _)| !matches!(at, 1 | 2)).map(|(_, word)| word);
     words.collect::<Vec<_>>().join(" ").replace(|c: char| c.is_ascii_digit(), "")
 }
