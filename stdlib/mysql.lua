@@ -70,6 +70,20 @@ function mysql.replicas(unit: any, endpoint: string, db: Database): { string }
   return servers
 end
 
+-- Whether a unit of `endpoint` holds a copy to be read from. If none offers a database for writing at the same time, one
+-- of them is about to take over.
+function mysql.copied(unit: any, endpoint: string): boolean
+  for _, relation in unit:relations(endpoint) do
+    for _, remote in relation:units() do
+      local host = relation:get("host", remote)
+      if host and host ~= "" and is_replica(relation, remote) then
+        return true
+      end
+    end
+  end
+  return false
+end
+
 -- A name for SQL made of any name.
 function mysql.name(name: string): string
   return (string.sub(string.gsub(name, "[^%w_]", "_"), 1, 64))

@@ -279,11 +279,22 @@ fn a_copy_takes_over_when_the_leader_is_removed() {
         copying(&second, "10.0.3.5");
         world.relation_hook("mysql/1", 1, "changed", "mysql/0").await;
         let password = world.value(0, "mysql/0", "password");
+        for server in ["mysql/0", "mysql/1"] {
+            world.relation_hook("mediawiki/0", 0, "changed", server).await;
+        }
+        assert_eq!(world.status("mediawiki/0"), "active: ready");
 
         world.dying.insert(charm_world::unit("mysql/0"));
         world.set("mysql", "drop-databases", "true");
         world.relation_hook("mysql/0", 0, "broken", "").await;
         assert!(!sql(&first).contains("DROP"), "what another unit takes over is not dropped");
+
+        // Who reads the wiki meanwhile is served by the copy.
+        world.relation_hook("mediawiki/0", 0, "departed", "mysql/0").await;
+        let read_only = "waiting: read only: waiting for a database that can be written to";
+        assert_eq!((world.status("mediawiki/0"), world.ports("mediawiki/0").len()), (read_only.into(), 1));
+        let site = world.units[&charm_world::unit("mediawiki/0")].machine.clone();
+        assert!(site.read(LOCAL_SETTINGS).await.unwrap().is_some());
 
         let asks = ["mariadb", "--batch", "--skip-column-names", "--connect-timeout=10"];
         second.on(&asks, [said(0, "0-1-77\n")]);

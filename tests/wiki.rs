@@ -10,6 +10,7 @@ mod support;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use support::host::{browse, soon, tool, traces};
 use support::{Env, RealEnv};
 
 const ENVIRONMENT: &str = "wikitest";
@@ -22,21 +23,8 @@ struct Host {
 
 impl Host {
     fn bootstrapped() -> Option<Host> {
-        let before = traces();
+        let before = traces(ENVIRONMENT);
         Some(Host { env: RealEnv::bootstrapped(ENVIRONMENT)?, before })
-    }
-
-    fn address(&self, unit: &str) -> String {
-        let status: serde_json::Value =
-            serde_json::from_str(&self.run("status --format json").succeeds().stdout).unwrap();
-        let service = unit.split('/').next().unwrap();
-        status["services"][service]["units"][unit]["public-address"].as_str().unwrap().to_owned()
-    }
-
-    fn kill_controller(&self) {
-        let state = self.run("controller status").succeeds().stdout;
-        let pid = state.lines().find_map(|line| line.strip_prefix("pid: ")).unwrap().to_owned();
-        run("kill", &["-9", &pid]);
     }
 }
 
@@ -51,45 +39,8 @@ impl std::ops::Deref for Host {
 impl Drop for Host {
     fn drop(&mut self) {
         Command::new("ip").args(["netns", "delete", "encanto-outside"]).output().unwrap();
-        Command::new("ip").args(["link", "delete", "enc-out0"]).output().unwrap();
+        Command::new("ip").args(["link", "delete", "tst-out0"]).output().unwrap();
     }
-}
-
-fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {error}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// What an environment may leave on the host: containers, mounts, firewall tables, processes, files.
-fn traces() -> Vec<String> {
-    let own = format!("-{ENVIRONMENT}-");
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-    let mut found: Vec<String> = mounts.lines().filter(|line| line.contains(&own)).map(str::to_owned).collect();
-    found.extend(run("nft", &["list", "tables"]).lines().filter(|t| t.contains(ENVIRONMENT)).map(str::to_owned));
-    for folder in ["/var/lib/lxc", "/run/encanto"] {
-        let Ok(entries) = std::fs::read_dir(folder) else { continue };
-        let names = entries.map(|entry| entry.unwrap().path().display().to_string());
-        found.extend(names.filter(|name| name.contains(&own)));
-    }
-    for entry in std::fs::read_dir("/proc").unwrap() {
-        let path = entry.unwrap().path().join("cmdline");
-        let Ok(command) = std::fs::read(path) else { continue };
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        if command.contains(&own) || command.contains(&format!("-e {ENVIRONMENT}")) {
-            found.push(format!("process {command}"));
-        }
-    }
-    found
-}
-
-/// The page's status and body, as a browser gets them; redirects are followed.
-fn browse(url: &str) -> (String, String) {
-    let output = Command::new("curl").args(["-sL", "--max-time", "20", "-w", "\n%{http_code}", url]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let (body, code) = text.rsplit_once('\n').unwrap();
-    (code.to_owned(), body.to_owned())
 }
 
 /// The status of a page as seen from a host next to this one; `000` is no answer.
@@ -100,22 +51,13 @@ fn browse_from_outside(url: &str) -> String {
 }
 
 fn another_host() {
-    run("ip", &["netns", "add", "encanto-outside"]);
-    run("ip", &["link", "add", "enc-out0", "type", "veth", "peer", "name", "enc-out1", "netns", "encanto-outside"]);
-    run("ip", &["address", "add", "10.98.17.1/24", "dev", "enc-out0"]);
-    run("ip", &["link", "set", "enc-out0", "up"]);
-    run("ip", &["-n", "encanto-outside", "address", "add", "10.98.17.2/24", "dev", "enc-out1"]);
-    run("ip", &["-n", "encanto-outside", "link", "set", "enc-out1", "up"]);
-    run("ip", &["-n", "encanto-outside", "route", "add", "default", "via", "10.98.17.1"]);
-}
-
-#[track_caller]
-fn soon(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} never came");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    tool("ip", &["netns", "add", "encanto-outside"]);
+    tool("ip", &["link", "add", "tst-out0", "type", "veth", "peer", "name", "tst-out1", "netns", "encanto-outside"]);
+    tool("ip", &["address", "add", "10.98.17.1/24", "dev", "tst-out0"]);
+    tool("ip", &["link", "set", "tst-out0", "up"]);
+    tool("ip", &["-n", "encanto-outside", "address", "add", "10.98.17.2/24", "dev", "tst-out1"]);
+    tool("ip", &["-n", "encanto-outside", "link", "set", "tst-out1", "up"]);
+    tool("ip", &["-n", "encanto-outside", "route", "add", "default", "via", "10.98.17.1"]);
 }
 
 #[test]
@@ -142,7 +84,7 @@ fn a_wiki_and_a_blog_from_one_command_each() {
     let (code, page) = browse(&url);
     assert_eq!(code, "200", "{page}");
     assert!(page.contains("Main Page") || page.contains("Main_Page"), "{page}");
-    let listed = run("lxc-ls", &["-1"]);
+    let listed = tool("lxc-ls", &["-1"]);
     assert!(listed.contains(&format!("-{ENVIRONMENT}-machine-1")), "{listed}");
 
     // The page comes from the database: what is written there is what the browser shows.
@@ -183,9 +125,9 @@ fn a_wiki_and_a_blog_from_one_command_each() {
     let network: serde_json::Value =
         serde_json::from_str(&host.read(&format!("home/{ENVIRONMENT}/lxc/network.json"))).unwrap();
     let bridge = network["bridge"].as_str().unwrap();
-    assert!(run("ip", &["-brief", "link"]).contains(bridge));
+    assert!(tool("ip", &["-brief", "link"]).contains(bridge));
     host.run(&format!("destroy-environment {ENVIRONMENT} -y")).succeeds();
-    assert!(!run("ip", &["-brief", "link"]).contains(bridge), "the bridge is gone");
-    assert_eq!(traces(), host.before, "nothing is left on the host");
+    assert!(!tool("ip", &["-brief", "link"]).contains(bridge), "the bridge is gone");
+    assert_eq!(traces(ENVIRONMENT), host.before, "nothing is left on the host");
     assert!(!host.path(&format!("home/{ENVIRONMENT}")).exists());
 }

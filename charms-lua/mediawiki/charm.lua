@@ -183,6 +183,9 @@ local function settle(unit: any)
   local db, reason = mysql.offered(unit, "db")
   if db then
     serve(unit, db)
+  elseif unit.state.serving and mysql.copied(unit, "db") then
+    -- The primary goes and a copy is about to take its place: whoever reads is not to notice.
+    unit:set_status("waiting", "read only: waiting for a database that can be written to")
   else
     rest(unit, reason)
   end

@@ -1,8 +1,8 @@
 #!/bin/sh
-# A wiki that can grow: two units of MediaWiki behind a balancer, one database, one cache.
+# A wiki that can grow: two units of MediaWiki behind a balancer, a database with a copy, a cache.
 set -eu
 
-encanto deploy mysql
+encanto deploy mysql -n 2
 encanto deploy memcached
 encanto deploy mediawiki -n 2 --config name="Scalable wiki"
 encanto deploy haproxy

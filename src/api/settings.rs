@@ -18,7 +18,7 @@ pub struct EnvironmentSettings {
     pub repository: Option<PathBuf>,
     /// Debian mirror for images; `None` takes the host's own apt sources (`mirror:`).
     pub mirror: Option<String>,
-    /// Whether failed hooks are run again by themselves (`automatically-retry-hooks:`).
+    /// Whether failed hooks are run, and failed machines made, again by themselves (`automatically-retry-hooks:`).
     pub retry_hooks: bool,
     /// Release of new machines (`default-series:`).
     pub series: String,

@@ -14,7 +14,7 @@ use crate::api::backend::{Backend, ExecPlace, LoadedCharm, Recorded, Session, Wa
 use crate::api::handlers::refusal;
 use crate::api::{CharmSource, ControllerAnswer, DebugHooks, Exec, LogLine, ProgressLine, Refusal, VERSION, WaitEvent};
 use crate::charm::{self, CharmFiles};
-use crate::model::{Change, Event, MachineId, Model, Observed, Provision, Sighting, UnitName, check};
+use crate::model::{Change, Event, MachineId, MachineWork, Model, Observed, Provision, Sighting, UnitName, check};
 use crate::plan::settled::{Condition, Target, Verdict};
 use crate::worker::ledger::LedgerError;
 use crate::worker::logbook::{Line, time_text};
@@ -202,11 +202,7 @@ impl Backend for ControllerBackend {
 
     async fn problems(&self) -> Vec<String> {
         let mut problems = check::inconsistencies(&self.model());
-        let missing = |(id, sighting): (&MachineId, &Sighting)| {
-            let words = format!("machine {id} has lost its container: `encanto destroy-machine {id} --force`");
-            (*sighting == Sighting::Missing).then_some(words)
-        };
-        problems.extend(self.observed().instances.iter().filter_map(missing));
+        problems.extend(machine_problems(&self.observed()));
         match observer::leaked(&self.world).await {
             Ok(leaked) => problems.extend(leaked.iter().map(|name| format!("instance {name} belongs to no machine"))),
             Err(error) => problems.push(format!("the instances cannot be listed: {}", chain(&error))),
@@ -241,6 +237,22 @@ impl Backend for ControllerBackend {
         self.stopping.cancel();
         Ok(())
     }
+}
+
+/// What is wrong with the host and the machines now, each with the way out if there is one.
+fn machine_problems(observed: &Observed) -> Vec<String> {
+    let lost = observed.instances.iter().filter(|(_, sighting)| **sighting == Sighting::Missing);
+    let lost =
+        lost.map(|(id, _)| format!("machine {id} has lost its container: `encanto destroy-machine {id} --force`"));
+    let troubled = observed.troubles.keys().filter_map(|id| {
+        let trouble = observed.trouble(*id).filter(|_| observed.instances.get(id) != Some(&Sighting::Missing))?;
+        let what = format!("machine {id} cannot be {}: {}", trouble.work.participle(), trouble.words);
+        Some(match trouble.work {
+            MachineWork::Destroy => what,
+            MachineWork::Create | MachineWork::Start => format!("{what}: `encanto destroy-machine {id} --force`"),
+        })
+    });
+    observed.host_fault().cloned().into_iter().chain(lost).chain(troubled).collect()
 }
 
 fn target(target: WaitTarget) -> Target {

@@ -30,7 +30,7 @@ use crate::worker::ledger::{Clock, Ledger, LedgerError, Writing};
 use crate::worker::logbook::Logbook;
 use crate::worker::observer::Watches;
 use crate::worker::unit_agent::{self, Agents};
-use crate::worker::{World, chain, observer, provisioner};
+use crate::worker::{World, caretaker, chain, observer, provisioner};
 
 pub use backend::ControllerBackend;
 pub use daemon::run;
@@ -167,6 +167,7 @@ fn spawn_workers(
     let each = world.clone();
     tasks.spawn(drive(firewall_nudges, 1, move |()| firewaller::reconcile(each.clone(), published.clone())));
 
+    tasks.spawn(caretaker::watch_journal(world.clone()));
     tasks.spawn(dispatch(nudged, nudge.clone()));
     tasks.spawn(open(world.clone(), opened, nudge, (series, instances_in_memory)));
 }
@@ -222,8 +223,8 @@ async fn open(world: World, opened: watch::Sender<bool>, nudge: Nudge, (series, 
         observed.opening_failed = false;
     });
     nudge.send(Concerned::everyone(&world.ledger.model()));
-    // Kept open for as long as the workers live.
-    std::future::pending::<()>().await;
+    // `opened` is kept for as long as the workers live.
+    caretaker::watch_network(world).await;
 }
 
 async fn try_open(

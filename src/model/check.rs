@@ -65,6 +65,10 @@ fn services(model: &Model, found: &mut Vec<String>) {
                 found.push(format!("service {name} lists unit {unit}, which does not exist"));
             }
         }
+        let held = |id| model.relations.get(id).is_some_and(Relation::is_held);
+        if service.life == Life::Dying && service.units.is_empty() && !service.relations.iter().any(held) {
+            found.push(format!("service {name} is dying and waits for nobody"));
+        }
         for id in &service.relations {
             let related = model.relations.get(id).is_some_and(|relation| relation.endpoint_of(name).is_some());
             if !related {

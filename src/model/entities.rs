@@ -220,6 +220,11 @@ impl RelationEndpoint {
 }
 
 impl Relation {
+    /// Whether a unit is in it still, so that it cannot go.
+    pub fn is_held(&self) -> bool {
+        self.members.values().any(|member| member.presence != Presence::Left)
+    }
+
     /// Whether a unit knows only its own principal, or its own subordinate.
     pub fn is_container_scoped(&self) -> bool {
         self.endpoints.iter().any(|endpoint| endpoint.scope == Scope::Container)

@@ -35,7 +35,7 @@ pub use names::{
     CharmName, EndpointName, EnvironmentName, InterfaceName, MachineId, NameError, Port, Protocol, RelationId,
     ServiceName, UnitName,
 };
-pub use observed::{Observed, Sighting};
+pub use observed::{MachineWork, Observed, Sighting, Trouble};
 pub use settings::{Setting, Settings, SettingsChange};
 pub use state::{Charm, Model};
 pub use status::{LogLevel, WorkloadState, WorkloadStatus};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::entities::Millis;
 use super::names::{MachineId, UnitName};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -10,12 +11,70 @@ pub struct Observed {
     pub opening: Option<String>,
     /// Opening failed: `opening` has the provider's words. It is tried again from time to time.
     pub opening_failed: bool,
+    /// Why nothing can be written down for good, as long as that is so.
+    pub journal_fault: Option<String>,
+    /// What is wrong with what all machines share (bridge, names, firewall), while it is being put right.
+    pub disturbance: Option<String>,
+    /// It could not be put right so far.
+    pub mending_failed: bool,
+    /// Machines with which something failed, until it succeeds or they stay up for a while.
+    pub troubles: BTreeMap<MachineId, Trouble>,
     /// Machines whose instance was looked for. A running machine that is absent here was not looked at yet.
     pub instances: BTreeMap<MachineId, Sighting>,
     /// What is being done to a machine, for `agent-state-info`.
     pub machine_activity: BTreeMap<MachineId, String>,
     /// What is being done for a unit: the hook that runs.
     pub unit_activity: BTreeMap<UnitName, String>,
+}
+
+/// Attempts in a row that came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    pub work: MachineWork,
+    pub failures: u32,
+    /// When the last attempt ended, and from when on there may be another.
+    pub last: Millis,
+    pub next: Millis,
+    /// What the last failure said.
+    pub words: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MachineWork {
+    Create,
+    Start,
+    Destroy,
+}
+
+impl Observed {
+    /// What stands in a machine's way still. What it was like before it ran again is nobody's worry.
+    pub fn trouble(&self, id: MachineId) -> Option<&Trouble> {
+        let runs = self.instances.get(&id) == Some(&Sighting::Running);
+        let stands = |trouble: &&Trouble| trouble.failures > 0 && !(runs && trouble.work == MachineWork::Start);
+        self.troubles.get(&id).filter(stands)
+    }
+
+    /// Whether all that is wrong with the host is being put right at this moment.
+    pub fn being_mended(&self) -> bool {
+        self.journal_fault.is_none() && !self.opening_failed && self.disturbance.is_some() && !self.mending_failed
+    }
+
+    /// Why the host is not as it should be, in words.
+    pub fn host_fault(&self) -> Option<&String> {
+        let opening = self.opening.as_ref().filter(|_| self.opening_failed);
+        self.journal_fault.as_ref().or(opening).or(self.disturbance.as_ref())
+    }
+}
+
+impl MachineWork {
+    /// `machine 1 cannot be …`
+    pub fn participle(self) -> &'static str {
+        match self {
+            MachineWork::Create => "created",
+            MachineWork::Start => "started",
+            MachineWork::Destroy => "destroyed",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,8 @@ use crate::model::{
     Hook, Life, Millis, Model, Presence, Provision, Relation, RelationHook, RelationId, Unit, UnitName, UnitScope,
 };
 
+use super::patience;
+
 /// One thing to do for a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnitStep {
@@ -57,16 +59,11 @@ pub fn next(model: &Model, name: &UnitName) -> Option<UnitStep> {
         .or_else(|| unit.scopes.iter().find_map(|(id, scope)| relation_step(model, unit, *id, scope)))
 }
 
-/// How many milliseconds after its last failure a failed hook is to be run again, the next time doubled, up to
-/// [`RETRY_MOST`]. `None` if the unit is not in error.
+/// How many milliseconds after its last failure a failed hook is to be run again. `None` if the unit is not in error.
 pub fn retry_delay(unit: &Unit, first: Millis) -> Option<Millis> {
     unit.failed.as_ref()?;
-    let doublings = unit.failures.saturating_sub(1).min(20);
-    Some((first << doublings).min(RETRY_MOST))
+    Some(patience::delay(first, unit.failures))
 }
-
-/// Five minutes, as in Juju.
-pub const RETRY_MOST: Millis = 300_000;
 
 /// Right after joined comes changed, whatever else is due; or departed, if the other was removed by force meanwhile.
 fn joined_awaits_changed(model: &Model, unit: &Unit) -> Option<UnitStep> {

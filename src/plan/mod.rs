@@ -8,5 +8,6 @@ pub mod debug;
 pub mod exposure;
 pub mod hooks;
 pub mod nudge;
+pub mod patience;
 pub mod provision;
 pub mod settled;

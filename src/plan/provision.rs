@@ -1,6 +1,8 @@
 //! What is due for a machine.
 
-use crate::model::{Charm, Constraints, Life, MachineId, Model, Provision, Sighting};
+use crate::model::{Charm, Constraints, Life, MachineId, MachineWork, Millis, Model, Provision, Sighting, Trouble};
+
+use super::patience;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum MachineStep {
@@ -17,6 +19,31 @@ pub enum MachineStep {
     Destroy {
         instance: Option<String>,
     },
+}
+
+impl MachineStep {
+    pub fn work(&self) -> MachineWork {
+        match self {
+            MachineStep::Create { .. } => MachineWork::Create,
+            MachineStep::Start { .. } => MachineWork::Start,
+            MachineStep::Destroy { .. } => MachineWork::Destroy,
+        }
+    }
+
+    /// How long the step has to wait because it failed before. A creation never: whoever wants it again, wants it now.
+    pub fn wait(&self, trouble: Option<&Trouble>, now: Millis) -> Option<Millis> {
+        match self.work() {
+            MachineWork::Create => None,
+            work => patience::left(trouble, work, now),
+        }
+    }
+}
+
+/// When a machine that could not be created is to be tried again; zero is now. `None` if that is not what it waits for.
+pub fn retry_creation(model: &Model, id: MachineId, trouble: Option<&Trouble>, now: Millis) -> Option<Millis> {
+    let machine = model.machines.get(&id).filter(|machine| machine.life == Life::Alive)?;
+    matches!(machine.provision, Provision::Failed { .. })
+        .then(|| patience::left(trouble, MachineWork::Create, now).unwrap_or(0))
 }
 
 /// The next step for a machine, given how its instance was last seen; `None` when it is as it should be.

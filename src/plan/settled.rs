@@ -6,7 +6,7 @@ use crate::model::{
     Life, Machine, MachineId, Model, Observed, Provision, Service, ServiceName, Sighting, Unit, UnitName, WorkloadState,
 };
 
-use super::{hooks, provision};
+use super::{hooks, patience, provision};
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,7 @@ pub fn progress(model: &Model, observed: &Observed, targets: &[Target], conditio
 /// Whether nothing at all is being done or due in the environment.
 pub fn at_rest(model: &Model, observed: &Observed) -> bool {
     observed.opening.is_none()
+        && observed.host_fault().is_none()
         && observed.machine_activity.is_empty()
         && observed.unit_activity.is_empty()
         && model.machines.keys().all(|id| provision::next(model, *id, observed.instances.get(id).copied()).is_none())
@@ -107,12 +108,17 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
     let due = provision::next(model, machine.id, observed.instances.get(&machine.id).copied()).is_some();
     let missing = observed.instances.get(&machine.id) == Some(&Sighting::Missing);
     let (state, message, verdict) = match (&machine.provision, machine.life) {
-        (Provision::Host { .. }, _) => match &observed.opening {
-            Some(words) if observed.opening_failed => ("error", words.clone(), Verdict::Failed),
-            Some(what) => ("pending", what.clone(), Verdict::Busy),
-            None => ("started", String::new(), Verdict::Reached),
+        (Provision::Host { .. }, _) => match (observed.host_fault(), &observed.opening) {
+            (Some(words), _) if observed.being_mended() => ("error", words.clone(), Verdict::Busy),
+            (Some(words), _) => ("error", words.clone(), Verdict::Failed),
+            (None, Some(what)) => ("pending", what.clone(), Verdict::Busy),
+            (None, None) => ("started", String::new(), Verdict::Reached),
         },
-        (_, Life::Dying) => ("dying", activity.unwrap_or_else(|| awaited_containers(model, machine.id)), Verdict::Busy),
+        (_, Life::Dying) => {
+            let trouble = || observed.trouble(machine.id).map(|trouble| trouble.words.clone());
+            let words = activity.or_else(trouble).unwrap_or_else(|| awaited_containers(model, machine.id));
+            ("dying", words, Verdict::Busy)
+        }
         (Provision::Failed { message }, _) => ("error", message.clone(), Verdict::Failed),
         (Provision::Pending, _) => {
             ("pending", activity.or(observed.opening.clone()).unwrap_or_default(), Verdict::Busy)
@@ -129,7 +135,13 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
             );
             ("down", advice, Verdict::Failed)
         }
-        (Provision::Running { .. }, _) if due => ("down", activity.unwrap_or_default(), Verdict::Busy),
+        (Provision::Running { .. }, _) if due => match (activity, observed.trouble(machine.id)) {
+            (None, Some(trouble)) => {
+                let verdict = if trouble.failures < patience::HOPELESS { Verdict::Busy } else { Verdict::Failed };
+                ("down", trouble.words.clone(), verdict)
+            }
+            (activity, _) => ("down", activity.unwrap_or_default(), Verdict::Busy),
+        },
         (Provision::Running { .. }, _) => ("started", activity.unwrap_or_default(), Verdict::Reached),
     };
     let verdict = match condition {

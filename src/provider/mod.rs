@@ -203,6 +203,13 @@ pub trait Provider: Send + Sync {
     /// cache of images and layers stays.
     async fn teardown(&self) -> Result<(), ProviderError>;
 
+    /// Returns as soon as something of what all instances share is damaged from outside, at once if it is so already,
+    /// and says what. Never before [`Provider::open`]. May be dropped.
+    async fn disturbed(&self) -> String;
+
+    /// Puts right what all instances share: network, names, and the firewall with the ports published last. Idempotent.
+    async fn mend(&self) -> Result<(), ProviderError>;
+
     /// The address by which instances reach the host.
     fn host_address(&self) -> Ipv4Addr;
 

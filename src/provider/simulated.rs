@@ -62,6 +62,8 @@ struct World {
     instances: BTreeMap<InstanceName, SimulatedInstance>,
     layers: BTreeMap<LayerKey, Files>,
     published: Vec<PublishedPort>,
+    /// What somebody did to the network, and the ports that were published before.
+    damage: Option<(String, Vec<PublishedPort>)>,
     failures: BTreeMap<String, VecDeque<Failure>>,
     answer: Option<Answer>,
     calls: Vec<SimulatedCall>,
@@ -118,7 +120,17 @@ impl SimulatedProvider {
         self.1.notify_waiters();
     }
 
-    /// The ports published last.
+    /// The network is damaged behind the controller's back, which closes all ports.
+    pub fn disturb(&self, words: &str) {
+        let mut world = self.world();
+        let published = std::mem::take(&mut world.published);
+        let before = world.damage.take().map_or(published, |(_, before)| before);
+        world.damage = Some((words.to_owned(), before));
+        drop(world);
+        self.1.notify_waiters();
+    }
+
+    /// The ports that are open now.
     pub fn published(&self) -> Vec<PublishedPort> {
         self.world().published.clone()
     }
@@ -199,7 +211,32 @@ impl Provider for SimulatedProvider {
     async fn open(&self, progress: Progress) -> Result<(), ProviderError> {
         self.begin("open", None).await?;
         progress("opening the simulated provider");
-        self.world().open = true;
+        let mut world = self.world();
+        world.open = true;
+        if let Some((_, before)) = world.damage.take() {
+            world.published = before;
+        }
+        Ok(())
+    }
+
+    async fn disturbed(&self) -> String {
+        loop {
+            let mut change = std::pin::pin!(self.1.notified());
+            change.as_mut().enable();
+            let damage = self.world().damage.as_ref().map(|(words, _)| words.clone());
+            if let Some(words) = damage {
+                return words;
+            }
+            change.await;
+        }
+    }
+
+    async fn mend(&self) -> Result<(), ProviderError> {
+        self.begin("mend", None).await?;
+        let mut world = self.world();
+        if let Some((_, before)) = world.damage.take() {
+            world.published = before;
+        }
         Ok(())
     }
 

@@ -17,6 +17,13 @@ struct Inner {
     fail_after: Option<u64>,
 }
 
+impl Inner {
+    fn writable(&mut self) -> Result<(), StoreError> {
+        let full = self.fail_after.is_some_and(|limit| self.entries.len() as u64 >= limit);
+        if full { Err(StoreError::Simulated("database or disk is full".to_owned())) } else { Ok(()) }
+    }
+}
+
 impl MemoryJournal {
     /// Every append fails once the journal holds `entries` entries; `None` heals it.
     pub fn fail_after(&self, entries: Option<u64>) {
@@ -35,10 +42,8 @@ impl MemoryJournal {
 impl Journal for MemoryJournal {
     fn append(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
         self.with(|inner| {
+            inner.writable()?;
             let found = inner.entries.len() as u64;
-            if inner.fail_after.is_some_and(|limit| found >= limit) {
-                return Err(StoreError::Simulated("database or disk is full".to_owned()));
-            }
             match entries.first() {
                 Some(first) if first.sequence != found + 1 => {
                     Err(StoreError::Conflict { expected: first.sequence, found })
@@ -49,6 +54,10 @@ impl Journal for MemoryJournal {
                 }
             }
         })
+    }
+
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.with(Inner::writable)
     }
 
     fn read_after(&mut self, sequence: u64) -> Result<Vec<Entry>, StoreError> {

@@ -35,6 +35,12 @@ pub trait Journal: Send {
     /// appended then.
     fn append(&mut self, entries: &[Entry]) -> Result<(), StoreError>;
 
+    /// Finds out, by writing what it has already, whether it can be written.
+    ///
+    /// # Errors
+    /// The engine's own words.
+    fn probe(&mut self) -> Result<(), StoreError>;
+
     /// All entries after `sequence`, in order.
     fn read_after(&mut self, sequence: u64) -> Result<Vec<Entry>, StoreError>;
 

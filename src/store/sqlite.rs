@@ -86,6 +86,12 @@ impl Journal for SqliteJournal {
         Ok(())
     }
 
+    fn probe(&mut self) -> Result<(), StoreError> {
+        let version = MIGRATIONS.len() as i64;
+        let written = self.connection.pragma_update(None, "user_version", version);
+        written.map_err(|source| StoreError::Sqlite { action: "write", source })
+    }
+
     fn read_after(&mut self, sequence: u64) -> Result<Vec<Entry>, StoreError> {
         let failed = |source| StoreError::Sqlite { action: "read", source };
         let mut query = self

@@ -45,6 +45,7 @@ pub struct Committed {
 enum Request {
     Change { change: Change, by: String, answer: Option<oneshot::Sender<Result<Committed, LedgerError>>> },
     Read { newest: u64, answer: oneshot::Sender<Result<Vec<Entry>, LedgerError>> },
+    Probe { answer: oneshot::Sender<Result<(), LedgerError>> },
 }
 
 /// Where the writer lives.
@@ -120,7 +121,36 @@ impl Ledger {
         let (answer, answered) = oneshot::channel();
         let request = Request::Change { change, by: by.to_owned(), answer: Some(answer) };
         self.requests.send(request).map_err(|_| LedgerError::Stopped)?;
-        answered.await.map_err(|_| LedgerError::Stopped)?
+        let result = answered.await.map_err(|_| LedgerError::Stopped)?;
+        if let Err(LedgerError::Journal(words)) = &result {
+            self.observe_journal(Some(words));
+        }
+        result
+    }
+
+    /// Finds out whether the journal can be written, and tells what it found.
+    ///
+    /// # Errors
+    /// The journal's words.
+    pub async fn probe(&self) -> Result<(), LedgerError> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request::Probe { answer }).map_err(|_| LedgerError::Stopped)?;
+        let result = answered.await.map_err(|_| LedgerError::Stopped)?;
+        match &result {
+            Ok(()) => self.observe_journal(None),
+            Err(LedgerError::Journal(words)) => self.observe_journal(Some(words)),
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// So that `status` tells of a full disk as long as it is full.
+    fn observe_journal(&self, fault: Option<&str>) {
+        let fault = fault.map(|words| format!("the journal cannot be written: {words}"));
+        let known = self.observed().journal_fault.clone();
+        if known != fault {
+            self.observe(|observed| observed.journal_fault = fault);
+        }
     }
 
     /// Asks for a change without waiting; it comes before any later one. A refusal is dropped.
@@ -255,6 +285,11 @@ impl Writer {
                     let read = self.journal.read_after(from);
                     // Who asked may have gone away meanwhile.
                     let _ = answer.send(read.map_err(|error| LedgerError::Journal(super::chain(&error))));
+                    continue;
+                }
+                Request::Probe { answer } => {
+                    let _ =
+                        answer.send(self.journal.probe().map_err(|error| LedgerError::Journal(super::chain(&error))));
                     continue;
                 }
             };

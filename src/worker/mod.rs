@@ -9,7 +9,7 @@
 //! - [`driver`]: runs a reconciler for many names, one at a time each, again while there is more to do.
 //! - [`provisioner`]: machines. [`layers`]: what charms prepare, once each.
 //! - [`unit_agent`]: hooks. [`debugging`]: who is asked before them. [`firewaller`]: ports that are open to the outside.
-//! - [`observer`]: what became of the instances while nobody looked.
+//! - [`observer`]: what became of the instances while nobody looked. [`caretaker`]: the network they share.
 //!
 //! # Repeatable
 //! On one thread, with a paused clock, the same commands give the same journal: simulations (`tests/simulation`) rest
@@ -19,6 +19,7 @@
 
 pub mod access;
 pub mod capped;
+pub mod caretaker;
 pub mod charms;
 pub mod context;
 pub mod debugging;
@@ -64,7 +65,8 @@ pub struct World {
     pub folder: Option<PathBuf>,
     /// Before each instance's name: `<user>-<environment>-`.
     pub prefix: String,
-    /// Milliseconds until a failed hook is run again for the first time; `None` leaves it to the operator.
+    /// Milliseconds until a failed hook is run again for the first time; `None` leaves that to the operator, and so the
+    /// machines that could not be made.
     pub retry_hooks: Option<Millis>,
     /// How often update-status runs; `None` is never.
     pub update_status: Option<Duration>,

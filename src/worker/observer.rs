@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::model::{Life, MachineId, Model, Provision, Sighting};
+use crate::plan::patience;
 use crate::provider::{InstanceName, InstanceState, ProviderError};
 
 use super::{BUILD, World, chain};
@@ -58,8 +59,13 @@ async fn watch(world: World, id: MachineId, instance: InstanceName, nudge: mpsc:
         return; // it was ended on purpose
     }
     // Known from now on, mended after a moment.
+    let now = world.ledger.now();
     world.ledger.observe(|observed| {
         observed.instances.insert(id, Sighting::Stopped);
+        match patience::ended(observed.troubles.get(&id), now) {
+            Some(trouble) => drop(observed.troubles.insert(id, trouble)),
+            None => drop(observed.troubles.remove(&id)),
+        }
     });
     tokio::time::sleep(SETTLING).await;
     if running_instance(&world.ledger.model(), id).is_none() {

@@ -1,11 +1,15 @@
 //! Machines: made, started, destroyed.
 
-use crate::model::{Change, Charm, Constraints, HardwareFacts, MachineId, Sighting};
+use std::time::Duration;
+
+use crate::model::{Change, Charm, Constraints, HardwareFacts, MachineId, MachineWork, Sighting, Trouble};
+use crate::plan::patience;
 use crate::plan::provision::{self, MachineStep};
 use crate::provider::{InstanceName, InstanceSpec, ProviderError};
 
 use super::driver::Next;
 use super::layers::Layers;
+use super::ledger::LedgerError;
 use super::observer::Watches;
 use super::{RETRY, World, chain};
 
@@ -15,12 +19,22 @@ pub async fn reconcile(world: World, layers: Layers, watches: Watches, id: Machi
         if !world.is_open() {
             return Next::Rest; // everyone is nudged when it is
         }
-        let sighting = world.ledger.observed().instances.get(&id).copied();
+        let (sighting, trouble) = {
+            let observed = world.ledger.observed();
+            (observed.instances.get(&id).copied(), observed.troubles.get(&id).cloned())
+        };
         let step = provision::next(&world.ledger.model(), id, sighting);
         let Some(step) = step else {
             watches.keep(&world, id);
-            return Next::Rest;
+            match retry(&world, id, trouble.as_ref()).await {
+                Some(next) => return next,
+                None => continue,
+            }
         };
+        if let Some(wait) = step.wait(trouble.as_ref(), world.ledger.now()) {
+            return Next::After(Duration::from_millis(wait.unsigned_abs()));
+        }
+        let work = step.work();
         let done = match step {
             MachineStep::Create { series, constraints, charm } => {
                 create(&world, &layers, id, Wanted { series, constraints, charm }).await
@@ -31,12 +45,34 @@ pub async fn reconcile(world: World, layers: Layers, watches: Watches, id: Machi
         if let Err(error) = done {
             let words = chain(error.as_ref());
             world.logbook.machine_error(id, "provisioner", &words);
-            world.ledger.observe(|observed| {
-                observed.machine_activity.insert(id, words);
-            });
+            failed(&world, id, work, words);
             return Next::After(RETRY);
         }
     }
+}
+
+/// Asks again for a machine that could not be created, when it is time. `None` if that changed something.
+async fn retry(world: &World, id: MachineId, trouble: Option<&Trouble>) -> Option<Next> {
+    let delay = provision::retry_creation(&world.ledger.model(), id, trouble, world.ledger.now());
+    let Some(delay) = delay.filter(|_| world.retry_hooks.is_some()) else { return Some(Next::Rest) };
+    if delay > 0 {
+        return Some(Next::After(Duration::from_millis(delay.unsigned_abs())));
+    }
+    match world.ledger.commit("@provisioner", Change::RetryProvisioning { machines: vec![id] }).await {
+        Ok(_) | Err(LedgerError::Refused(_)) => None,
+        Err(LedgerError::Stopped) => Some(Next::Rest),
+        Err(LedgerError::Journal(_)) => Some(Next::After(RETRY)),
+    }
+}
+
+/// Notes that `work` came to nothing: it is tried again later, later each time.
+fn failed(world: &World, id: MachineId, work: MachineWork, words: String) {
+    let now = world.ledger.now();
+    world.ledger.observe(|observed| {
+        observed.machine_activity.remove(&id);
+        let trouble = patience::failed(observed.troubles.get(&id), work, now, words);
+        observed.troubles.insert(id, trouble);
+    });
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -79,6 +115,7 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
                 observed.instances.insert(id, Sighting::Running);
                 // Before the commit: a machine that is started has nothing of this left on it.
                 observed.machine_activity.remove(&id);
+                observed.troubles.remove(&id);
             });
             Change::MachineProvisioned {
                 machine: id,
@@ -95,7 +132,7 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
         Err(error) => {
             let message = chain(&error);
             world.logbook.machine_error(id, "provisioner", &message);
-            idle(world, id);
+            failed(world, id, MachineWork::Create, message.clone());
             Change::MachineFailed { machine: id, message }
         }
     };
@@ -109,19 +146,24 @@ fn still_wanted(model: &crate::model::Model, id: MachineId) -> bool {
 
 async fn start(world: &World, id: MachineId, instance: String) -> Result<(), Failure> {
     tell(world, id, "starting the container".to_owned());
-    let sighting = match world.provider.start(&InstanceName::new(instance)?).await {
-        Ok(()) => Sighting::Running,
-        // Whoever saw it stopped could not see whether it was there at all.
+    let started = world.provider.start(&InstanceName::new(instance)?).await;
+    let now = world.ledger.now();
+    match started {
+        Ok(()) => world.ledger.observe(|observed| {
+            observed.instances.insert(id, Sighting::Running);
+            observed.machine_activity.remove(&id);
+            let trouble = patience::started(observed.troubles.get(&id), now);
+            observed.troubles.insert(id, trouble);
+        }),
         Err(error @ ProviderError::NoInstance(_)) => {
             world.logbook.machine_error(id, "provisioner", &chain(&error));
-            Sighting::Missing
+            world.ledger.observe(|observed| {
+                observed.instances.insert(id, Sighting::Missing);
+                observed.machine_activity.remove(&id);
+            });
         }
         Err(error) => return Err(error.into()),
-    };
-    world.ledger.observe(|observed| {
-        observed.instances.insert(id, sighting);
-        observed.machine_activity.remove(&id);
-    });
+    }
     Ok(())
 }
 
@@ -137,6 +179,7 @@ async fn destroy(world: &World, id: MachineId, instance: Option<String>) -> Resu
     world.ledger.observe(|observed| {
         observed.instances.remove(&id);
         observed.machine_activity.remove(&id);
+        observed.troubles.remove(&id);
     });
     Ok(())
 }

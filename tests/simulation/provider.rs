@@ -126,4 +126,14 @@ impl Provider for FlakyProvider {
     async fn publish(&self, ports: &[PublishedPort]) -> Result<(), ProviderError> {
         self.call("publish", self.inner.publish(ports)).await
     }
+
+    async fn disturbed(&self) -> String {
+        let damage = self.inner.disturbed().await;
+        self.sim.alive().await;
+        damage
+    }
+
+    async fn mend(&self) -> Result<(), ProviderError> {
+        self.call("mend", self.inner.mend()).await
+    }
 }

@@ -201,6 +201,10 @@ impl Play {
             }
             82 => self.reboot().await,
             83 => self.sim.crash(),
+            84 => {
+                self.sim.say("--- somebody takes the network away");
+                self.provider.inner.disturb("the network was taken away");
+            }
             _ => {}
         }
         self.pass_time().await;

@@ -237,4 +237,12 @@ impl Journal for WatchedJournal {
     fn read_snapshot(&mut self) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
         self.0.state().journal.read_snapshot()
     }
+
+    fn probe(&mut self) -> Result<(), StoreError> {
+        let mut state = self.0.state();
+        if state.dead || state.journal_full {
+            return Err(StoreError::Simulated("database or disk is full".to_owned()));
+        }
+        state.journal.probe()
+    }
 }

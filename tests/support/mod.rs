@@ -5,6 +5,7 @@
 
 pub mod document;
 pub mod fake;
+pub mod host;
 pub mod scenario;
 
 use std::fs;
@@ -85,6 +86,34 @@ impl Env {
         command
     }
 
+    /// As a crash would: it is gone when this returns.
+    pub fn kill_controller(&self) {
+        let state = self.run("controller status").succeeds().stdout;
+        let pid = state.lines().find_map(|line| line.strip_prefix("pid: ")).unwrap().parse().unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        let ended = rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN);
+        rustix::event::poll(&mut [ended], None).unwrap();
+    }
+
+    pub fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.run("status --format json").succeeds().stdout).unwrap()
+    }
+
+    /// A service's units, the oldest first.
+    pub fn units(&self, service: &str) -> Vec<String> {
+        let status = self.status();
+        let units = status["services"][service]["units"].as_object().into_iter().flatten();
+        units.map(|(name, _)| name.clone()).collect()
+    }
+
+    pub fn address(&self, unit: &str) -> String {
+        let status = self.status();
+        let service = unit.split('/').next().unwrap();
+        status["services"][service]["units"][unit]["public-address"].as_str().unwrap().to_owned()
+    }
+
     fn ran(&self, line: &str, output: Output) -> Ran {
         let folder = self.folder.path().display().to_string();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&folder, "~");
@@ -115,17 +144,6 @@ impl Running {
         let running = Self { env };
         running.run("bootstrap --wait=30s").succeeds().stdout_is("").stderr_has("Bootstrapped environment \"sim\"\n");
         running
-    }
-
-    /// As a crash of the host would.
-    pub fn kill_controller(&self) {
-        let state = self.run("controller status").succeeds().stdout;
-        let pid = state.lines().find_map(|line| line.strip_prefix("pid: ")).unwrap().parse().unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-        let ended = rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN);
-        rustix::event::poll(&mut [ended], None).unwrap();
     }
 }
 

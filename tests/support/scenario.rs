@@ -11,7 +11,7 @@ use encanto::api::server::Handle;
 use encanto::api::{self, CharmSource, Done, EnvironmentStatus, Refusal};
 use encanto::charm::{CharmHost, Limits};
 use encanto::controller::{Controller, ControllerBackend, Parts};
-use encanto::model::{Event, Hook, MachineId, Model, UnitName, check};
+use encanto::model::{Event, Hook, MachineId, Model, Observed, UnitName, check};
 use encanto::plan::nudge::Concerned;
 use encanto::plan::settled::at_rest;
 use encanto::provider::InstanceName;
@@ -228,6 +228,24 @@ impl Scenario {
         };
         let reached = tokio::time::timeout(PATIENCE, comes).await;
         if reached.is_err() {
+            panic!("{what} never came; last seen: {:#?}", self.status().await);
+        }
+    }
+
+    /// Waits until `holds` for what is seen of the world.
+    pub async fn until_observed(&self, what: &str, holds: impl Fn(&Observed) -> bool) {
+        let ledger = &self.controller().world.ledger;
+        let mut changes = ledger.changes();
+        let comes = async {
+            loop {
+                changes.mark_unchanged();
+                let reached = holds(&ledger.observed());
+                if reached || changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(PATIENCE, comes).await.is_err() {
             panic!("{what} never came; last seen: {:#?}", self.status().await);
         }
     }

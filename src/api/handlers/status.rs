@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use indexmap::IndexMap;
 
 use crate::model::{
-    HardwareFacts, Life, Machine, MachineId, Model, Observed, Provision, Service, ServiceName, Sighting, Unit,
+    HardwareFacts, Life, Machine, MachineId, Model, Observed, Provision, Service, ServiceName, Sighting, Trouble, Unit,
     UnitName, WorkloadState,
 };
 
@@ -105,6 +105,7 @@ fn shown(patterns: &[Pattern], unit: &Unit) -> bool {
 fn machine_status(observed: &Observed, machine: &Machine) -> MachineStatus {
     let sighting = observed.instances.get(&machine.id);
     let activity = observed.machine_activity.get(&machine.id).cloned();
+    let trouble = observed.trouble(machine.id).map(trouble_text);
     let base = MachineStatus {
         life: life(machine.life),
         series: machine.series.clone(),
@@ -114,7 +115,7 @@ fn machine_status(observed: &Observed, machine: &Machine) -> MachineStatus {
     match &machine.provision {
         Provision::Host { address, hardware } => MachineStatus {
             agent_state: Some(host_state(observed).to_owned()),
-            agent_state_info: observed.opening.clone(),
+            agent_state_info: observed.host_fault().or(observed.opening.as_ref()).cloned(),
             dns_name: (!address.is_unspecified()).then(|| address.to_string()),
             instance_id: "localhost".to_owned(),
             hardware: Some(hardware_text(hardware)),
@@ -137,7 +138,7 @@ fn machine_status(observed: &Observed, machine: &Machine) -> MachineStatus {
             let down = matches!(sighting, Some(Sighting::Missing | Sighting::Stopped));
             MachineStatus {
                 agent_state: Some(if down { "down" } else { "started" }.to_owned()),
-                agent_state_info: activity.or_else(|| down.then(|| "(started)".to_owned())),
+                agent_state_info: activity.or(trouble).or_else(|| down.then(|| "(started)".to_owned())),
                 dns_name: Some(address.to_string()),
                 instance_id: instance.clone(),
                 instance_state: sighting.map(|sighting| sighting.as_str().to_owned()),
@@ -148,11 +149,16 @@ fn machine_status(observed: &Observed, machine: &Machine) -> MachineStatus {
     }
 }
 
+/// What failed, and when it is tried again.
+fn trouble_text(trouble: &Trouble) -> String {
+    format!("{} (next try at {})", trouble.words, since(trouble.next))
+}
+
 fn host_state(observed: &Observed) -> &'static str {
-    match &observed.opening {
-        Some(_) if observed.opening_failed => "error",
-        Some(_) => "pending",
-        None => "started",
+    match (observed.host_fault(), &observed.opening) {
+        (Some(_), _) => "error",
+        (None, Some(_)) => "pending",
+        (None, None) => "started",
     }
 }
 

@@ -1,6 +1,6 @@
 //! destroy-unit, destroy-service, destroy-machine, and what follows when the last reference goes.
 
-use super::super::entities::{Life, Machine, Presence, Provision, Unit};
+use super::super::entities::{Life, Machine, Provision, Unit};
 use super::super::event::Event;
 use super::super::names::{MachineId, RelationId, ServiceName, UnitName};
 use super::{ChangeError, Decider, MachineRefusal, UnitRefusal};
@@ -161,8 +161,7 @@ impl Decider<'_> {
     /// A dying relation goes with its last member, and may take a dying service with it.
     pub(super) fn remove_relation_if_done(&mut self, id: RelationId) {
         let Some(relation) = self.model.relations.get(&id) else { return };
-        let busy = relation.members.values().any(|member| member.presence != Presence::Left);
-        if relation.life == Life::Alive || busy {
+        if relation.life == Life::Alive || relation.is_held() {
             return;
         }
         let services: Vec<ServiceName> = relation.endpoints.iter().map(|e| e.service.clone()).collect();
@@ -179,9 +178,11 @@ impl Decider<'_> {
         }
         // Its own peer relations have no members left; others end with their last member.
         let relations: Vec<RelationId> = service.relations.iter().copied().collect();
+        let mut others = Vec::new();
         for id in relations {
             let Some(relation) = self.model.relations.get(&id) else { continue };
-            if relation.members.values().all(|member| member.presence == Presence::Left) {
+            if !relation.is_held() {
+                others.extend(relation.endpoints.iter().map(|endpoint| endpoint.service.clone()).filter(|s| s != name));
                 self.emit(Event::RelationRemoved { relation: id });
             }
         }
@@ -190,6 +191,10 @@ impl Decider<'_> {
             let charm = service.charm.clone();
             self.emit(Event::ServiceRemoved { service: name.clone() });
             self.forget_charm(charm);
+        }
+        // A dying service may have waited for nothing but these relations.
+        for other in others {
+            self.remove_service_if_done(&other);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use super::helper::ID_COUNT;
+use super::network::hardware_address;
 
 /// Everything that the configuration depends on.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ const CPU_PERIOD: u64 = 100_000;
 pub fn render_config(config: &ContainerConfig<'_>) -> String {
     let ContainerConfig { name, first_id, bridge, cable, address, prefix, gateway, .. } = config;
     let root = config.root.display();
+    // Neighbours remember it for half a minute: a machine that is started again must not have another.
+    let hardware = hardware_address(*address);
     let mut text = format!(
         "\
 lxc.include = /usr/share/lxc/config/common.conf
@@ -58,6 +61,7 @@ lxc.net.0.link = {bridge}
 lxc.net.0.veth.pair = {cable}
 lxc.net.0.flags = up
 lxc.net.0.name = eth0
+lxc.net.0.hwaddr = {hardware}
 lxc.net.0.ipv4.address = {address}/{prefix}
 lxc.net.0.ipv4.gateway = {gateway}
 "
@@ -132,6 +136,7 @@ mod tests {
     fn the_address_and_the_id_range_are_fixed() {
         let text = sample(HostCgroups { unified: true, swap: false });
         assert!(text.contains("lxc.net.0.ipv4.address = 10.160.0.2/22\n"));
+        assert!(text.contains("lxc.net.0.hwaddr = 02:e4:c0:a0:00:02\n"));
         assert!(text.contains("lxc.idmap = u 0 1000000 65536\n"));
     }
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::network::{
-    NetworkChoice, POOL, choose_subnet, name_servers, networks_in_use, render_dnsmasq, render_firewall, render_hosts,
+    NetworkChoice, POOL, choose_subnet, hardware_address, name_servers, networks_in_use, render_dnsmasq,
+    render_firewall, render_hosts,
 };
 use super::record::{absent_is_fine, io_error};
 use crate::provider::command::{replace_file, run};
@@ -49,8 +50,7 @@ impl HostNetwork {
         let gateway = self.choice.gateway();
         if !link_exists(bridge) {
             // An address of its own: else it would change with the machines that come and go.
-            let [_, a, b, c] = gateway.octets();
-            let hardware = format!("02:e4:c0:{a:02x}:{b:02x}:{c:02x}");
+            let hardware = hardware_address(gateway);
             run(&["ip", "link", "add", bridge, "address", &hardware, "type", "bridge"], b"").await?;
         }
         let address = format!("{gateway}/{prefix}");
@@ -103,12 +103,34 @@ impl HostNetwork {
     }
 
     /// The running name server of this environment. The number in its file may belong to another process by now.
-    fn name_server(&self) -> Option<Pid> {
+    pub fn name_server(&self) -> Option<Pid> {
         let number: i32 = std::fs::read_to_string(self.runtime.join("dnsmasq.pid")).ok()?.trim().parse().ok()?;
         let command_line = std::fs::read(format!("/proc/{number}/cmdline")).ok()?;
         let ours = self.runtime.join("dnsmasq.conf");
         memchr::memmem::find(&command_line, ours.as_os_str().as_encoded_bytes())?;
         Pid::from_raw(number)
+    }
+
+    /// The table as the kernel has it; `None` if there is none.
+    pub async fn listed_firewall(&self) -> Option<Vec<u8>> {
+        run(&["nft", "list", "table", "ip", &self.table], b"").await.ok()
+    }
+
+    /// What is wrong with the bridge and with forwarding, in words.
+    pub fn link_damage(&self) -> Vec<String> {
+        let mut damage = Vec::new();
+        let bridge = &self.choice.bridge;
+        if !link_exists(bridge) {
+            damage.push(format!("the bridge {bridge} is gone"));
+        } else if !link_is_up(bridge) {
+            damage.push(format!("the bridge {bridge} is down"));
+        } else if !has_address(self.choice.gateway()) {
+            damage.push(format!("the bridge {bridge} has lost its address"));
+        }
+        if std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|value| value.trim() != "1") {
+            damage.push("net.ipv4.ip_forward was switched off".to_owned());
+        }
+        damage
     }
 
     async fn end_name_server(&self) -> Result<(), ProviderError> {
@@ -150,6 +172,17 @@ fn set_sysctl(key: &str, value: &str) -> Result<(), ProviderError> {
         return Ok(());
     }
     std::fs::write(&path, value).map_err(|e| io_error("set", &path, e))
+}
+
+pub fn link_is_up(link: &str) -> bool {
+    let flags = std::fs::read_to_string(Path::new("/sys/class/net").join(link).join("flags")).unwrap_or_default();
+    u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).is_ok_and(|flags| flags & 1 == 1)
+}
+
+/// Whether an address is one of this host's own: the table of routes names each.
+fn has_address(address: Ipv4Addr) -> bool {
+    let routes = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
+    routes.contains(&format!("|-- {address}\n"))
 }
 
 /// Lets a machine reach its own published port by the host's address.

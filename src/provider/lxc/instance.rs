@@ -16,6 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::cable::cable;
 use super::config::{ContainerConfig, HostCgroups, render_config};
 use super::exec::{MachineFiles, mount_root};
 use super::helper::MountOrder;
@@ -23,7 +24,7 @@ use super::host::allow_hairpin;
 use super::image::{make_private_folder, remove_tree};
 use super::network::NetworkChoice;
 use super::record::{InstanceRecord, absent_is_fine, folder_entries, io_error};
-use super::{LxcProvider, digest_hex, idmap, locked, words};
+use super::{LxcProvider, idmap, locked, words};
 use crate::provider::command::{replace_file, run};
 use crate::provider::{ExecRequest, Hardware, InstanceName, Provider as _, ProviderError};
 
@@ -78,9 +79,11 @@ impl LxcProvider {
         }
     }
 
-    /// Whether everything of the instance was put on disk: its configuration is written last.
+    /// Whether everything of the instance was put on disk: its configuration is written last. One whose own writing was
+    /// deleted by hand is none any more.
     pub fn is_made(&self, name: &InstanceName) -> bool {
-        self.folder(name).join("config").exists()
+        let build = locked(&self.records).get(name).is_some_and(|record| record.build);
+        self.folder(name).join("config").exists() && self.scratch(name, build).join("upper").exists()
     }
 
     /// Puts the instance on disk.
@@ -165,7 +168,10 @@ impl LxcProvider {
             remove_tree(&scratch.join("work"))?;
         }
         let work = scratch.join("work");
-        std::fs::create_dir_all(&work).map_err(|e| io_error("create", &work, e))?;
+        // The mount point too may have been deleted by hand; nothing of the machine was in it.
+        for folder in [&work, &target] {
+            std::fs::create_dir_all(folder).map_err(|e| io_error("create", folder, e))?;
+        }
         let mut lowers = vec![self.image_folder(record)];
         lowers.extend(record.layers.iter().map(|key| self.layer_folder(key)));
         let order = MountOrder { target, lowers, scratch, first_id: first_id()?, volatile: record.build };
@@ -246,21 +252,6 @@ impl LxcProvider {
         Ok(init)
     }
 
-    /// Puts the cables of machines that run into the bridge again, in case it was deleted under them.
-    pub async fn plug_in(&self, bridge: &str) -> Result<(), ProviderError> {
-        let running = self.running()?;
-        let names: Vec<InstanceName> = locked(&self.records).keys().cloned().collect();
-        for name in names.iter().filter(|name| running.contains(name.as_str())) {
-            let cable = cable(name);
-            let port = Path::new("/sys/class/net").join(&cable);
-            if port.exists() && !port.join("brport").exists() {
-                run(&["ip", "link", "set", "dev", &cable, "master", bridge], b"").await?;
-                allow_hairpin(&cable)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Returns when the instance does not run any more. If it restarts itself the monitor stays, and a new init comes.
     pub async fn wait_end(&self, name: &InstanceName) {
         while let Ok(init) = self.init(name).await {
@@ -325,7 +316,14 @@ impl LxcProvider {
         let removal = tokio::task::spawn_blocking(move || folders.iter().try_for_each(|folder| remove_tree(folder)));
         removal.await.map_err(|e| io_error("remove", &self.folder(name), std::io::Error::other(e)))??;
         remove_cgroups(name);
+        self.remove_lock(name);
         self.strike_off(name)
+    }
+
+    /// The tools' lock file, which they leave. Best effort: it is empty, and ends with the next reboot.
+    fn remove_lock(&self, name: &InstanceName) {
+        let path = self.settings.lxc_path.strip_prefix("/").unwrap_or(&self.settings.lxc_path);
+        let _ = std::fs::remove_file(Path::new("/run/lxc/lock").join(path).join(format!(".{name}")));
     }
 
     /// Keeps what was written in the halted build instance as a layer.
@@ -453,11 +451,6 @@ fn remove_group(group: &Path) {
         }
     }
     let _ = std::fs::remove_dir(group);
-}
-
-/// Name of the host's end of the network cable: the kernel allows 15 bytes.
-fn cable(name: &InstanceName) -> String {
-    format!("ve{}", &digest_hex(name.as_str().as_bytes())[..12])
 }
 
 fn host_cgroups() -> HostCgroups {

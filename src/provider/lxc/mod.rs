@@ -3,7 +3,8 @@
 //! - [`helper`] runs in a process of its own: it enters machines and mounts their roots.
 //! - [`instance`] makes, starts, stops and ends containers; [`record`] is what is remembered of each.
 //! - [`image`] builds the base image; [`apt`] finds its sources.
-//! - [`host`] does and [`network`] decides what concerns bridge, names and firewall.
+//! - [`host`] does and [`network`] decides what concerns bridge, names and firewall. [`disturbance`] sees what others do
+//!   to them; [`cable`] is what machines hang on.
 //! - [`exec`] is the controller's side of the helper.
 //!
 //! # Guarantees
@@ -15,7 +16,9 @@
 //! seccomp filter; the user namespace is the boundary.
 
 mod apt;
+mod cable;
 mod config;
+mod disturbance;
 mod exec;
 pub mod helper;
 mod host;
@@ -108,6 +111,8 @@ pub struct LxcProvider {
     recipes: Mutex<BTreeMap<String, ImageRecipe>>,
     /// Orders the changes of the firewall and of the hosts file.
     publishing: tokio::sync::Mutex<()>,
+    /// The firewall table as the kernel listed it after it was loaded.
+    loaded_firewall: Mutex<Option<Vec<u8>>>,
 }
 
 impl LxcProvider {
@@ -123,6 +128,7 @@ impl LxcProvider {
             // Found when first needed: what is there can be taken down on a host that could not build an image.
             recipes: Mutex::default(),
             publishing: tokio::sync::Mutex::default(),
+            loaded_firewall: Mutex::default(),
             settings,
         })
     }
@@ -195,6 +201,13 @@ impl LxcProvider {
         self.host_network(choice).tell_names(&self.addresses())
     }
 
+    async fn load_firewall(&self, network: &HostNetwork, ports: &[PublishedPort]) -> Result<(), ProviderError> {
+        network.load_firewall(ports).await?;
+        let listed = network.listed_firewall().await;
+        *locked(&self.loaded_firewall) = listed;
+        Ok(())
+    }
+
     fn addresses(&self) -> BTreeMap<InstanceName, Ipv4Addr> {
         locked(&self.records).iter().map(|(name, record)| (name.clone(), record.address)).collect()
     }
@@ -226,19 +239,27 @@ impl LxcProvider {
 impl Provider for LxcProvider {
     async fn open(&self, progress: Progress) -> Result<(), ProviderError> {
         instance::first_id()?;
-        let network = self.host_network(self.network().await?);
         progress("bringing up the network");
+        self.mend().await?;
+        let images = self.settings.cache_dir.join("images");
+        image::make_private_folder(&self.settings.cache_dir)?;
+        self.recipe(&self.settings.series)?.provide(&images, &progress).await
+    }
+
+    async fn disturbed(&self) -> String {
+        self.network_disturbed().await
+    }
+
+    async fn mend(&self) -> Result<(), ProviderError> {
+        let network = self.host_network(self.network().await?);
         network.bring_up().await?;
         {
             let _turn = self.publishing.lock().await;
             let published: Option<Vec<PublishedPort>> = load_json(&self.settings.state("published.json"))?;
-            network.load_firewall(&published.unwrap_or_default()).await?;
+            self.load_firewall(&network, &published.unwrap_or_default()).await?;
             network.serve_names(&self.addresses()).await?;
         }
-        self.plug_in(&network.choice.bridge).await?;
-        let images = self.settings.cache_dir.join("images");
-        image::make_private_folder(&self.settings.cache_dir)?;
-        self.recipe(&self.settings.series)?.provide(&images, &progress).await
+        self.plug_in(&network.choice).await
     }
 
     async fn teardown(&self) -> Result<(), ProviderError> {
@@ -384,7 +405,7 @@ impl Provider for LxcProvider {
     async fn publish(&self, ports: &[PublishedPort]) -> Result<(), ProviderError> {
         let choice = self.network().await?;
         let _turn = self.publishing.lock().await;
-        self.host_network(choice).load_firewall(ports).await?;
+        self.load_firewall(&self.host_network(choice), ports).await?;
         // For `open` after a reboot. The caller's next call would mend it anyway.
         store_json(&self.settings.state("published.json"), &ports)
     }

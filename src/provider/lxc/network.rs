@@ -35,6 +35,12 @@ impl NetworkChoice {
     }
 }
 
+/// The hardware address that belongs to an address: always the same, and of no maker's.
+pub fn hardware_address(address: Ipv4Addr) -> String {
+    let [_, a, b, c] = address.octets();
+    format!("02:e4:c0:{a:02x}:{b:02x}:{c:02x}")
+}
+
 /// A subnet of the pool that overlaps none of `taken`. `seed` spreads environments, so that two that are made at the
 /// same moment do not choose the same.
 pub fn choose_subnet(taken: &[Ipv4Net], seed: u32) -> Option<Ipv4Net> {

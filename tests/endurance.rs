@@ -1,0 +1,196 @@
+//! What must hold however often and at whatever moment: with real containers, and the whole program as its user has it.
+//!
+//! Needs root and some minutes: `ENCANTO_TEST_LXC=1 cargo test --test endurance`.
+
+#![allow(clippy::unwrap_used, reason = "test code outside of test functions too")]
+#![allow(clippy::print_stdout, reason = "figures of a run")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use support::host::{browse, traces};
+use support::{Env, RealEnv, document};
+
+/// Both look at what is left on the host.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// A number that looks random and is the same in every run.
+struct Seeded(u64);
+
+impl Seeded {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+fn the_wiki_works(env: &Env) {
+    let (code, page) = browse(&format!("http://{}/", env.address(&env.units("mediawiki")[0])));
+    assert!(code == "200" && page.contains("Main"), "{code}: {page}");
+}
+
+fn deploy_wiki(env: &Env) {
+    env.run("deploy mysql").succeeds();
+    env.run("deploy mediawiki --expose").succeeds();
+    env.run("add-relation mediawiki mysql").succeeds();
+}
+
+/// What was being done: the last line of the log, without time and numbers.
+fn moment(env: &Env) -> String {
+    let log = env.run("debug-log --no-tail -n 1").succeeds().stdout;
+    let words = log.split_whitespace().enumerate().filter(|(at, _)| !matches!(at, 1 | 2)).map(|(_, word)| word);
+    words.collect::<Vec<_>>().join(" ").replace(|c: char| c.is_ascii_digit(), "")
+}
+
+#[test]
+fn a_controller_killed_at_twenty_moments_of_a_deployment_ends_with_a_wiki_each_time() {
+    const ENVIRONMENT: &str = "killtest";
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = traces(ENVIRONMENT);
+    let Some(env) = RealEnv::bootstrapped(ENVIRONMENT) else { return };
+    let bare = traces(ENVIRONMENT);
+    let remove = |force: &str| {
+        env.run(&format!("destroy-service mediawiki mysql {force} --wait=2m")).succeeds();
+        let machines =
+            env.status()["machines"].as_object().unwrap().keys().skip(1).cloned().collect::<Vec<_>>().join(" ");
+        env.run(&format!("destroy-machine {machines} --wait=2m")).succeeds();
+    };
+
+    // Once undisturbed: layers are made, and how long it takes is known.
+    deploy_wiki(&env);
+    env.run("wait --timeout 15m").succeeds();
+    remove("");
+    let begun = Instant::now();
+    deploy_wiki(&env);
+    env.run("wait --timeout 5m").succeeds();
+    let takes = begun.elapsed();
+    remove("--force");
+
+    let (mut random, mut moments) = (Seeded(20), BTreeSet::new());
+    for round in 0..5_u64 {
+        deploy_wiki(&env);
+        for _ in 0..4 {
+            let slice = takes.as_millis() as u64 / 5;
+            std::thread::sleep(Duration::from_millis(random.below(2 * slice)));
+            moments.insert(moment(&env));
+            env.kill_controller();
+            env.run("controller start").succeeds();
+        }
+        env.run("wait --timeout 5m").succeeds();
+        the_wiki_works(&env);
+        env.run("doctor").succeeds();
+        // Once by hooks, once without.
+        remove(if round % 2 == 0 { "" } else { "--force" });
+        assert_eq!(changes(&without_controller(bare.clone()), &without_controller(traces(ENVIRONMENT))), [""; 0]);
+    }
+    println!("a deployment takes {takes:?}; killed while, among others: {moments:#?}");
+    // One step of the deployment takes as long as all others, so some moments look alike.
+    let of = |service: &str| moments.iter().filter(|moment| moment.contains(service)).count();
+    assert!(of("mysql") >= 1 && of("mediawiki") >= 2, "the moments are spread over the deployment: {moments:#?}");
+    env.run(&format!("destroy-environment {ENVIRONMENT} -y")).succeeds();
+    assert_eq!(changes(&before, &traces(ENVIRONMENT)), [""; 0]);
+}
+
+/// What came (`+`) and what went (`-`).
+fn changes(before: &[String], after: &[String]) -> Vec<String> {
+    let new = after.iter().filter(|line| !before.contains(line)).map(|line| format!("+ {line}"));
+    let gone = before.iter().filter(|line| !after.contains(line)).map(|line| format!("- {line}"));
+    new.chain(gone).collect()
+}
+
+/// A controller that was started another way has another command line.
+fn without_controller(traces: Vec<String>) -> Vec<String> {
+    traces.into_iter().filter(|trace| !trace.contains("controller run")).collect()
+}
+
+/// What of the host is changed for good, as `bootstrap` says: limits of the kernel and the range of ids.
+fn settings_of_the_host() -> Vec<String> {
+    let files = [
+        "/etc/subuid",
+        "/etc/subgid",
+        "/proc/sys/net/ipv4/ip_forward",
+        "/proc/sys/fs/inotify/max_user_instances",
+        "/proc/sys/fs/inotify/max_user_watches",
+        "/proc/sys/kernel/keys/maxkeys",
+        "/proc/sys/kernel/keys/maxbytes",
+    ];
+    files.iter().map(|file| format!("{file}: {}", std::fs::read_to_string(file).unwrap_or_default().trim())).collect()
+}
+
+/// What an environment may leave, and what it may change.
+fn inventory(environment: &str) -> Vec<String> {
+    let mut found = settings_of_the_host();
+    found.extend(traces(environment));
+    for folder in ["/var/cache/encanto", "/var/cache/encanto/images", "/var/cache/encanto/layers"] {
+        let entries = std::fs::read_dir(folder).unwrap();
+        found.extend(entries.map(|entry| entry.unwrap().path().display().to_string()));
+    }
+    found
+}
+
+/// How a cycle goes.
+#[derive(Clone, Copy, Debug)]
+enum Cycle {
+    Whole,
+    WhileDeploying,
+    ForcedAfterKill,
+    Wiki,
+}
+
+fn cycle(env: &RealEnv, name: &str, kind: Cycle, random: &mut Seeded) {
+    if env.path(&format!("home/{name}")).exists() {
+        // The first came with the environment.
+    } else {
+        env.run("bootstrap --wait=5m").succeeds();
+    }
+    let hello = document::root().join("examples/hello").display().to_string();
+    match kind {
+        Cycle::Whole => {
+            env.run(&format!("deploy {hello} -n 2 --expose --wait=5m")).succeeds();
+            assert_eq!(browse(&format!("http://{}/", env.address("hello/1"))).0, "200");
+        }
+        Cycle::WhileDeploying | Cycle::ForcedAfterKill => {
+            env.run(&format!("deploy {hello} -n 3 --expose")).succeeds();
+            std::thread::sleep(Duration::from_millis(random.below(1500)));
+        }
+        Cycle::Wiki => {
+            deploy_wiki(env);
+            env.run("wait --timeout 5m").succeeds();
+            the_wiki_works(env);
+        }
+    }
+    if matches!(kind, Cycle::ForcedAfterKill) {
+        env.kill_controller();
+        env.run(&format!("destroy-environment {name} -y --force")).succeeds();
+    } else {
+        env.run(&format!("destroy-environment {name} -y")).succeeds();
+    }
+    assert!(!env.path(&format!("home/{name}")).exists());
+}
+
+#[test]
+fn thirty_environments_come_and_go_and_leave_nothing() {
+    const ENVIRONMENT: &str = "cycletest";
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(env) = RealEnv::bootstrapped(ENVIRONMENT) else { return };
+    let (mut random, begun) = (Seeded(30), Instant::now());
+    // Makes the layers, which stay.
+    deploy_wiki(&env);
+    env.run("wait --timeout 15m").succeeds();
+    cycle(&env, ENVIRONMENT, Cycle::Whole, &mut random);
+    let before = inventory(ENVIRONMENT);
+    for round in 0..30 {
+        let kind = match round % 10 {
+            3 | 6 | 8 => Cycle::WhileDeploying,
+            2 | 5 => Cycle::ForcedAfterKill,
+            9 => Cycle::Wiki,
+            _ => Cycle::Whole,
+        };
+        cycle(&env, ENVIRONMENT, kind, &mut random);
+        assert_eq!(changes(&before, &inventory(ENVIRONMENT)), [""; 0], "after round {round}, {kind:?}");
+    }
+    println!("30 environments in {:?}", begun.elapsed());
+}
