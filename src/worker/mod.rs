@@ -8,10 +8,11 @@
 //! - [`ledger`]: the only writer. Change → events → journal → model, in batches.
 //! - [`driver`]: runs a reconciler for many names, one at a time each, again while there is more to do.
 //! - [`provisioner`]: machines. [`layers`]: what charms prepare, once each.
-//! - [`unit_agent`]: hooks. [`firewaller`]: ports that are open to the outside.
+//! - [`unit_agent`]: hooks. [`action_agent`]: actions. [`firewaller`]: ports that are open to the outside.
 //! - [`observer`]: what became of the instances while nobody looked.
 
 pub mod access;
+pub mod action_agent;
 pub mod capped;
 pub mod charms;
 pub mod context;
@@ -19,6 +20,7 @@ pub mod driver;
 pub mod firewaller;
 pub mod layers;
 pub mod ledger;
+pub mod locks;
 pub mod logbook;
 pub mod observer;
 pub mod provisioner;
@@ -37,6 +39,7 @@ use crate::provider::{InstanceName, Provider, ProviderError};
 
 use charms::CharmStore;
 use ledger::Ledger;
+use locks::MachineLocks;
 use logbook::Logbook;
 
 /// What all workers share.
@@ -47,6 +50,7 @@ pub struct World {
     pub charm_host: Arc<CharmHost>,
     pub charms: Arc<CharmStore>,
     pub logbook: Arc<Logbook>,
+    pub locks: MachineLocks,
     /// The environment's folder; `None` if it is in memory only.
     pub folder: Option<PathBuf>,
     /// Before each instance's name: `<user>-<environment>-`.

@@ -12,22 +12,17 @@ use crate::provider::InstanceName;
 use super::access::Access;
 use super::driver::Next;
 use super::ledger::LedgerError;
+use super::locks::Held;
 use super::{RETRY, World, chain, context};
 
 /// What the agents of all units share.
 #[derive(Clone, Default)]
 pub struct Agents {
-    /// One lock a machine: hooks of several units on it do not run at the same time.
-    locks: Arc<Mutex<HashMap<MachineId, Arc<tokio::sync::Mutex<()>>>>>,
     /// When update-status ran last, or was first seen to be wanted.
     pulses: Arc<Mutex<HashMap<UnitName, Instant>>>,
 }
 
 impl Agents {
-    fn lock_of(&self, machine: MachineId) -> Arc<tokio::sync::Mutex<()>> {
-        self.locks.lock().unwrap_or_else(PoisonError::into_inner).entry(machine).or_default().clone()
-    }
-
     /// How long until update-status is due for a unit at rest; zero is now. `None` if it is not wanted.
     fn pulse(&self, world: &World, name: &UnitName) -> Option<Duration> {
         let every = world.update_status?;
@@ -50,13 +45,15 @@ impl Agents {
 pub async fn reconcile(world: World, agents: Agents, name: UnitName) -> Next {
     loop {
         let step = hooks::next(&world.ledger.model(), &name);
+        // Kept until the change is made: what a hook wrote must be there before anything else reads it.
+        let mut held = None;
         let change = match step {
             None => match (retry(&world, &name), agents.pulse(&world, &name)) {
                 (None, None) => return Next::Rest,
                 (Some(Retry::In(delay)), _) => return Next::After(delay),
                 (Some(Retry::Now), _) => Change::Resolve { unit: name.clone(), retry: true },
                 (None, Some(delay)) if !delay.is_zero() => return Next::After(delay),
-                (None, Some(_)) => match run(&world, &agents, &name, Hook::UpdateStatus).await {
+                (None, Some(_)) => match run(&world, &name, Hook::UpdateStatus, &mut held).await {
                     // One that wrote nothing leaves no trace: a year of them does not grow the journal.
                     Some(Change::CommitHook { writes, .. }) if writes.is_empty() => continue,
                     Some(change) => change,
@@ -70,7 +67,7 @@ pub async fn reconcile(world: World, agents: Agents, name: UnitName) -> Next {
                 if !world.is_open() {
                     return Next::Rest; // everyone is nudged when it is
                 }
-                match run(&world, &agents, &name, hook).await {
+                match run(&world, &name, hook, &mut held).await {
                     Some(change) => change,
                     None => continue, // the world has moved on: look again
                 }
@@ -102,11 +99,11 @@ fn retry(world: &World, name: &UnitName) -> Option<Retry> {
     Some(if left <= 0 { Retry::Now } else { Retry::In(Duration::from_millis(left.unsigned_abs())) })
 }
 
-/// Runs the hook and says what to commit. `None` if it was not due any more, or was cut off because the unit is gone.
-async fn run(world: &World, agents: &Agents, name: &UnitName, hook: Hook) -> Option<Change> {
+/// Runs the hook, alone on its machine, and says what to commit. `None` if it was not due any more, or was cut off
+/// because the unit is gone.
+async fn run(world: &World, name: &UnitName, hook: Hook, held: &mut Option<Held>) -> Option<Change> {
     let machine = world.ledger.model().units.get(name)?.machine;
-    let lock = agents.lock_of(machine);
-    let _one_hook_at_a_time = lock.lock().await;
+    *held = Some(world.locks.hold(machine).await);
     let (charm, instance, prepared) = {
         let model = world.ledger.model();
         let due = match hooks::next(&model, name) {

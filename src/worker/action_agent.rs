@@ -1,0 +1,127 @@
+//! Actions of a unit, one at a time, alone on their machine.
+
+use std::sync::Arc;
+
+use tokio::time::sleep;
+
+use crate::charm::{ActionOutcome, HookSink};
+use crate::model::{Action, ActionEnd, ActionId, Change, Hook, HookWrites, LogLevel, UnitName};
+use crate::plan::actions::{self, ActionStep};
+use crate::provider::InstanceName;
+
+use super::access::Access;
+use super::driver::Next;
+use super::ledger::LedgerError;
+use super::unit_agent::Sink;
+use super::{RETRY, World, chain, context};
+
+/// Runs what is asked of one unit until nothing is due.
+pub async fn reconcile(world: World, name: UnitName) -> Next {
+    loop {
+        let step = actions::next(&world.ledger.model(), &name);
+        let went_on = match step {
+            None => return Next::Rest,
+            Some(ActionStep::CutOff(action)) => {
+                let end = cut_off(&world, action);
+                world.ledger.commit(BY, Change::EndAction { action, end, writes: Box::default() }).await.map(drop)
+            }
+            Some(ActionStep::Run(_)) if !world.is_open() => return Next::Rest, // everyone is nudged when it is
+            Some(ActionStep::Run(action)) => run(&world, &name, action).await,
+        };
+        match went_on {
+            // Refused: the world has moved on.
+            Ok(()) | Err(LedgerError::Refused(_)) => {}
+            Err(LedgerError::Stopped) => return Next::Rest,
+            Err(error @ LedgerError::Journal(_)) => {
+                tracing::error!("unit {name}: {error}");
+                return Next::After(RETRY);
+            }
+        }
+    }
+}
+
+const BY: &str = "@action-agent";
+
+/// How an action ended whose controller ended first.
+fn cut_off(world: &World, id: ActionId) -> ActionEnd {
+    let wanted = world.ledger.model().actions.get(&id).is_some_and(|action| action.state.goes_on());
+    match wanted {
+        true => ActionEnd::Failed { message: "interrupted: the controller ended while it ran".to_owned() },
+        false => ActionEnd::Cancelled { message: CANCELLED.to_owned() },
+    }
+}
+
+const CANCELLED: &str = "cancelled while it ran";
+
+/// Runs the action if it is still due, to its end in the journal.
+async fn run(world: &World, name: &UnitName, id: ActionId) -> Result<(), LedgerError> {
+    let Some(machine) = world.ledger.model().units.get(name).map(|unit| unit.machine) else { return Ok(()) };
+    // Until all is committed: a hook that comes next is to see what the action wrote.
+    let _alone = world.locks.hold(machine).await;
+    if actions::next(&world.ledger.model(), name) != Some(ActionStep::Run(id)) {
+        return Ok(());
+    }
+    world.ledger.commit(BY, Change::StartAction { action: id }).await?;
+    let Some(action) = world.ledger.model().actions.get(&id).cloned() else { return Ok(()) };
+    let hook = Hook::Action(action.name.clone());
+    world.ledger.observe(|observed| {
+        observed.unit_activity.insert(name.clone(), format!("running action {} ({id})", action.name));
+    });
+    let sink = Arc::new(Sink::new(world, Some(name.clone()), machine, hook.clone()));
+    sink.log(LogLevel::Info, &format!("action {id} begins, asked for by `{}`", action.by));
+    let stopped = world.ledger.until_gone(|model| !model.actions.get(&id).is_some_and(|now| now.state.goes_on()));
+    // What is left of the work is dropped, and with it ends what runs in the machine.
+    let worked = tokio::select! {
+        worked = work(world, &action, &hook, sink.clone()) => worked,
+        () = stopped => Err(ActionEnd::Cancelled { message: CANCELLED.to_owned() }),
+    };
+    world.ledger.observe(|observed| {
+        observed.unit_activity.remove(name);
+    });
+    let (end, writes) = match worked {
+        Ok((results, writes)) => (ActionEnd::Completed { results }, writes),
+        Err(end) => (end, HookWrites::default()),
+    };
+    let level = if matches!(end, ActionEnd::Completed { .. }) { LogLevel::Info } else { LogLevel::Error };
+    sink.log(level, format!("action {id} {}: {}", end.as_str(), end.message()).trim_end_matches([':', ' ']));
+    end_it(world, Change::EndAction { action: id, end, writes: Box::new(writes) }).await
+}
+
+type Results = serde_json::Map<String, serde_json::Value>;
+
+/// What the charm does, or how it failed.
+async fn work(
+    world: &World,
+    action: &Action,
+    hook: &Hook,
+    sink: Arc<Sink>,
+) -> Result<(Results, HookWrites), ActionEnd> {
+    let failed = |message: String| ActionEnd::Failed { message };
+    let taken = context::of_action(&world.ledger.model(), action, hook);
+    let Some((digest, instance, prepared)) = taken else {
+        return Err(failed(format!("unit {} is gone", action.unit)));
+    };
+    let (action_context, seen) = prepared;
+    let files = world.charms.files(&digest).await.map_err(|error| failed(chain(&error)))?;
+    let instance = InstanceName::new(instance).map_err(|error| failed(chain(&error)))?;
+    let access = Arc::new(Access::new(world.provider.clone(), instance));
+    let ran = world.charm_host.run_action(&files, action_context, access, sink.clone()).await;
+    let ActionOutcome { writes, results } = ran.map_err(|error| {
+        sink.report(&error.report());
+        failed(error.summary())
+    })?;
+    Ok((results, context::writes(seen, writes)))
+}
+
+/// The action has run and will not run again: its end is offered until the journal takes it.
+async fn end_it(world: &World, change: Change) -> Result<(), LedgerError> {
+    loop {
+        match world.ledger.commit(BY, change.clone()).await {
+            Err(error @ LedgerError::Journal(_)) => {
+                tracing::error!("the end of an action: {error}");
+                sleep(RETRY).await;
+            }
+            other => return other.map(drop),
+        }
+    }
+}
