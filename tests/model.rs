@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use encanto::model::*;
+use encanto::plan::actions::{self, ActionStep};
 use encanto::plan::hooks::{self, UnitStep};
 use encanto::plan::provision::{self, MachineStep};
 use indexmap::IndexMap;
@@ -29,7 +30,7 @@ fn charm(name: &str) -> CharmMeta {
         peers: one("cluster", "cluster"),
         config: IndexMap::new(),
         hooks: BTreeSet::new(),
-        actions: BTreeSet::new(),
+        actions: IndexMap::from([("backup".parse().unwrap(), ActionDecl::default())]),
         prepares: name == "app",
     }
 }
@@ -47,6 +48,10 @@ enum Ask {
     Work(usize, u8),
     FailHook(usize),
     FailMachine(usize),
+    Act(usize),
+    CancelAction(usize),
+    /// The controller is killed: what runs is not heard of again.
+    Crash,
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -61,6 +66,9 @@ fn ask() -> impl Strategy<Value = Ask> {
         10 => (any::<usize>(), 1..12u8).prop_map(|(n, times)| Ask::Work(n, times)),
         1 => any::<usize>().prop_map(Ask::FailHook),
         1 => any::<usize>().prop_map(Ask::FailMachine),
+        3 => any::<usize>().prop_map(Ask::Act),
+        1 => any::<usize>().prop_map(Ask::CancelAction),
+        1 => Just(Ask::Crash),
     ]
 }
 
@@ -74,6 +82,8 @@ struct Oracle {
     /// Unit → (relation, remote): joined ran, changed must be next.
     awaits_changed: BTreeMap<UnitName, (RelationId, UnitName)>,
     broken: BTreeSet<(UnitName, RelationId)>,
+    /// Actions that began.
+    begun: BTreeSet<ActionId>,
 }
 
 impl Oracle {
@@ -125,6 +135,8 @@ impl Oracle {
 }
 
 struct World {
+    /// What this controller runs.
+    running: BTreeSet<ActionId>,
     model: Model,
     events: Vec<Event>,
     oracle: Oracle,
@@ -132,7 +144,8 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let mut world = World { model: Model::default(), events: vec![], oracle: Oracle::default() };
+        let mut world =
+            World { running: BTreeSet::new(), model: Model::default(), events: vec![], oracle: Oracle::default() };
         let name = "test".parse().unwrap();
         world.change(Change::CreateEnvironment { name, series: "bookworm".into() }).unwrap();
         let address = "10.0.0.1".parse().unwrap();
@@ -165,7 +178,9 @@ impl World {
             self.model.machines.keys().filter_map(|id| Some((*id, provision::next(&self.model, *id, None)?))).collect();
         let units: Vec<(UnitName, UnitStep)> =
             self.model.units.keys().filter_map(|name| Some((name.clone(), hooks::next(&self.model, name)?))).collect();
-        let count = machines.len() + units.len();
+        let actions: Vec<ActionStep> =
+            self.model.units.keys().filter_map(|name| actions::next(&self.model, name)).collect();
+        let count = machines.len() + units.len() + actions.len();
         if count == 0 {
             return false;
         }
@@ -182,6 +197,8 @@ impl World {
                 MachineStep::Start { .. } => return true,
                 MachineStep::Destroy { .. } => Change::MachineGone { machine },
             }
+        } else if pick >= machines.len() + units.len() {
+            self.act(actions[pick - machines.len() - units.len()])
         } else {
             let (unit, step) = units[pick - machines.len()].clone();
             match step {
@@ -198,6 +215,28 @@ impl World {
         };
         self.change(change).expect("a worker's report on what was just read is taken");
         true
+    }
+
+    /// An action begins, ends, or is found to have been cut off; it never begins twice.
+    fn act(&mut self, step: ActionStep) -> Change {
+        match step {
+            ActionStep::Run(action) => {
+                let unit = &self.model.units[&self.model.actions[&action].unit];
+                assert!(unit.installed && unit.life == Life::Alive, "{action} is due for {}", unit.name);
+                assert!(self.oracle.begun.insert(action), "{action} begins twice");
+                self.running.insert(action);
+                Change::StartAction { action }
+            }
+            ActionStep::CutOff(action) => {
+                let end = if self.running.remove(&action) {
+                    ActionEnd::Completed { results: Default::default() }
+                } else {
+                    ActionEnd::Failed { message: "interrupted".into() }
+                };
+                let state = Some(serde_json::Map::from_iter([("n".to_owned(), action.0.into())]));
+                Change::EndAction { action, end, writes: Box::new(HookWrites { state, ..HookWrites::default() }) }
+            }
+        }
     }
 
     fn commit(&self, unit: UnitName, hook: Hook) -> Change {
@@ -262,6 +301,15 @@ impl World {
                     _ => Ok(()),
                 }
             }
+            Ask::Act(n) if !units.is_empty() => self.change(call(&units[n % units.len()], "backup")),
+            Ask::CancelAction(n) if self.model.next_action > 0 => {
+                let action = ActionId((n % self.model.next_action as usize) as u32);
+                self.change(Change::CancelActions { actions: vec![action] })
+            }
+            Ask::Crash => {
+                self.running.clear();
+                Ok(())
+            }
             Ask::FailMachine(n) => match provision::next(&self.model, machines[n % machines.len()], None) {
                 Some(MachineStep::Create { .. }) => {
                     self.change(Change::MachineFailed { machine: machines[n % machines.len()], message: "no".into() })
@@ -271,6 +319,16 @@ impl World {
             _ => Ok(()),
         };
     }
+}
+
+fn call(unit: &UnitName, action: &str) -> Change {
+    Change::QueueAction(Box::new(ActionCall {
+        unit: unit.clone(),
+        name: action.parse().unwrap(),
+        params: IndexMap::new(),
+        timeout: None,
+        by: "test".into(),
+    }))
 }
 
 fn deployment(service: &ServiceName, units: u32) -> Change {
@@ -317,6 +375,7 @@ proptest! {
         prop_assert!(world.model.units.is_empty(), "{:#?}", world.model.units);
         prop_assert!(world.model.services.is_empty() && world.model.relations.is_empty() && world.model.charms.is_empty());
         prop_assert_eq!(world.model.machines.len(), 1);
+        prop_assert!(world.model.actions.values().all(|action| action.state.is_over()), "{:?}", world.model.actions);
     }
 }
 

@@ -17,10 +17,10 @@ pub const PLAIN: Style = Style::new();
 /// How a word for a state is shown.
 pub fn state_style(state: &str) -> Style {
     match state {
-        "active" | "started" | "running" | "ready" => GREEN,
+        "active" | "started" | "running" | "ready" | "completed" => GREEN,
         "pending" | "installed" | "maintenance" | "waiting" | "allocating" | "executing" | "dying" => YELLOW,
         "error" | "blocked" | "down" | "missing" | "failed" => RED,
-        "unknown" | "stopped" | "gone" | "dead" => DIM,
+        "unknown" | "stopped" | "gone" | "dead" | "cancelled" => DIM,
         _ => PLAIN,
     }
 }
@@ -39,6 +39,11 @@ impl Paint {
             text.to_owned()
         }
     }
+}
+
+/// What somebody else said, byte by byte.
+pub fn pass_on(bytes: &[u8], mut to: impl Write) -> Result<(), Failure> {
+    to.write_all(bytes).and_then(|()| to.flush()).map_err(|error| Failure::output(&error))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,12 +10,13 @@ use rand::distr::Alphanumeric;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::backend::{Backend, LoadedCharm, Recorded, Session, WaitFor, WaitTarget};
+use crate::api::backend::{Backend, LoadedCharm, Recorded, RunEnd, RunLine, RunTarget, Session, WaitFor, WaitTarget};
 use crate::api::handlers::refusal;
 use crate::api::{CharmSource, ControllerAnswer, Exec, LogLine, ProgressLine, Refusal, VERSION, WaitEvent};
-use crate::charm::{self, CharmFiles};
+use crate::charm::{self, CharmFiles, ExecResult};
 use crate::model::{Change, Event, MachineId, Model, Observed, Provision, Sighting, check};
 use crate::plan::settled::{Condition, Target, Verdict};
+use crate::worker::command::{self, Command};
 use crate::worker::ledger::LedgerError;
 use crate::worker::logbook::{Line, time_text};
 use crate::worker::waiter::{self, Told};
@@ -40,6 +41,20 @@ impl ControllerBackend {
     ) -> Self {
         let started = time_text(world.ledger.now());
         ControllerBackend { world, workers, stopping, repository, started }
+    }
+
+    /// The instance of a machine that is up.
+    fn instance(&self, machine: MachineId) -> Result<String, Refusal> {
+        let provision = self.model().machines.get(&machine).map(|machine| machine.provision.clone());
+        match provision {
+            Some(Provision::Running { instance, .. }) => Ok(instance),
+            Some(Provision::Host { .. }) => Err(Refusal::new("machine 0 is this host").hint("open a terminal instead")),
+            Some(Provision::Failed { message }) => {
+                Err(Refusal::new(format!("machine {machine} could not be created: {message}")))
+            }
+            _ => Err(Refusal::new(format!("machine {machine} is not there yet"))
+                .hint(format!("`encanto wait {machine} --for started` returns when it is"))),
+        }
     }
 
     fn find(&self, source: &CharmSource) -> Result<CharmFiles, Refusal> {
@@ -163,21 +178,22 @@ impl Backend for ControllerBackend {
     }
 
     async fn exec(&self, machine: MachineId, request: &Exec) -> Result<Session, Refusal> {
-        let provision = self.model().machines.get(&machine).map(|machine| machine.provision.clone());
-        let instance = match provision {
-            Some(Provision::Running { instance, .. }) => instance,
-            Some(Provision::Host { .. }) => {
-                return Err(Refusal::new("machine 0 is this host").hint("open a terminal instead"));
-            }
-            Some(Provision::Failed { message }) => {
-                return Err(Refusal::new(format!("machine {machine} could not be created: {message}")));
-            }
-            _ => {
-                return Err(Refusal::new(format!("machine {machine} is not there yet"))
-                    .hint(format!("`encanto wait {machine} --for started` returns when it is")));
-            }
-        };
+        let instance = self.instance(machine)?;
         session::open(self.world.provider.clone(), instance, request).await
+    }
+
+    async fn run(&self, target: &RunTarget, line: &RunLine) -> Result<RunEnd, Refusal> {
+        let instance = self.instance(target.machine)?;
+        let command = Command {
+            machine: target.machine,
+            unit: target.unit.as_ref(),
+            line: &line.text,
+            timeout: line.timeout,
+            by: &line.by,
+        };
+        let ended = command::run(&self.world, instance, command).await.map_err(Refusal::new)?;
+        let ExecResult { code, timed_out, stdout, stderr } = ended;
+        Ok(RunEnd { code, timed_out, stdout, stderr })
     }
 
     async fn problems(&self) -> Vec<String> {

@@ -17,6 +17,8 @@ use super::names::{ActionId, ActionName, UnitName};
 pub const KEPT: usize = 200;
 /// Most actions that wait or run at a time.
 pub const MOST_PENDING: usize = 1000;
+/// How long an action may be given.
+pub const TIMEOUTS: std::ops::RangeInclusive<Millis> = 1_000..=24 * 3_600_000;
 /// Bytes of an action's results: all of them are held in memory.
 pub const MOST_RESULTS: usize = 64 << 10;
 

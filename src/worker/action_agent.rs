@@ -10,6 +10,7 @@ use crate::plan::actions::{self, ActionStep};
 use crate::provider::InstanceName;
 
 use super::access::Access;
+use super::activity::Activity;
 use super::driver::Next;
 use super::ledger::LedgerError;
 use super::unit_agent::Sink;
@@ -64,9 +65,7 @@ async fn run(world: &World, name: &UnitName, id: ActionId) -> Result<(), LedgerE
     world.ledger.commit(BY, Change::StartAction { action: id }).await?;
     let Some(action) = world.ledger.model().actions.get(&id).cloned() else { return Ok(()) };
     let hook = Hook::Action(action.name.clone());
-    world.ledger.observe(|observed| {
-        observed.unit_activity.insert(name.clone(), format!("running action {} ({id})", action.name));
-    });
+    let activity = Activity::begin(&world.ledger, name, format!("running action {} ({id})", action.name));
     let sink = Arc::new(Sink::new(world, Some(name.clone()), machine, hook.clone()));
     sink.log(LogLevel::Info, &format!("action {id} begins, asked for by `{}`", action.by));
     let stopped = world.ledger.until_gone(|model| !model.actions.get(&id).is_some_and(|now| now.state.goes_on()));
@@ -75,9 +74,7 @@ async fn run(world: &World, name: &UnitName, id: ActionId) -> Result<(), LedgerE
         worked = work(world, &action, &hook, sink.clone()) => worked,
         () = stopped => Err(ActionEnd::Cancelled { message: CANCELLED.to_owned() }),
     };
-    world.ledger.observe(|observed| {
-        observed.unit_activity.remove(name);
-    });
+    drop(activity);
     let (end, writes) = match worked {
         Ok((results, writes)) => (ActionEnd::Completed { results }, writes),
         Err(end) => (end, HookWrites::default()),

@@ -13,8 +13,10 @@
 
 pub mod access;
 pub mod action_agent;
+pub mod activity;
 pub mod capped;
 pub mod charms;
+pub mod command;
 pub mod context;
 pub mod driver;
 pub mod firewaller;

@@ -6,6 +6,10 @@
 pub mod document;
 pub mod fake;
 pub mod scenario;
+mod story;
+
+#[allow(unused_imports, reason = "each test binary uses its part of the story")]
+pub(crate) use story::story;
 
 use std::fs;
 use std::io::Write;

@@ -1,5 +1,6 @@
 //! One handler a verb: the wire's words become a change, what came of it becomes the answer.
 
+mod action;
 mod add_machine;
 mod add_relation;
 mod add_unit;
@@ -14,6 +15,7 @@ mod get;
 mod history;
 pub mod refusal;
 mod resolved;
+mod run;
 mod set;
 mod status;
 mod upgrade_charm;

@@ -49,6 +49,19 @@ pub fn of(error: &ChangeError, model: &Model) -> Refusal {
         ChangeError::NoMachinesDestroyed(refused) => refused.iter().map(why_it_stays).fold(refusal, with_new_hint),
         ChangeError::CannotAssign { .. } => refusal.hint("without --to it gets a machine of its own"),
         ChangeError::OneService => refusal.hint("name two services, e.g. `encanto add-relation wordpress mysql`"),
+        ChangeError::NoAction { action, known, .. } => {
+            suggest(refusal, action.as_str(), known.iter().cloned(), "actions")
+        }
+        ChangeError::ActionParams { error: ConfigError::Unknown { key, known }, .. } => {
+            suggest(refusal, key, known.iter().cloned(), "parameters")
+        }
+        ChangeError::ActionParams { .. } | ChangeError::NoParam { .. } => {
+            refusal.hint("`encanto action list SERVICE --schema` shows the parameters")
+        }
+        ChangeError::TooManyActions | ChangeError::NoActionId(_) => {
+            refusal.hint("`encanto action status` lists the actions")
+        }
+        ChangeError::ActionOver { action, .. } => refusal.hint(format!("`encanto action show {action}`")),
         ChangeError::NoUnitsDestroyed(_) => refusal.hint("`encanto status` lists the units"),
         _ => refusal,
     }
@@ -78,6 +91,8 @@ pub fn bad_name(error: &NameError) -> Refusal {
         }
         NameError::Unit(_) => refusal.hint("a unit is a service's name and a number, e.g. `mysql/0`"),
         NameError::Machine(_) => refusal.hint("a machine is a number, e.g. `1`; `encanto status` lists them"),
+        NameError::Action(_) => refusal.hint("`encanto action list SERVICE` lists the actions"),
+        NameError::ActionId(_) => refusal.hint("an action's id is a number; `encanto action status` lists them"),
         NameError::Port(_) => refusal.hint("a port is a number from 1 to 65535, e.g. `80` or `53/udp`"),
         _ => refusal,
     }

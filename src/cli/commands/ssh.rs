@@ -1,6 +1,6 @@
 //! `ssh`: a shell or a command inside a machine, without keys or passwords.
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read};
 use std::thread;
 
 use futures_util::{SinkExt, StreamExt};
@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use crate::api::client::ExecStream;
 use crate::api::{Client, Exec, Frame};
 use crate::cli::error::{Failure, Outcome};
+use crate::cli::output::pass_on;
 use crate::cli::session::{Session, block_on};
 use crate::cli::terminal::{self, RawMode};
 
@@ -95,10 +96,6 @@ async fn talk(stream: ExecStream, terminal: bool) -> Outcome {
         end = outgoing => end,
         _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
     }
-}
-
-fn pass_on(bytes: &[u8], mut to: impl Write) -> Result<(), Failure> {
-    to.write_all(bytes).and_then(|()| to.flush()).map_err(|error| Failure::output(&error))
 }
 
 /// Codes of processes fit; anything else is a failure all the same.

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use super::super::action::{ActionDecl, ActionEnd, ActionState, MOST_PENDING};
+use super::super::action::{ActionDecl, ActionEnd, ActionState, MOST_PENDING, TIMEOUTS};
 use super::super::config::ConfigValue;
 use super::super::entities::{Life, Millis};
 use super::super::event::{Event, HookWrites};
@@ -35,6 +35,9 @@ impl Decider<'_> {
             service: name.service.clone(),
             known: declared.into_iter().flatten().map(|(name, _)| name.to_string()).collect(),
         })?;
+        if timeout.is_some_and(|timeout| !TIMEOUTS.contains(&timeout)) {
+            return Err(ChangeError::ActionTimeout);
+        }
         let params = given(&wanted, decl, &params)?;
         let secret = decl.params.iter().filter(|(_, param)| param.option.secret).map(|(key, _)| key.clone()).collect();
         if self.model.actions.values().filter(|action| !action.state.is_over()).count() >= MOST_PENDING {

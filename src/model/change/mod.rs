@@ -274,6 +274,8 @@ pub enum ChangeError {
     NoParam { action: ActionName, param: String },
     #[error("{MOST_PENDING} actions are waiting already")]
     TooManyActions,
+    #[error("the timeout of an action is from 1 second to 24 hours")]
+    ActionTimeout,
     #[error("action {0} not found")]
     NoActionId(ActionId),
     #[error("action {action} is {state} already")]
