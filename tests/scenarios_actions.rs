@@ -12,7 +12,11 @@ use support::story;
 
 async fn ask(s: &Scenario, action: &str, params: serde_json::Value) -> String {
     let params = serde_json::from_value(params).unwrap();
-    s.ask(api::RunAction { unit: "tool/0".into(), action: action.into(), params, timeout: None }).await.unwrap().id
+    s.ask(api::RunAction { unit: "tool/0".into(), action: action.into(), params, timeout: None })
+        .await
+        .unwrap()
+        .id
+        .to_string()
 }
 
 async fn show(s: &Scenario, id: &str, wait: bool) -> ActionTask {
@@ -146,7 +150,7 @@ story!(an_action_ends_when_its_time_is_over, s, {
     s.settle().await;
     let params = serde_json::from_value(json!({ "file": "/b" })).unwrap();
     let asked = api::RunAction { unit: "tool/0".into(), action: "backup".into(), params, timeout: Some(1) };
-    let id = s.ask(asked).await.unwrap().id;
+    let id = s.ask(asked).await.unwrap().id.to_string();
     let early = s.ask(api::ShowAction { id: id.clone(), wait: true, timeout: Some(0) }).await.unwrap();
     assert!(!early.is_over());
     let task = show(&s, &id, true).await;

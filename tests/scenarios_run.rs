@@ -6,9 +6,12 @@
 
 mod support;
 
+use std::future::IntoFuture;
+
 use encanto::api::{self, Refusal, RunAnswer, RunResult, base64};
 use support::scenario::Scenario;
 use support::story;
+use tokio::io::AsyncWriteExt;
 
 fn request(line: &str) -> api::Run {
     let none = Vec::new();
@@ -81,25 +84,29 @@ story!(a_line_for_a_unit_has_the_machine_for_itself_until_its_client_goes, s, {
     s.settle().await;
     s.hang_hook("-c", "sleep 1000");
     let before = s.hooks_of("db/0").len();
-    {
-        let mut run = std::pin::pin!(s.ask(on_units("sleep 1000", &["db/0"])));
-        let busy = |status: &api::EnvironmentStatus| status.services["db"].units["db/0"].agent_state_info.clone();
-        let begun = async {
-            let mut changes = s.ledger().changes();
-            while busy(&s.status().await).as_deref() != Some("running a command") {
-                changes.changed().await.unwrap();
-            }
-        };
-        tokio::select! {
-            _ = &mut run => panic!("it hangs"),
-            () = begun => {}
-        }
-        s.set("db", "size", "7").await;
-        assert_eq!(s.hooks_of("db/0").len(), before, "the hook waits");
-        // Here the client goes, and with it the command.
+    let folder = tempfile::tempdir().unwrap();
+    let listener = tokio::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+    let server = tokio::spawn(axum::serve(listener, s.api()).into_future());
+
+    let mut client = tokio::net::UnixStream::connect(folder.path().join("socket")).await.unwrap();
+    let body = serde_json::to_string(&on_units("sleep 1000", &["db/0"])).unwrap();
+    let head = format!("POST /v1/run HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n", body.len());
+    let request = format!("{head}Encanto-Version: {}\r\n\r\n{body}", api::VERSION);
+    client.write_all(request.as_bytes()).await.unwrap();
+    let activity = |ledger: encanto::worker::ledger::Ledger| {
+        ledger.observed().unit_activity.get(&"db/0".parse().unwrap()).cloned()
+    };
+    let mut changes = s.ledger().changes();
+    while activity(s.ledger()).as_deref() != Some("running a command") {
+        changes.changed().await.unwrap();
     }
+    s.set("db", "size", "7").await;
+    assert_eq!(s.hooks_of("db/0").len(), before, "the hook waits");
+
+    drop(client);
     s.settle().await;
     assert_eq!(s.hooks_of("db/0")[before..], ["config-changed"]);
+    server.abort();
 });
 
 story!(with_its_unit_a_line_ends, s, {

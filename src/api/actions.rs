@@ -59,7 +59,7 @@ pub struct RunAction {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ActionQueued {
-    pub id: String,
+    pub id: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,7 +74,7 @@ pub struct ShowAction {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ActionTask {
-    pub id: String,
+    pub id: u32,
     pub unit: String,
     pub action: String,
     /// `pending`, `running`, `completed`, `failed` or `cancelled`.

@@ -104,6 +104,12 @@ impl Scenario {
         &self.running.as_ref().expect("the controller runs").0
     }
 
+    /// What a controller serves on its socket.
+    pub fn api(&self) -> axum::Router {
+        let (_, backend) = self.running.as_ref().expect("the controller runs");
+        encanto::api::server::router(backend.clone())
+    }
+
     pub async fn ask<V: Handle>(&self, request: V) -> Result<V::Answer, Refusal> {
         request.handle(self.backend(), "test").await
     }

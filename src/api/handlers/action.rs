@@ -70,7 +70,7 @@ impl Handle for RunAction {
         };
         let events = backend.commit(by, Change::QueueAction(Box::new(call))).await?;
         let queued = events.iter().find_map(|event| match event {
-            Event::ActionQueued { action, .. } => Some(ActionQueued { id: action.to_string() }),
+            Event::ActionQueued { action, .. } => Some(ActionQueued { id: action.0 }),
             _ => None,
         });
         queued.ok_or_else(|| Refusal::new("the action was not queued"))
@@ -138,7 +138,7 @@ fn action_task(action: &Action) -> ActionTask {
         _ => end.map_or("", ActionEnd::message),
     };
     ActionTask {
-        id: action.id.to_string(),
+        id: action.id.0,
         unit: action.unit.to_string(),
         action: action.name.to_string(),
         status: action.state.as_str().to_owned(),

@@ -18,7 +18,7 @@ pub fn tasks(paint: Paint, tasks: &[ActionTask]) -> String {
     let row = |task: &ActionTask| -> [Cell; 6] {
         let last = task.timing.completed.as_ref().or(task.timing.started.as_ref()).unwrap_or(&task.timing.enqueued);
         [
-            task.id.as_str().into(),
+            task.id.to_string().into(),
             task.unit.as_str().into(),
             task.action.as_str().into(),
             Cell::styled(task.status.as_str(), state_style(&task.status)),
@@ -36,8 +36,8 @@ mod tests {
 
     #[test]
     fn each_action_has_a_line() {
-        let task = |id: &str, status: &str, completed: Option<&str>| ActionTask {
-            id: id.into(),
+        let task = |id: u32, status: &str, completed: Option<&str>| ActionTask {
+            id,
             unit: "mysql/0".into(),
             action: "backup".into(),
             status: status.into(),
@@ -51,7 +51,7 @@ mod tests {
             },
             asked_by: "action do mysql/0 backup".into(),
         };
-        let tasks = [task("9", "failed", Some("2026-11-23T15:47:00.000Z")), task("10", "pending", None)];
+        let tasks = [task(9, "failed", Some("2026-11-23T15:47:00.000Z")), task(10, "pending", None)];
         insta::assert_snapshot!(super::tasks(Paint { colour: false }, &tasks), @r"
         ID UNIT    ACTION STATUS  SINCE                MESSAGE
         9  mysql/0 backup failed  2026-11-23 15:47:00Z charm.lua:3: no room

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::ended;
-use crate::api::{Client, RunAction as Request, ShowAction};
+use crate::api::{ActionTask, Client, RunAction as Request, ShowAction};
 use crate::cli::commands::set::pairs;
 use crate::cli::error::{DONE, Failure, Outcome};
 use crate::cli::progress::WaitOption;
@@ -52,18 +52,15 @@ impl RunAction {
                 return Ok(DONE);
             };
             session.output.note(&format!("Action queued with id: {}", queued.id));
-            let task = wait_for(session, &client, ShowAction { id: queued.id, wait: true, timeout }).await?;
+            let task =
+                wait_for(session, &client, ShowAction { id: queued.id.to_string(), wait: true, timeout }).await?;
             ended(session, &task)
         })
     }
 }
 
 /// Until it is over, the time is, or the operator has seen enough.
-pub async fn wait_for(
-    session: &Session<'_>,
-    client: &Client,
-    request: ShowAction,
-) -> Result<crate::api::ActionTask, Failure> {
+pub async fn wait_for(session: &Session<'_>, client: &Client, request: ShowAction) -> Result<ActionTask, Failure> {
     tokio::select! {
         task = client.call(&request) => Ok(task?),
         _ = tokio::signal::ctrl_c() => {
