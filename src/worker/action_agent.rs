@@ -71,6 +71,7 @@ async fn run(world: &World, name: &UnitName, id: ActionId) -> Result<(), LedgerE
     let stopped = world.ledger.until_gone(|model| !model.actions.get(&id).is_some_and(|now| now.state.goes_on()));
     // What is left of the work is dropped, and with it ends what runs in the machine.
     let worked = tokio::select! {
+        biased;
         worked = work(world, &action, &hook, sink.clone()) => worked,
         () = stopped => Err(ActionEnd::Cancelled { message: CANCELLED.to_owned() }),
     };

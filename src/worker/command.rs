@@ -33,6 +33,7 @@ pub async fn run(world: &World, instance: String, command: Command<'_>) -> Resul
         None => model.machines.get(&command.machine).is_none_or(|m| m.life == Life::Dying),
     });
     tokio::select! {
+        biased;
         ended = in_its_turn(world, instance, &command) => ended,
         () = gone => Err(match command.unit {
             Some(unit) => format!("unit {unit} was removed"),
