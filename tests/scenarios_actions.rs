@@ -171,6 +171,7 @@ story!(a_controller_that_is_killed_never_runs_an_action_twice, s, {
     let task = show(&s, &first, true).await;
     assert_eq!(task.status, "failed");
     assert_eq!(task.message, "interrupted: the controller ended while it ran");
+    assert!(log(&s).contains("backup-action action 0 failed: interrupted: "), "{}", log(&s));
     assert_eq!(show(&s, &second, true).await.results["count"], 1, "the one that waited runs, once");
 });
 

@@ -22,10 +22,7 @@ pub async fn reconcile(world: World, name: UnitName) -> Next {
         let step = actions::next(&world.ledger.model(), &name);
         let went_on = match step {
             None => return Next::Rest,
-            Some(ActionStep::CutOff(action)) => {
-                let end = cut_off(&world, action);
-                world.ledger.commit(BY, Change::EndAction { action, end, writes: Box::default() }).await.map(drop)
-            }
+            Some(ActionStep::CutOff(action)) => cut_off(&world, action).await,
             Some(ActionStep::Run(_)) if !world.is_open() => return Next::Rest, // everyone is nudged when it is
             Some(ActionStep::Run(action)) => run(&world, &name, action).await,
         };
@@ -43,16 +40,33 @@ pub async fn reconcile(world: World, name: UnitName) -> Next {
 
 const BY: &str = "@action-agent";
 
-/// How an action ended whose controller ended first.
-fn cut_off(world: &World, id: ActionId) -> ActionEnd {
-    let wanted = world.ledger.model().actions.get(&id).is_some_and(|action| action.state.goes_on());
-    match wanted {
-        true => ActionEnd::Failed { message: "interrupted: the controller ended while it ran".to_owned() },
+const INTERRUPTED: &str = "interrupted: the controller ended while it ran";
+const CANCELLED: &str = "cancelled while it ran";
+
+/// The controller of this action ended first.
+async fn cut_off(world: &World, id: ActionId) -> Result<(), LedgerError> {
+    let found = {
+        let model = world.ledger.model();
+        let found = model.actions.get(&id).cloned();
+        found.and_then(|action| Some((model.units.get(&action.unit)?.machine, action)))
+    };
+    let Some((machine, action)) = found else { return Ok(()) };
+    let end = match action.state.goes_on() {
+        true => ActionEnd::Failed { message: INTERRUPTED.to_owned() },
         false => ActionEnd::Cancelled { message: CANCELLED.to_owned() },
-    }
+    };
+    tell_end(&Sink::new(world, Some(action.unit), machine, Hook::Action(action.name)), id, &end);
+    world.ledger.commit(BY, Change::EndAction { action: id, end, writes: Box::default() }).await.map(drop)
 }
 
-const CANCELLED: &str = "cancelled while it ran";
+fn tell_end(sink: &Sink, id: ActionId, end: &ActionEnd) {
+    let level = match end {
+        ActionEnd::Completed { .. } => LogLevel::Info,
+        ActionEnd::Cancelled { .. } => LogLevel::Warning,
+        ActionEnd::Failed { .. } => LogLevel::Error,
+    };
+    sink.log(level, format!("action {id} {}: {}", end.as_str(), end.message()).trim_end_matches([':', ' ']));
+}
 
 /// Runs the action if it is still due, to its end in the journal.
 async fn run(world: &World, name: &UnitName, id: ActionId) -> Result<(), LedgerError> {
@@ -80,8 +94,7 @@ async fn run(world: &World, name: &UnitName, id: ActionId) -> Result<(), LedgerE
         Ok((results, writes)) => (ActionEnd::Completed { results }, writes),
         Err(end) => (end, HookWrites::default()),
     };
-    let level = if matches!(end, ActionEnd::Completed { .. }) { LogLevel::Info } else { LogLevel::Error };
-    sink.log(level, format!("action {id} {}: {}", end.as_str(), end.message()).trim_end_matches([':', ' ']));
+    tell_end(&sink, id, &end);
     end_it(world, Change::EndAction { action: id, end, writes: Box::new(writes) }).await
 }
 
