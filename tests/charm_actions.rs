@@ -70,8 +70,8 @@ fn mysql_puts_back_what_is_there_and_only_where_it_is_written_to() {
         machine.put(file[0].1, "a dump");
         let done = world.action("mysql/0", "restore", &file).await.unwrap();
         assert_eq!(done, format!(r#"{{"databases":"mediawiki, shop","file":"{}"}}"#, file[0].1));
-        let restores = machine.execs().into_iter().filter(|call| call.argv[0] == "bash");
-        assert_eq!(restores.last().unwrap().argv[3..], ["restore", file[0].1]);
+        let mut restores = machine.execs().into_iter().filter(|call| call.argv[0] == "bash");
+        assert_eq!(restores.next_back().unwrap().argv[3..], ["restore", file[0].1]);
         machine.on(&["bash"], [said(1, "ERROR 1064 at line 3: You have an error in your SQL syntax")]);
         assert!(world.action("mysql/0", "restore", &file).await.unwrap_err().report().contains("ERROR 1064"));
 

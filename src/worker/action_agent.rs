@@ -11,6 +11,7 @@ use crate::provider::InstanceName;
 
 use super::access::Access;
 use super::activity::Activity;
+use super::context::PreparedAction;
 use super::driver::Next;
 use super::ledger::LedgerError;
 use super::unit_agent::Sink;
@@ -78,15 +79,14 @@ async fn run(world: &World, name: &UnitName, id: ActionId) -> Result<(), LedgerE
     }
     world.ledger.commit(BY, Change::StartAction { action: id }).await?;
     let Some(action) = world.ledger.model().actions.get(&id).cloned() else { return Ok(()) };
-    let hook = Hook::Action(action.name.clone());
     let activity = Activity::begin(&world.ledger, name, format!("running action {} ({id})", action.name));
-    let sink = Arc::new(Sink::new(world, Some(name.clone()), machine, hook.clone()));
+    let sink = Arc::new(Sink::new(world, Some(name.clone()), machine, Hook::Action(action.name.clone())));
     sink.log(LogLevel::Info, &format!("action {id} begins, asked for by `{}`", action.by));
     let stopped = world.ledger.until_gone(|model| !model.actions.get(&id).is_some_and(|now| now.state.goes_on()));
     // What is left of the work is dropped, and with it ends what runs in the machine.
     let worked = tokio::select! {
         biased;
-        worked = work(world, &action, &hook, sink.clone()) => worked,
+        worked = work(world, &action, sink.clone()) => worked,
         () = stopped => Err(ActionEnd::Cancelled { message: CANCELLED.to_owned() }),
     };
     drop(activity);
@@ -101,22 +101,16 @@ async fn run(world: &World, name: &UnitName, id: ActionId) -> Result<(), LedgerE
 type Results = serde_json::Map<String, serde_json::Value>;
 
 /// What the charm does, or how it failed.
-async fn work(
-    world: &World,
-    action: &Action,
-    hook: &Hook,
-    sink: Arc<Sink>,
-) -> Result<(Results, HookWrites), ActionEnd> {
+async fn work(world: &World, action: &Action, sink: Arc<Sink>) -> Result<(Results, HookWrites), ActionEnd> {
     let failed = |message: String| ActionEnd::Failed { message };
-    let taken = context::of_action(&world.ledger.model(), action, hook);
-    let Some((digest, instance, prepared)) = taken else {
+    let prepared = context::of_action(&world.ledger.model(), action);
+    let Some(PreparedAction { context: given, seen, digest, instance }) = prepared else {
         return Err(failed(format!("unit {} is gone", action.unit)));
     };
-    let (action_context, seen) = prepared;
     let files = world.charms.files(&digest).await.map_err(|error| failed(chain(&error)))?;
     let instance = InstanceName::new(instance).map_err(|error| failed(chain(&error)))?;
     let access = Arc::new(Access::new(world.provider.clone(), instance));
-    let ran = world.charm_host.run_action(&files, action_context, access, sink.clone()).await;
+    let ran = world.charm_host.run_action(&files, given, access, sink.clone()).await;
     let ActionOutcome { writes, results } = ran.map_err(|error| {
         sink.report(&error.report());
         failed(error.summary())

@@ -40,20 +40,30 @@ pub fn of(model: &Model, name: &UnitName, hook: &Hook) -> Option<(HookContext, H
     Some((context, seen))
 }
 
-/// The same for an action, whose hook is `hook`; with the charm's digest and the instance in which it runs.
-pub fn of_action(model: &Model, action: &Action, hook: &Hook) -> Option<(String, String, (ActionContext, HookWrites))> {
+/// An action, and where it runs.
+pub struct PreparedAction {
+    pub context: ActionContext,
+    /// As of a hook.
+    pub seen: HookWrites,
+    /// Names the charm's files.
+    pub digest: String,
+    pub instance: String,
+}
+
+/// `None` if its unit, or what that stands on, is gone.
+pub fn of_action(model: &Model, action: &Action) -> Option<PreparedAction> {
     let unit = model.units.get(&action.unit)?;
     let Provision::Running { instance, .. } = &model.machines.get(&unit.machine)?.provision else { return None };
     let charm = model.charm_of(unit)?;
     let declared = charm.meta.actions.get(&action.name).map(ActionDecl::options).unwrap_or_default();
-    let (hook, seen) = of(model, &action.unit, hook)?;
+    let (hook, seen) = of(model, &action.unit, &Hook::Action(action.name.clone()))?;
     let context = ActionContext {
         hook,
         params: config::effective(&declared, &action.params),
         secret_params: action.secret.iter().cloned().collect(),
         timeout: action.timeout.map(|millis| Duration::from_millis(millis.unsigned_abs())),
     };
-    Some((charm.digest.clone(), instance.clone(), (context, seen)))
+    Some(PreparedAction { context, seen, digest: charm.digest.clone(), instance: instance.clone() })
 }
 
 /// What is committed: what the hook saw, and what it wrote.

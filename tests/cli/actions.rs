@@ -128,6 +128,35 @@ fn one_machine_is_heard_as_it_is_and_several_make_a_list() {
 }
 
 #[test]
+fn ctrl_c_ends_the_waiting_and_not_the_action() {
+    for (line, verb, said) in [
+        (
+            "action do mysql/0 backup --wait",
+            "show-action",
+            "Action queued with id: 3\ninterrupted: the action goes on, see `encanto action show 3`\n",
+        ),
+        ("run --unit mysql/0 'sleep 1000'", "run", ""),
+    ] {
+        let env = Env::simulated();
+        let (tell, asked) = std::sync::mpsc::channel();
+        Fake::controller(&env, move |request, _| match request.verb.as_str() {
+            found if found == verb => {
+                tell.send(()).unwrap();
+                Reply::Endless(vec![])
+            }
+            _ => Reply::Json(200, json!({ "id": 3 })),
+        });
+        let child = env.command(line).spawn().unwrap();
+        asked.recv().unwrap();
+        let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(130), said));
+        assert!(ended.stdout.is_empty());
+    }
+}
+
+#[test]
 fn wrong_usage_says_what_is_missing() {
     let env = Env::simulated();
     for (line, message) in [
