@@ -117,7 +117,7 @@ story!(an_action_has_its_machine_for_itself, s, {
         .filter_map(|entry| match &entry.event {
             Event::HookCommitted { .. } => Some("hook"),
             Event::ActionEnded { action, .. } if action.0 == 0 => Some("first ended"),
-            Event::ActionStarted { action } if action.0 == 1 => Some("second started"),
+            Event::ActionStarted { action, .. } if action.0 == 1 => Some("second started"),
             _ => None,
         })
         .collect();

@@ -26,20 +26,19 @@ impl Model {
                 };
                 self.actions.insert(*action, queued);
             }
-            Event::ActionStarted { action } => {
+            Event::ActionStarted { action, .. } => {
                 if let Some(action) = self.actions.get_mut(action) {
                     action.state = ActionState::Running { started: at, cancelled: false };
                 }
             }
-            Event::ActionCancelled { action } => {
+            Event::ActionCancelled { action, .. } => {
                 if let Some(ActionState::Running { cancelled, .. }) = self.actions.get_mut(action).map(|a| &mut a.state)
                 {
                     *cancelled = true;
                 }
             }
-            Event::ActionEnded { action, end, writes } => {
-                let Some(unit) = self.actions.get(action).map(|action| action.unit.clone()) else { return };
-                self.commit_writes(&unit, writes);
+            Event::ActionEnded { action, unit, end, writes } => {
+                self.commit_writes(unit, writes);
                 self.end_action(*action, end.clone(), at);
             }
             _ => {}

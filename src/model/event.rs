@@ -172,14 +172,17 @@ pub enum Event {
     },
     ActionStarted {
         action: ActionId,
+        unit: UnitName,
     },
     /// It runs and is to be ended.
     ActionCancelled {
         action: ActionId,
+        unit: UnitName,
     },
     /// It is over. What it wrote is in here, if it completed.
     ActionEnded {
         action: ActionId,
+        unit: UnitName,
         end: ActionEnd,
         writes: Box<HookWrites>,
     },

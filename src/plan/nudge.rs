@@ -103,11 +103,7 @@ impl Concerned {
             // By the agent that runs it.
             Event::ActionStarted { .. } => {}
             Event::ActionCancelled { .. } => self.departure = true,
-            Event::ActionEnded { action, writes, .. } => {
-                if let Some(action) = model.actions.get(action) {
-                    self.seen(model, &action.unit, writes);
-                }
-            }
+            Event::ActionEnded { unit, writes, .. } => self.seen(model, unit, writes),
         }
     }
 

@@ -241,7 +241,9 @@ fn an_operator_finds_and_runs_an_action() {
         .succeeds()
         .stdout_has("action do db/0 backup file")
         .stdout_has("action 0 queued: backup of db/0");
-    env.run("show-status-log db/0").succeeds().stdout_has("backup (0) by `action do db/0 backup file`");
+    let told =
+        env.run("show-status-log db/0").succeeds().stdout_has("0: backup by `action do db/0 backup file`").stdout;
+    assert!(told.contains("action   completed 0\n") && told.contains("action   failed    1: charm.lua:"), "{told}");
     env.run("run --unit db/0 true").succeeds().stdout_is("").stderr_is("");
     env.run("debug-log --no-tail -i db/0").succeeds().stdout_has(" run a command begins, asked for by `run db/0`\n");
 }

@@ -82,7 +82,14 @@ fn of_unit(recorded: &Recorded, wanted: &UnitName) -> Option<StatusLogEntry> {
             Some(entry(recorded, "agent", "skipped", format!("{}: {message}", named(hook))))
         }
         Event::ActionQueued { action, unit, name, .. } if unit == wanted => {
-            Some(entry(recorded, "action", "pending", format!("{name} ({action}) by {asked}")))
+            Some(entry(recorded, "action", "pending", format!("{action}: {name} by {asked}")))
+        }
+        Event::ActionStarted { action, unit } if unit == wanted => {
+            Some(entry(recorded, "action", "running", action.to_string()))
+        }
+        Event::ActionEnded { action, unit, end, .. } if unit == wanted => {
+            let message = format!("{action}: {}", end.message());
+            Some(entry(recorded, "action", end.as_str(), message.trim_end_matches([':', ' '])))
         }
         Event::HookRetried { unit } if unit == wanted => Some(entry(recorded, "agent", "retrying", asked)),
         Event::UnitDying { unit } if unit == wanted => Some(entry(recorded, "agent", "dying", asked)),
@@ -148,7 +155,7 @@ fn told(event: &Event) -> Option<String> {
         Event::RelationRemoved { relation } => format!("relation {relation} removed"),
         Event::HookRetried { unit } => format!("unit {unit}: hook tried again"),
         Event::ActionQueued { action, unit, name, .. } => format!("action {action} queued: {name} of {unit}"),
-        Event::ActionCancelled { action } => format!("action {action} is being cancelled"),
+        Event::ActionCancelled { action, .. } => format!("action {action} is being cancelled"),
         Event::ActionEnded { action, end, .. } => format!("action {action} {}", end.as_str()),
         Event::HookSkipped { unit, hook, .. } => format!("unit {unit}: {hook} counts as run"),
         _ => return None,

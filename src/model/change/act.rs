@@ -58,15 +58,15 @@ impl Decider<'_> {
                 Some(_) => {}
             }
         }
-        for id in ids {
-            match self.model.actions.get(id).map(|action| &action.state) {
-                Some(ActionState::Queued) => {
+        for action in ids {
+            let Some(found) = self.model.actions.get(action) else { continue };
+            let (action, unit) = (*action, found.unit.clone());
+            match found.state {
+                ActionState::Queued => {
                     let end = ActionEnd::Cancelled { message: "cancelled before it began".to_owned() };
-                    self.emit(Event::ActionEnded { action: *id, end, writes: Box::default() });
+                    self.emit(Event::ActionEnded { action, unit, end, writes: Box::default() });
                 }
-                Some(ActionState::Running { cancelled: false, .. }) => {
-                    self.emit(Event::ActionCancelled { action: *id })
-                }
+                ActionState::Running { cancelled: false, .. } => self.emit(Event::ActionCancelled { action, unit }),
                 _ => {}
             }
         }
@@ -74,9 +74,10 @@ impl Decider<'_> {
     }
 
     pub(super) fn start_action(&mut self, id: ActionId) -> Result<(), ChangeError> {
-        match self.model.actions.get(&id).map(|action| &action.state) {
-            Some(ActionState::Queued) => {
-                self.emit(Event::ActionStarted { action: id });
+        match self.model.actions.get(&id) {
+            Some(action) if action.state == ActionState::Queued => {
+                let unit = action.unit.clone();
+                self.emit(Event::ActionStarted { action: id, unit });
                 Ok(())
             }
             _ => Err(ChangeError::Outdated(format!("action {id}"))),
@@ -85,11 +86,12 @@ impl Decider<'_> {
 
     /// The writes of an action that did not complete are dropped, as those of a failed hook.
     pub(super) fn end_action(&mut self, id: ActionId, end: ActionEnd, writes: HookWrites) -> Result<(), ChangeError> {
-        match self.model.actions.get(&id).map(|action| &action.state) {
-            Some(ActionState::Running { .. }) => {
+        match self.model.actions.get(&id) {
+            Some(action) if matches!(action.state, ActionState::Running { .. }) => {
+                let unit = action.unit.clone();
                 let completed = matches!(end, ActionEnd::Completed { .. });
                 let writes = if completed { Box::new(writes) } else { Box::default() };
-                self.emit(Event::ActionEnded { action: id, end, writes });
+                self.emit(Event::ActionEnded { action: id, unit, end, writes });
                 Ok(())
             }
             _ => Err(ChangeError::Outdated(format!("action {id}"))),
