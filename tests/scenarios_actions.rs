@@ -20,7 +20,7 @@ async fn ask(s: &Scenario, action: &str, params: serde_json::Value) -> String {
 }
 
 async fn show(s: &Scenario, id: &str, wait: bool) -> ActionTask {
-    s.ask(api::ShowAction { id: id.into(), wait, timeout: Some(20) }).await.unwrap()
+    s.ask(api::ShowAction { id: id.into(), wait, timeout: Some(20), after: None }).await.unwrap()
 }
 
 async fn cancel(s: &Scenario, id: &str) {
@@ -53,7 +53,7 @@ story!(an_action_gives_results_and_commits_what_it_wrote, s, {
     let task = show(&s, &id, true).await;
     assert_eq!((&task.results["count"], &task.results["keep"]), (&json!(2), &json!(3)));
     let said = log(&s);
-    assert!(said.contains("backup-action action 0 begins, asked for by `test`"), "{said}");
+    assert!(said.contains("backup-action-0 action 0 begins, asked for by `test`"), "{said}");
     assert!(!said.contains("hunter22") && !said.contains("sesame"), "{said}");
 });
 
@@ -144,6 +144,26 @@ story!(a_cancelled_action_is_ended_in_its_machine, s, {
     assert!(s.model().units[&"tool/0".parse().unwrap()].state.is_empty());
 });
 
+story!(who_waits_hears_what_this_action_says, s, {
+    s.deploy("tool", 1).await;
+    s.settle().await;
+    let first = ask(&s, "backup", json!({ "file": "/b" })).await;
+    show(&s, &first, true).await;
+    s.hang_hook("tool/0", "backup-action");
+    let second = ask(&s, "backup", json!({ "file": "/c" })).await;
+    let hears =
+        |after| s.ask(api::ShowAction { id: second.clone(), wait: true, timeout: Some(20), after: Some(after) });
+    let task = hears(0).await.unwrap();
+    let said: Vec<&str> = task.log.iter().map(|line| line.message.as_str()).collect();
+    assert_eq!((task.status.as_str(), said), ("running", vec!["action 1 begins, asked for by `test`"]));
+    let last = task.log[0].sequence;
+    let (task, ()) = tokio::join!(hears(last), cancel(&s, &second));
+    let said = task.unwrap().log.iter().map(|line| line.message.clone()).collect::<Vec<_>>();
+    assert_eq!(said, ["action 1 cancelled: cancelled while it ran"]);
+    let over = show(&s, &second, true).await;
+    assert!(over.is_over() && over.log.is_empty());
+});
+
 story!(an_action_ends_when_its_time_is_over, s, {
     s.hang_hook("tool/0", "backup-action");
     s.deploy("tool", 1).await;
@@ -151,11 +171,11 @@ story!(an_action_ends_when_its_time_is_over, s, {
     let params = serde_json::from_value(json!({ "file": "/b" })).unwrap();
     let asked = api::RunAction { unit: "tool/0".into(), action: "backup".into(), params, timeout: Some(1) };
     let id = s.ask(asked).await.unwrap().id.to_string();
-    let early = s.ask(api::ShowAction { id: id.clone(), wait: true, timeout: Some(0) }).await.unwrap();
+    let early = s.ask(api::ShowAction { id: id.clone(), wait: true, timeout: Some(0), after: None }).await.unwrap();
     assert!(!early.is_over());
     let task = show(&s, &id, true).await;
     assert_eq!(task.status, "failed");
-    assert!(task.message.contains("was ended after its limit of "), "{task:?}");
+    assert!(task.message.contains(" limit of "), "{task:?}");
 });
 
 story!(a_controller_that_is_killed_never_runs_an_action_twice, s, {
@@ -171,7 +191,7 @@ story!(a_controller_that_is_killed_never_runs_an_action_twice, s, {
     let task = show(&s, &first, true).await;
     assert_eq!(task.status, "failed");
     assert_eq!(task.message, "interrupted: the controller ended while it ran");
-    assert!(log(&s).contains("backup-action action 0 failed: interrupted: "), "{}", log(&s));
+    assert!(log(&s).contains("backup-action-0 action 0 failed: interrupted: "), "{}", log(&s));
     assert_eq!(show(&s, &second, true).await.results["count"], 1, "the one that waited runs, once");
 });
 
@@ -235,7 +255,7 @@ story!(actions_are_listed_and_told_of, s, {
         ("action \"bakup\" not defined on service \"tool\"".into(), "did you mean `backup`?".into())
     );
     assert_eq!(
-        refused(s.ask(api::ShowAction { id: "9".into(), wait: true, timeout: None }).await.unwrap_err()),
+        refused(s.ask(api::ShowAction { id: "9".into(), wait: true, timeout: None, after: None }).await.unwrap_err()),
         ("action 9 not found".into(), "`encanto action status` lists the actions".into())
     );
 });

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::requests::{Done, Verb};
+use super::status::LogLine;
 
 /// The actions that a service's charm declares.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +69,8 @@ pub struct ShowAction {
     /// The answer comes when it is over, or after so many seconds.
     pub wait: bool,
     pub timeout: Option<u64>,
+    /// The answer has what it said after this line of the log, and comes also when it says something.
+    pub after: Option<u64>,
 }
 
 /// What was asked, and what came of it.
@@ -89,6 +92,9 @@ pub struct ActionTask {
     pub timing: ActionTiming,
     /// The command that asked.
     pub asked_by: String,
+    /// What it said, as far as that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<LogLine>,
 }
 
 /// RFC 3339, UTC, milliseconds each.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::sleep;
 
 use crate::charm::{ActionOutcome, HookSink};
-use crate::model::{Action, ActionEnd, ActionId, Change, Hook, HookWrites, LogLevel, UnitName};
+use crate::model::{Action, ActionEnd, ActionId, Change, HookWrites, LogLevel, UnitName};
 use crate::plan::actions::{self, ActionStep};
 use crate::provider::InstanceName;
 
@@ -56,8 +56,13 @@ async fn cut_off(world: &World, id: ActionId) -> Result<(), LedgerError> {
         true => ActionEnd::Failed { message: INTERRUPTED.to_owned() },
         false => ActionEnd::Cancelled { message: CANCELLED.to_owned() },
     };
-    tell_end(&Sink::new(world, Some(action.unit), machine, Hook::Action(action.name)), id, &end);
+    tell_end(&Sink::new(world, Some(action.unit.clone()), machine, module(&action)), id, &end);
     world.ledger.commit(BY, Change::EndAction { action: id, end, writes: Box::default() }).await.map(drop)
+}
+
+/// What the log calls it: whoever waits for it hears it by that.
+fn module(action: &Action) -> String {
+    format!("{}-action-{}", action.name, action.id)
 }
 
 fn tell_end(sink: &Sink, id: ActionId, end: &ActionEnd) {
@@ -80,7 +85,7 @@ async fn run(world: &World, name: &UnitName, id: ActionId) -> Result<(), LedgerE
     world.ledger.commit(BY, Change::StartAction { action: id }).await?;
     let Some(action) = world.ledger.model().actions.get(&id).cloned() else { return Ok(()) };
     let activity = Activity::begin(&world.ledger, name, format!("running action {} ({id})", action.name));
-    let sink = Arc::new(Sink::new(world, Some(name.clone()), machine, Hook::Action(action.name.clone())));
+    let sink = Arc::new(Sink::new(world, Some(name.clone()), machine, module(&action)));
     sink.log(LogLevel::Info, &format!("action {id} begins, asked for by `{}`", action.by));
     let stopped = world.ledger.until_gone(|model| !model.actions.get(&id).is_some_and(|now| now.state.goes_on()));
     // What is left of the work is dropped, and with it ends what runs in the machine.

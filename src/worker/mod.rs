@@ -8,7 +8,8 @@
 //! - [`ledger`]: the only writer. Change → events → journal → model, in batches.
 //! - [`driver`]: runs a reconciler for many names, one at a time each, again while there is more to do.
 //! - [`provisioner`]: machines. [`layers`]: what charms prepare, once each.
-//! - [`unit_agent`]: hooks. [`action_agent`]: actions. [`firewaller`]: ports that are open to the outside.
+//! - [`unit_agent`]: hooks. [`action_agent`]: actions. [`command`]: `run`. They take turns on a machine by [`locks`].
+//! - [`firewaller`]: ports that are open to the outside.
 //! - [`observer`]: what became of the instances while nobody looked.
 
 pub mod access;

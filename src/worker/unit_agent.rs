@@ -1,6 +1,7 @@
 //! Units: their hooks, one at a time on each machine.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -177,8 +178,9 @@ pub struct Sink {
 }
 
 impl Sink {
-    pub fn new(world: &World, unit: Option<UnitName>, machine: MachineId, hook: Hook) -> Self {
-        Sink { world: world.clone(), unit, machine, module: hook.to_string() }
+    /// `module` is the hook or the action that speaks.
+    pub fn new(world: &World, unit: Option<UnitName>, machine: MachineId, module: impl fmt::Display) -> Self {
+        Sink { world: world.clone(), unit, machine, module: module.to_string() }
     }
 
     /// The whole of what went wrong, for `debug-log`.

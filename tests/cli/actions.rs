@@ -42,9 +42,9 @@ fn every_spelling_sends_what_was_typed() {
     sends("action list mysql", "actions", json!({ "service": "mysql" }));
     sends("actions mysql", "actions", json!({ "service": "mysql" }));
     for line in ["action show 3", "action fetch 3", "show-task 3", "show-operation 3"] {
-        sends(line, "show-action", json!({ "id": "3", "wait": false, "timeout": null }));
+        sends(line, "show-action", json!({ "id": "3", "wait": false, "timeout": null, "after": null }));
     }
-    sends("action show 3 --wait=1m", "show-action", json!({ "id": "3", "wait": true, "timeout": 60 }));
+    sends("action show 3 --wait=1m", "show-action", json!({ "id": "3", "wait": true, "timeout": 60, "after": 0 }));
     sends("action status my* app/0", "action-tasks", json!({ "patterns": ["my*", "app/0"] }));
     sends("operations", "action-tasks", json!({ "patterns": [] }));
     for line in ["action cancel 3 4", "cancel-task 3 4"] {
@@ -69,12 +69,29 @@ fn whoever_waits_gets_the_results_or_the_reason() {
     let ends = |status: &'static str, message: &'static str| {
         let env = Env::simulated();
         Fake::controller(&env, move |asked, _| {
-            Reply::Json(200, if asked.verb == "run-action" { json!({ "id": 3 }) } else { task(status, message) })
+            if asked.verb == "run-action" {
+                return Reply::Json(200, json!({ "id": 3 }));
+            }
+            // What it says comes first, then how it ended.
+            let (mut seen, line) = (task(status, message), |n: u32, text: &str| {
+                json!({ "sequence": n, "time": "2026-11-23T15:46:30.300Z", "entity": "unit-mysql-0", "level": "INFO",
+                        "module": "backup-action", "message": text })
+            });
+            if asked.body["after"] == json!(0) {
+                seen["status"] = json!("running");
+                seen["log"] = json!([line(7, "action 3 begins"), line(8, "saving wiki")]);
+            } else {
+                assert!(asked.body["after"] == json!(8) || asked.body["after"].is_null());
+            }
+            Reply::Json(200, seen)
         });
         env
     };
     let env = ends("completed", "");
-    let done = env.run("action do mysql/0 backup --wait").succeeds().stderr_is("Action queued with id: 3\n");
+    let done = env
+        .run("action do mysql/0 backup --wait")
+        .succeeds()
+        .stderr_is("Action queued with id: 3\naction 3 begins\nsaving wiki\n");
     insta::assert_snapshot!(done.stdout, @r"
     id: 3
     unit: mysql/0
@@ -97,7 +114,7 @@ fn whoever_waits_gets_the_results_or_the_reason() {
     );
     failed.run("action show 3").succeeds().stderr_is("").stdout_has("message: 'charm.lua:3: no room'\n");
     ends("running", "")
-        .run("action show 3 --wait=1")
+        .run("action show 3 --wait=1 -q")
         .fails()
         .stderr_is("error: the time is over: action 3 is running\nhint: encanto action show 3 --wait\n");
 }

@@ -19,6 +19,7 @@ use super::super::actions::{
 use super::super::backend::Backend;
 use super::super::requests::{Done, Refusal};
 use super::super::server::Handle;
+use super::super::status::LogLine;
 use super::get::json;
 use super::status::patterns;
 use super::{name, refusal, time_text};
@@ -83,20 +84,36 @@ impl Handle for ShowAction {
         let id: ActionId = name(&self.id)?;
         let patience = self.timeout.map_or(FOREVER, |seconds| FOREVER.min(Duration::from_secs(seconds)));
         let deadline = Instant::now() + patience;
-        let mut changes = backend.changes();
+        let (mut changes, mut lines) = (backend.changes(), backend.log_last());
         loop {
             changes.mark_unchanged();
-            let seen = task(&backend.model(), id)?;
-            if !self.wait || seen.is_over() {
+            lines.mark_unchanged();
+            let mut seen = task(&backend.model(), id)?;
+            if let Some(after) = self.after {
+                seen.log = said(backend, &seen, after);
+            }
+            if !self.wait || seen.is_over() || !seen.log.is_empty() {
                 return Ok(seen);
             }
-            match timeout_at(deadline, changes.changed()).await {
+            let news = async {
+                tokio::select! {
+                    changed = changes.changed() => changed,
+                    changed = lines.changed(), if self.after.is_some() => changed,
+                }
+            };
+            match timeout_at(deadline, news).await {
                 Ok(Ok(())) => {}
                 // The time is over, or the controller ends: what there is.
                 _ => return Ok(seen),
             }
         }
     }
+}
+
+fn said(backend: &dyn Backend, task: &ActionTask, after: u64) -> Vec<LogLine> {
+    let (entity, module) =
+        (format!("unit-{}", task.unit.replace('/', "-")), format!("{}-action-{}", task.action, task.id));
+    backend.log_after(after, &|line: &LogLine| line.entity == entity && line.module == module)
 }
 
 fn task(model: &Model, id: ActionId) -> Result<ActionTask, Refusal> {
@@ -154,5 +171,6 @@ fn action_task(action: &Action) -> ActionTask {
             completed: completed.map(time_text),
         },
         asked_by: action.by.clone(),
+        log: Vec::new(),
     }
 }

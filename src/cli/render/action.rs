@@ -50,6 +50,7 @@ mod tests {
                 completed: completed.map(str::to_owned),
             },
             asked_by: "action do mysql/0 backup".into(),
+            log: Vec::new(),
         };
         let tasks = [task(9, "failed", Some("2026-11-23T15:47:00.000Z")), task(10, "pending", None)];
         insta::assert_snapshot!(super::tasks(Paint { colour: false }, &tasks), @r"

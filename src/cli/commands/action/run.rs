@@ -1,6 +1,7 @@
 //! `action do`
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -52,20 +53,35 @@ impl RunAction {
                 return Ok(DONE);
             };
             session.output.note(&format!("Action queued with id: {}", queued.id));
-            let task =
-                wait_for(session, &client, ShowAction { id: queued.id.to_string(), wait: true, timeout }).await?;
+            let task = wait_for(session, &client, (queued.id.to_string(), timeout)).await?;
             ended(session, &task)
         })
     }
 }
 
-/// Until it is over, the time is, or the operator has seen enough.
-pub async fn wait_for(session: &Session<'_>, client: &Client, request: ShowAction) -> Result<ActionTask, Failure> {
-    tokio::select! {
-        task = client.call(&request) => Ok(task?),
-        _ = tokio::signal::ctrl_c() => {
-            session.output.note(&format!("interrupted: the action goes on, see `encanto action show {}`", request.id));
-            Err(Failure::interrupted())
+/// Tells what the action says until it is over, the time is, or the operator has seen enough.
+pub async fn wait_for(
+    session: &Session<'_>,
+    client: &Client,
+    (id, timeout): (String, Option<u64>),
+) -> Result<ActionTask, Failure> {
+    let begin = Instant::now();
+    let mut after = 0;
+    loop {
+        let left = timeout.map(|seconds| seconds.saturating_sub(begin.elapsed().as_secs()));
+        let request = ShowAction { id: id.clone(), wait: true, timeout: left, after: Some(after) };
+        let mut task = tokio::select! {
+            task = client.call(&request) => task?,
+            _ = tokio::signal::ctrl_c() => {
+                session.output.note(&format!("interrupted: the action goes on, see `encanto action show {id}`"));
+                return Err(Failure::interrupted());
+            }
+        };
+        let said = std::mem::take(&mut task.log);
+        after = said.last().map_or(after, |line| line.sequence);
+        said.iter().for_each(|line| session.output.note(&line.message));
+        if task.is_over() || said.is_empty() || left == Some(0) {
+            return Ok(task);
         }
     }
 }

@@ -21,17 +21,14 @@ pub struct ShowTask {
 
 impl ShowTask {
     pub fn run(self, session: &Session<'_>) -> Outcome {
-        let waits = self.wait.timeout();
-        let command = format!("action show {}", self.id);
-        let request = ShowAction { id: self.id, wait: waits.is_some(), timeout: waits.flatten() };
         let settings = session.settings()?;
         block_on(async {
-            let client = Client::connect(&settings).await?.for_command(command);
-            let task = wait_for(session, &client, request).await?;
-            if waits.is_some() {
-                return ended(session, &task);
+            let client = Client::connect(&settings).await?.for_command(format!("action show {}", self.id));
+            if let Some(timeout) = self.wait.timeout() {
+                return ended(session, &wait_for(session, &client, (self.id, timeout)).await?);
             }
-            session.output.data(&structured(session.format, &task)?)?;
+            let request = ShowAction { id: self.id, wait: false, timeout: None, after: None };
+            session.output.data(&structured(session.format, &client.call(&request).await?)?)?;
             Ok(DONE)
         })
     }
