@@ -42,7 +42,7 @@ impl Table {
             expose: false,
         })));
         table.does(Change::MachineProvisioned {
-            machine: MachineId(1),
+            machine: "1".parse().unwrap(),
             instance: "i".into(),
             address: "10.0.0.2".parse().unwrap(),
             hardware: HardwareFacts::default(),

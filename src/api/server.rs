@@ -56,6 +56,8 @@ pub fn router(backend: Shared) -> Router {
         Unexpose,
         SetConfig,
         GetConfig,
+        GetConstraints,
+        SetConstraints,
         Status,
         Check,
         ControllerInfo,

@@ -104,7 +104,7 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
             Some(what) => ("pending", what.clone(), Verdict::Busy),
             None => ("started", String::new(), Verdict::Reached),
         },
-        (_, Life::Dying) => ("dying", activity.unwrap_or_default(), Verdict::Busy),
+        (_, Life::Dying) => ("dying", activity.unwrap_or_else(|| awaited_containers(model, machine.id)), Verdict::Busy),
         (Provision::Failed { message }, _) => ("error", message.clone(), Verdict::Failed),
         (Provision::Pending, _) => {
             ("pending", activity.or(observed.opening.clone()).unwrap_or_default(), Verdict::Busy)
@@ -130,6 +130,12 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
         _ => verdict,
     };
     Progress { entity: format!("machine {}", machine.id), parent: None, state: state.into(), message, verdict }
+}
+
+/// A machine goes after the containers on it.
+fn awaited_containers(model: &Model, id: MachineId) -> String {
+    let containers: Vec<String> = model.containers_of(id).map(|container| container.id.to_string()).collect();
+    if containers.is_empty() { String::new() } else { format!("waits for its containers {}", containers.join(", ")) }
 }
 
 fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Condition) -> Progress {
