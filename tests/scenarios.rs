@@ -4,8 +4,7 @@
 
 mod support;
 
-use support::scenario::Scenario;
-use support::story;
+use support::scenario::{Scenario, story};
 
 story!(a_unit_installs_configures_and_starts, s, {
     s.deploy("db", 1).await;

@@ -7,8 +7,7 @@ mod support;
 use encanto::api::{self, ActionTask};
 use encanto::model::{Event, Port};
 use serde_json::json;
-use support::scenario::Scenario;
-use support::story;
+use support::scenario::{Scenario, story};
 
 async fn ask(s: &Scenario, action: &str, params: serde_json::Value) -> String {
     let params = serde_json::from_value(params).unwrap();

@@ -9,8 +9,7 @@ mod support;
 use std::future::IntoFuture;
 
 use encanto::api::{self, Refusal, RunAnswer, RunResult, base64};
-use support::scenario::Scenario;
-use support::story;
+use support::scenario::{Scenario, story};
 use tokio::io::AsyncWriteExt;
 
 fn request(line: &str) -> api::Run {

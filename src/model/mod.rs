@@ -10,6 +10,7 @@ pub mod change;
 pub mod charm;
 pub mod check;
 mod commit;
+mod company;
 pub mod config;
 pub mod constraints;
 pub mod entities;
@@ -23,7 +24,9 @@ pub mod state;
 pub mod status;
 
 pub use action::{Action, ActionDecl, ActionEnd, ActionState, ParamDecl};
-pub use change::{ActionCall, Change, ChangeError, Deployment, EndpointRef, MachineRefusal, Placement, Upgrade};
+pub use change::{
+    ActionCall, Change, ChangeError, Deployment, EndpointRef, MachineRefusal, Placement, UnitRefusal, Upgrade,
+};
 pub use charm::{CharmMeta, CharmUrl, EndpointDecl, Role, Scope};
 pub use config::{ConfigError, ConfigValue, OptionDecl, OptionKind};
 pub use constraints::{ConstraintError, Constraints};
