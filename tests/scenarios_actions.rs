@@ -101,7 +101,7 @@ story!(an_action_has_its_machine_for_itself, s, {
     s.settle().await;
     let before = s.journal.entries().len();
     let first = ask(&s, "backup", json!({ "file": "/b" })).await;
-    s.until("the action runs", |model| model.actions.values().any(|action| action.state.goes_on())).await;
+    s.until_runs("tool/0", "action backup (0)").await;
     let second = ask(&s, "broken", json!({})).await;
     s.set("tool", "key", "other-key").await;
     assert_eq!(show(&s, &second, false).await.status, "pending");
