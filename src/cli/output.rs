@@ -41,11 +41,6 @@ impl Paint {
     }
 }
 
-/// What somebody else said, byte by byte.
-pub fn pass_on(bytes: &[u8], mut to: impl Write) -> Result<(), Failure> {
-    to.write_all(bytes).and_then(|()| to.flush()).map_err(|error| Failure::output(&error))
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loudness {
     Quiet,

@@ -5,6 +5,7 @@
 //! adds it (`model/change/deploy.rs`), since it must be one with the commit.
 
 pub mod actions;
+pub mod debug;
 pub mod exposure;
 pub mod hooks;
 pub mod nudge;

@@ -117,7 +117,7 @@ async fn work(world: &World, action: &Action, sink: Arc<Sink>) -> Result<(Result
     let access = Arc::new(Access::new(world.provider.clone(), instance));
     let ran = world.charm_host.run_action(&files, given, access, sink.clone()).await;
     let ActionOutcome { writes, results } = ran.map_err(|error| {
-        sink.report(&error.report());
+        sink.log(LogLevel::Error, &error.report());
         failed(error.summary())
     })?;
     Ok((results, context::writes(seen, writes)))

@@ -16,7 +16,15 @@ pub struct MachineLocks(Arc<Mutex<HashMap<MachineId, Arc<tokio::sync::Mutex<()>>
 
 impl MachineLocks {
     pub async fn hold(&self, machine: MachineId) -> Held {
-        let lock = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(machine).or_default().clone();
-        lock.lock_owned().await
+        self.lock_of(machine).lock_owned().await
+    }
+
+    /// `None` if somebody else holds it.
+    pub fn try_hold(&self, machine: MachineId) -> Option<Held> {
+        self.lock_of(machine).try_lock_owned().ok()
+    }
+
+    fn lock_of(&self, machine: MachineId) -> Arc<tokio::sync::Mutex<()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(machine).or_default().clone()
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::api::{Client, Run as Request, RunAnswer, RunResult};
 use crate::cli::error::{DONE, Failure, Outcome};
-use crate::cli::output;
 use crate::cli::render::{self, structured};
 use crate::cli::session::{Session, block_on};
+use crate::cli::terminal;
 use crate::cli::values::{seconds, words};
 
 /// Run a command on units or machines, on all at the same time
@@ -81,8 +81,8 @@ impl Run {
 
 /// What the command said, where it said it, with its code.
 fn plainly(result: &RunResult) -> Outcome {
-    output::pass_on(&render::run::decoded(&result.stdout)?, std::io::stdout().lock())?;
-    output::pass_on(&render::run::decoded(&result.stderr)?, std::io::stderr().lock())?;
+    terminal::pass_on(&render::run::decoded(&result.stdout)?, std::io::stdout().lock())?;
+    terminal::pass_on(&render::run::decoded(&result.stderr)?, std::io::stderr().lock())?;
     match &result.error {
         Some(error) => Err(Failure::failed(error.clone())),
         None => Ok(u8::try_from(result.code).unwrap_or(255)),

@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 use crate::api::client::ExecStream;
 use crate::api::{Client, Exec, Frame};
 use crate::cli::error::{Failure, Outcome};
-use crate::cli::output::pass_on;
 use crate::cli::session::{Session, block_on};
 use crate::cli::terminal::{self, RawMode};
 
@@ -25,7 +24,7 @@ const CHUNK: usize = 64 << 10;
   encanto ssh 3 'journalctl -b | tail'
   encanto ssh mysql/0 cat /etc/hosts > hosts")]
 pub struct Ssh {
-    /// A unit (`mysql/0`) or a machine (`3`)
+    /// A unit (`mysql/0`) or a machine (`3`); with `USER@` before it as that user, else as root
     target: String,
     /// A command and its arguments; a login shell if there is none
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
@@ -78,11 +77,11 @@ async fn talk(stream: ExecStream, terminal: bool) -> Outcome {
     let incoming = async move {
         while let Some(frame) = receive.next().await {
             match frame {
-                Ok(Frame::Stdout(bytes)) => pass_on(&bytes, io::stdout().lock())?,
-                Ok(Frame::Stderr(bytes)) => pass_on(&bytes, io::stderr().lock())?,
-                Ok(Frame::Exit(code)) => return Ok(exit_code(code)),
+                Ok(Frame::Stdout(bytes)) => terminal::pass_on(&bytes, io::stdout().lock())?,
+                Ok(Frame::Stderr(bytes)) => terminal::pass_on(&bytes, io::stderr().lock())?,
+                Ok(Frame::Exit(code)) => return Ok(terminal::exit_code(code)),
                 Ok(Frame::Failed(why)) => return Err(Failure::failed(why)),
-                Ok(Frame::Stdin(_) | Frame::Resize(..)) => {}
+                Ok(_) => {}
                 // A controller that was killed has not said goodbye.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
                 Err(error) => return Err(Failure::io("the connection to the controller broke", &error)),
@@ -96,11 +95,6 @@ async fn talk(stream: ExecStream, terminal: bool) -> Outcome {
         end = outgoing => end,
         _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
     }
-}
-
-/// Codes of processes fit; anything else is a failure all the same.
-fn exit_code(code: i32) -> u8 {
-    u8::try_from(code).unwrap_or(255)
 }
 
 /// What goes to the other side: what is read from stdin, and the size of the terminal when it changes.
