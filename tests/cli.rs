@@ -4,6 +4,7 @@
 
 #[path = "cli"]
 mod cli {
+    mod actions;
     mod conversation;
     mod debug_hooks;
     mod environments;

@@ -14,14 +14,18 @@ struct Line {
 }
 
 fn replayed(name: &str) -> Model {
+    let mut model = Model::default();
+    go_on(&mut model, name);
+    model
+}
+
+fn go_on(model: &mut Model, name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
     let text = std::fs::read_to_string(path).unwrap();
-    let mut model = Model::default();
     for line in text.lines() {
         let line: Line = serde_json::from_str(line).unwrap();
         model.apply(&line.event, line.at);
     }
-    model
 }
 
 #[test]
@@ -37,4 +41,17 @@ fn a_journal_of_0_1_gives_the_same_environment() {
     let app = &model.units[&"app/0".parse().unwrap()];
     assert!(app.workload.message.starts_with("serving from 10."), "{:?}", app.workload);
     assert!(model.units.keys().all(|unit| hooks::next(&model, unit).is_none()), "nothing is due");
+}
+
+#[test]
+fn the_events_of_actions_keep_their_meaning() {
+    let mut model = replayed("journal-0.1.jsonl");
+    go_on(&mut model, "actions-0.1.jsonl");
+    assert_eq!(check::inconsistencies(&model), Vec::<String>::new());
+    let told = model.actions.values().map(|action| format!("{} {} {}", action.id, action.name, action.state.as_str()));
+    assert_eq!(told.collect::<Vec<_>>(), ["0 backup completed", "1 check cancelled", "2 check failed"]);
+    let first = &model.actions[&encanto::model::ActionId(0)];
+    assert_eq!((first.timeout, first.params.len(), first.secret.len()), (Some(60_000), 3, 1));
+    assert_eq!(model.units[&"db/0".parse().unwrap()].state["backups"], 1);
+    assert_eq!(model.next_action, 3);
 }

@@ -12,6 +12,7 @@ mod oracle;
 use std::collections::BTreeSet;
 
 use encanto::model::*;
+use encanto::plan::actions::{self, ActionStep};
 use encanto::plan::hooks::{self, UnitStep};
 use encanto::plan::provision::{self, MachineStep};
 use indexmap::IndexMap;
@@ -43,7 +44,7 @@ fn charm(name: &str) -> CharmMeta {
         peers: one("cluster", "cluster"),
         config: IndexMap::new(),
         hooks: BTreeSet::new(),
-        actions: BTreeSet::new(),
+        actions: IndexMap::from([("backup".parse().unwrap(), ActionDecl::default())]),
         prepares: name != "db",
     }
 }
@@ -68,6 +69,10 @@ enum Ask {
     Work(usize, u8),
     FailHook(usize),
     FailMachine(usize),
+    Act(usize),
+    CancelAction(usize),
+    /// The controller is killed: what runs is not heard of again.
+    Crash,
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -86,6 +91,9 @@ fn ask() -> impl Strategy<Value = Ask> {
         10 => (any::<usize>(), 1..12u8).prop_map(|(n, times)| Ask::Work(n, times)),
         1 => any::<usize>().prop_map(Ask::FailHook),
         1 => any::<usize>().prop_map(Ask::FailMachine),
+        3 => any::<usize>().prop_map(Ask::Act),
+        1 => any::<usize>().prop_map(Ask::CancelAction),
+        1 => Just(Ask::Crash),
     ]
 }
 
@@ -93,6 +101,9 @@ fn ask() -> impl Strategy<Value = Ask> {
 const SERVICES: [&str; 6] = ["db", "db-b", "app", "app-b", "log", "log-b"];
 
 struct World {
+    /// Actions that this controller runs, and all that ever began.
+    running: BTreeSet<ActionId>,
+    begun: BTreeSet<ActionId>,
     model: Model,
     events: Vec<Event>,
     oracle: Oracle,
@@ -100,7 +111,13 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let mut world = World { model: Model::default(), events: vec![], oracle: Oracle::default() };
+        let mut world = World {
+            running: BTreeSet::new(),
+            begun: BTreeSet::new(),
+            model: Model::default(),
+            events: vec![],
+            oracle: Oracle::default(),
+        };
         let name = "test".parse().unwrap();
         world.change(Change::CreateEnvironment { name, series: "bookworm".into() }).unwrap();
         let address = "10.0.0.1".parse().unwrap();
@@ -136,7 +153,9 @@ impl World {
             self.model.machines.keys().filter_map(|id| Some((*id, provision::next(&self.model, *id, None)?))).collect();
         let units: Vec<(UnitName, UnitStep)> =
             self.model.units.keys().filter_map(|name| Some((name.clone(), hooks::next(&self.model, name)?))).collect();
-        let count = machines.len() + units.len();
+        let actions: Vec<ActionStep> =
+            self.model.units.keys().filter_map(|name| actions::next(&self.model, name)).collect();
+        let count = machines.len() + units.len() + actions.len();
         if count == 0 {
             return false;
         }
@@ -153,6 +172,8 @@ impl World {
                 MachineStep::Start { .. } => return true,
                 MachineStep::Destroy { .. } => Change::MachineGone { machine },
             }
+        } else if pick >= machines.len() + units.len() {
+            self.act(actions[pick - machines.len() - units.len()])
         } else {
             let (unit, step) = units[pick - machines.len()].clone();
             match step {
@@ -167,6 +188,28 @@ impl World {
         };
         self.change(change).expect("a worker's report on what was just read is taken");
         true
+    }
+
+    /// An action begins, ends, or is found to have been cut off; it never begins twice.
+    fn act(&mut self, step: ActionStep) -> Change {
+        match step {
+            ActionStep::Run(action) => {
+                let unit = &self.model.units[&self.model.actions[&action].unit];
+                assert!(unit.installed && unit.life == Life::Alive, "{action} is due for {}", unit.name);
+                assert!(self.begun.insert(action), "{action} begins twice");
+                self.running.insert(action);
+                Change::StartAction { action }
+            }
+            ActionStep::CutOff(action) => {
+                let end = if self.running.remove(&action) {
+                    ActionEnd::Completed { results: Default::default() }
+                } else {
+                    ActionEnd::Failed { message: "interrupted".into() }
+                };
+                let state = Some(serde_json::Map::from_iter([("n".to_owned(), action.0.into())]));
+                Change::EndAction { action, end, writes: Box::new(HookWrites { state, ..HookWrites::default() }) }
+            }
+        }
     }
 
     fn ran(&mut self, unit: &UnitName, hook: &Hook, end: End) {
@@ -264,6 +307,15 @@ impl World {
                     _ => Ok(()),
                 }
             }
+            Ask::Act(n) if !units.is_empty() => self.change(call(&units[n % units.len()], "backup")),
+            Ask::CancelAction(n) if self.model.next_action > 0 => {
+                let action = ActionId((n % self.model.next_action as usize) as u32);
+                self.change(Change::CancelActions { actions: vec![action] })
+            }
+            Ask::Crash => {
+                self.running.clear();
+                Ok(())
+            }
             Ask::FailMachine(n) => match provision::next(&self.model, machines[n % machines.len()], None) {
                 Some(MachineStep::Create { .. }) => {
                     self.change(Change::MachineFailed { machine: machines[n % machines.len()], message: "no".into() })
@@ -273,6 +325,16 @@ impl World {
             _ => Ok(()),
         };
     }
+}
+
+fn call(unit: &UnitName, action: &str) -> Change {
+    Change::QueueAction(Box::new(ActionCall {
+        unit: unit.clone(),
+        name: action.parse().unwrap(),
+        params: IndexMap::new(),
+        timeout: None,
+        by: "test".into(),
+    }))
 }
 
 fn deployment(service: &ServiceName, units: u32) -> Change {
@@ -321,6 +383,7 @@ proptest! {
         prop_assert!(world.model.units.is_empty(), "{:#?}", world.model.units);
         prop_assert!(world.model.services.is_empty() && world.model.relations.is_empty() && world.model.charms.is_empty());
         prop_assert_eq!(world.model.machines.len(), 1);
+        prop_assert!(world.model.actions.values().all(|action| action.state.is_over()), "{:?}", world.model.actions);
     }
 }
 

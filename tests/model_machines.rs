@@ -61,7 +61,7 @@ fn deployment(service: &ServiceName, units: u32) -> Change {
         peers: IndexMap::new(),
         config: IndexMap::new(),
         hooks: BTreeSet::new(),
-        actions: BTreeSet::new(),
+        actions: IndexMap::new(),
         prepares: false,
     };
     Change::Deploy(Box::new(Deployment {

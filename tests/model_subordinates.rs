@@ -28,7 +28,7 @@ fn charm(name: &str, provides: &[Endpoint<'_>], requires: &[Endpoint<'_>]) -> Ch
         peers: IndexMap::new(),
         config: IndexMap::new(),
         hooks: BTreeSet::new(),
-        actions: BTreeSet::new(),
+        actions: IndexMap::new(),
         prepares: false,
     }
 }

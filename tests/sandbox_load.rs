@@ -27,7 +27,8 @@ fn a_whole_charm_is_read() {
   },
   prepare = function(machine) end,
   hooks = { install = function(unit) end, ["db-relation-joined"] = function(unit, relation) end },
-  actions = { backup = { description = "Saves", params = {}, run = function(unit, params) end } },
+  actions = { backup = { description = "Saves", params = { file = { type = "string", required = true },
+    keep = { type = "int", default = 3, max = 9 } }, run = function(unit, params) end } },
 }"#,
         )
         .await
@@ -38,7 +39,12 @@ fn a_whole_charm_is_read() {
             "mysql"
         );
         assert_eq!(meta.requires[0].scope, Scope::Container);
-        assert!(meta.requires[0].optional && meta.prepares && meta.actions.contains("backup"));
+        assert!(meta.requires[0].optional && meta.prepares);
+        assert_eq!(meta.actions.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["backup"]);
+        let backup = &meta.actions[0];
+        assert_eq!(backup.description, "Saves");
+        assert_eq!(backup.params.keys().collect::<Vec<_>>(), ["file", "keep"]);
+        assert!(backup.params["file"].required && backup.params["keep"].option.max == Some(9));
         assert_eq!(meta.config.keys().collect::<Vec<_>>(), ["zeta", "alpha", "ratio", "tuned"]);
         assert_eq!(meta.config["ratio"].default, Some(ConfigValue::Float(1.0)));
         assert_eq!((meta.config["alpha"].kind, meta.config["alpha"].generate), (OptionKind::String, Some(20)));
@@ -67,6 +73,28 @@ fn all_mistakes_are_told_at_once() {
     start = 1,
   },
 }"#,
+        )
+        .await
+        .unwrap_err();
+        insta::assert_snapshot!(error);
+    });
+}
+
+#[test]
+fn mistakes_in_actions_are_told_where_they_stand() {
+    on_runtime(async {
+        let error = load(
+            r#"return charm { name = "a", summary = "s", series = { "x" }, actions = {
+  Backup = { run = function() end },
+  check = { run = 1, parms = {} },
+  restore = { run = function() end, params = {
+    file = { type = "string", required = true, default = "x" },
+    keep = { type = "int", generate = 8, min = "one" },
+    ["a b"] = { type = "string" },
+    speed = "fast",
+  } },
+  nothing = 7,
+} }"#,
         )
         .await
         .unwrap_err();

@@ -119,14 +119,38 @@ local function account(unit: any, db: any): string
   return string.sub(sum, 1, 32)
 end
 
-local function administrator(unit: any)
-  unit:push("lib/admin.php", `{SCRIPTS}/admin.php`)
-  unit:exec({
-    "php", `{SCRIPTS}/admin.php`,
-    env = { ADMIN_USER = unit.config["admin-user"], ADMIN_PASSWORD = secret(unit.config["admin-password"]) },
+local ADMINISTRATOR = "sysop,bureaucrat,interface-admin"
+
+-- Makes an account, or changes it; returns its name as the wiki writes it. `is` may ask for a "new" or a "known" one.
+local function set_account(unit: any, name: string, password: any, options: { groups: string?, is: string? }): string
+  unit:push("lib/account.php", `{SCRIPTS}/account.php`)
+  return unit:exec({
+    "php", `{SCRIPTS}/account.php`,
+    env = {
+      -- Not as a secret: one that an action has made is to be told.
+      ACCOUNT_NAME = name, ACCOUNT_PASSWORD = password,
+      ACCOUNT_GROUPS = options.groups or "", ACCOUNT_IS = options.is or "",
+    },
     user = "www-data",
     quiet = true,
-  })
+  }).stdout
+end
+
+local function administrator(unit: any)
+  set_account(unit, unit.config["admin-user"], unit.config["admin-password"], { groups = ADMINISTRATOR })
+end
+
+-- The body of an action about one account. A password that nobody gave is made, and told once: in the results.
+local function account_action(unit: any, params: any, options: { groups: string?, is: string? }): { [string]: any }
+  if not unit.state.serving then
+    error("the wiki is not installed yet: it has no database", 0)
+  end
+  if string.lower(params.name) == string.lower(unit.config["admin-user"]) then
+    error(`{params.name} is the administrator of the options: encanto set {unit.service} admin-password=…`, 0)
+  end
+  local made = if params.password then nil else random_hex(20)
+  local name = set_account(unit, params.name, params.password or made, options)
+  return { name = name, password = made }
 end
 
 local function serve(unit: any, db: any)
@@ -260,5 +284,30 @@ return charm({
       apache.halt(unit)
       unit:remove(SETTINGS)
     end,
+  },
+
+  actions = {
+    ["create-user"] = {
+      description = "Make an account; its password is in the results unless one is given",
+      params = {
+        name = { type = "string", required = true, description = "Name of the account" },
+        password = { type = "string", secret = true, description = "At least 8 characters, of an administrator 10" },
+        administrator = { type = "boolean", default = false, description = "Whether it may administrate the wiki" },
+      },
+      run = function(unit, params)
+        local groups = if params.administrator then ADMINISTRATOR else nil
+        return account_action(unit, params, { groups = groups, is = "new" })
+      end,
+    },
+    ["reset-password"] = {
+      description = "Give an account another password; it is in the results unless one is given",
+      params = {
+        name = { type = "string", required = true, description = "Name of the account" },
+        password = { type = "string", secret = true, description = "At least 8 characters, of an administrator 10" },
+      },
+      run = function(unit, params)
+        return account_action(unit, params, { is = "known" })
+      end,
+    },
   },
 })

@@ -1,5 +1,6 @@
 --!strict
 local applied = require("@std/applied")
+local backup = require("./lib/backup")
 local mysql = require("@std/mysql")
 local replication = require("./lib/replication")
 local software = require("@std/software")
@@ -270,5 +271,26 @@ return charm({
       systemd.stop(unit, "mariadb")
       unit:remove(SETTINGS)
     end,
+  },
+
+  actions = {
+    backup = {
+      description = "Save databases in a file on the unit's machine",
+      params = {
+        database = { type = "string", default = "", description = "Which one; empty: all" },
+      },
+      run = function(unit, params)
+        return backup.save(unit, params.database)
+      end,
+    },
+    restore = {
+      description = "Put databases back as they were when the file was made; what came later is lost",
+      params = {
+        file = { type = "string", required = true, description = "What `backup` has told, or any dump, also gzipped" },
+      },
+      run = function(unit, params)
+        return backup.load(unit, params.file)
+      end,
+    },
   },
 })

@@ -56,6 +56,30 @@ pub struct Session {
     pub output: mpsc::Receiver<Frame>,
 }
 
+/// Where a line is run: in a machine, or in a unit's when nothing else works on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunTarget {
+    pub machine: MachineId,
+    pub unit: Option<UnitName>,
+}
+
+/// A line for the shell of machines.
+#[derive(Clone, Debug)]
+pub struct RunLine {
+    pub text: String,
+    pub timeout: Duration,
+    /// The command that asks.
+    pub by: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunEnd {
+    pub code: i32,
+    pub timed_out: bool,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// Makes the change for good and tells what came of it.
@@ -78,6 +102,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn exec(&self, place: ExecPlace, request: &Exec) -> Result<Session, Refusal>;
     /// Begins a session of `debug-hooks`; `by` is the command.
     async fn debug_hooks(&self, by: &str, unit: UnitName, request: DebugHooks) -> Result<Session, Refusal>;
+    /// Runs a line to its end. Dropping the future ends it.
+    async fn run(&self, target: &RunTarget, line: &RunLine) -> Result<RunEnd, Refusal>;
     /// Inconsistencies and leaks.
     async fn problems(&self) -> Vec<String>;
     fn info(&self) -> ControllerAnswer;

@@ -3,6 +3,7 @@
 //! Wire shapes are not the model: they may only grow. A verb is one word everywhere: `cli/commands/add_unit.rs`,
 //! [`AddUnit`], `api/handlers/add_unit.rs`.
 
+pub mod actions;
 pub mod backend;
 pub mod base64;
 pub mod client;
@@ -14,6 +15,7 @@ pub mod settings;
 pub mod status;
 
 pub use crate::model::EnvironmentName;
+pub use actions::*;
 pub use client::{Client, ClientError};
 pub use requests::*;
 pub use settings::{EnvironmentKind, EnvironmentSettings, SOCKET};

@@ -170,7 +170,7 @@ pub struct StatusLogAnswer {
 pub struct StatusLogEntry {
     /// RFC 3339, UTC, milliseconds.
     pub time: String,
-    /// `workload` (what the charm said), `agent` (hooks), `machine`.
+    /// `workload` (what the charm said), `agent` (hooks), `action`, `machine`.
     pub kind: String,
     /// `active`, `executed`, `error`, `started`, …
     pub state: String,

@@ -29,6 +29,7 @@ pub trait Handle: Verb {
 
 /// The whole API.
 pub fn router(backend: Shared) -> Router {
+    use super::actions::*;
     use super::requests::*;
     let mut router = Router::new();
     macro_rules! verbs {
@@ -62,6 +63,12 @@ pub fn router(backend: Shared) -> Router {
         ControllerInfo,
         StopController,
         DestroyEnvironment,
+        ListActions,
+        RunAction,
+        ShowAction,
+        ActionTasks,
+        CancelAction,
+        Run,
     );
     router
         .route("/v1/wait", post(handlers::wait::handle))

@@ -7,12 +7,12 @@ use mlua::{Table, Value};
 
 use crate::model::hook::{RELATION_HOOK_KINDS, UNIT_HOOKS};
 use crate::model::names::JUJU_INFO;
-use crate::model::{
-    CharmMeta, CharmName, ConfigValue, EndpointDecl, EndpointName, InterfaceName, OptionDecl, OptionKind, Scope,
-};
+use crate::model::{CharmMeta, CharmName, EndpointDecl, EndpointName, InterfaceName, Scope};
 
 use super::host::{did_you_mean, type_name};
 use super::locate::Locator;
+
+mod option;
 
 const KEYS: &[&str] = &[
     "name",
@@ -29,10 +29,6 @@ const KEYS: &[&str] = &[
     "actions",
 ];
 const ENDPOINT_KEYS: &[&str] = &["interface", "scope", "optional"];
-const OPTION_KEYS: &[&str] = &["type", "default", "description", "min", "max", "choices", "secret", "generate"];
-const ACTION_KEYS: &[&str] = &["description", "params", "run"];
-/// Characters that a generated value may have.
-const GENERATED: std::ops::RangeInclusive<i64> = 8..=128;
 
 pub struct Declaration {
     at: Locator,
@@ -180,119 +176,6 @@ impl Declaration {
         seen
     }
 
-    fn config(&mut self, table: &Table) -> IndexMap<String, OptionDecl> {
-        let mut found = IndexMap::new();
-        for (name, value) in self.entries(table, &["config"]) {
-            let path = ["config", name.as_str()];
-            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-            if name.is_empty() || !name.bytes().all(allowed) {
-                self.problem(&path, format!("\"{name}\" cannot be the name of an option"));
-            }
-            match value {
-                Value::Table(inner) => {
-                    if let Some(option) = self.option(&inner, &name) {
-                        found.insert(name, option);
-                    }
-                }
-                other => self.wrong(&path, "a table, as { type = \"string\" }", &other),
-            }
-        }
-        found
-    }
-
-    fn option(&mut self, table: &Table, name: &str) -> Option<OptionDecl> {
-        let path = ["config", name];
-        let at = |key| ["config", name, key];
-        self.only(table, &path, OPTION_KEYS);
-        let kind = match self.text(table, &at("type")).as_deref() {
-            Some("string") => OptionKind::String,
-            Some("int") => OptionKind::Int,
-            Some("float") => OptionKind::Float,
-            Some("boolean") => OptionKind::Boolean,
-            Some(other) => {
-                let hint = did_you_mean(other, ["string", "int", "float", "boolean"].into_iter());
-                self.problem(&at("type"), format!("unknown type \"{other}\"{hint}: string, int, float or boolean"));
-                return None;
-            }
-            None => {
-                self.problem(&path, format!("option \"{name}\" has no type: string, int, float or boolean"));
-                return None;
-            }
-        };
-        let option = OptionDecl {
-            kind,
-            description: self.text(table, &at("description")).unwrap_or_default(),
-            default: self.default(table, kind, name),
-            min: self.whole(table, &at("min")),
-            max: self.whole(table, &at("max")),
-            choices: match value(table, "choices") {
-                Value::Table(list) => self.texts(&list, &at("choices")),
-                Value::Nil => vec![],
-                other => {
-                    self.wrong(&at("choices"), "a list of texts", &other);
-                    vec![]
-                }
-            },
-            secret: self.flag(table, &at("secret")),
-            generate: self.generate(table, kind, name),
-        };
-        self.check_option(&option, name);
-        Some(option)
-    }
-
-    fn check_option(&mut self, option: &OptionDecl, name: &str) {
-        let at = |key| ["config", name, key];
-        let number = matches!(option.kind, OptionKind::Int | OptionKind::Float);
-        for (key, there) in [("min", option.min.is_some()), ("max", option.max.is_some())] {
-            if there && !number {
-                self.problem(&at(key), format!("{key} is for numbers, not for type {}", option.kind));
-            }
-        }
-        if option.min.zip(option.max).is_some_and(|(min, max)| min > max) {
-            self.problem(&at("max"), "max is less than min");
-        }
-        if !option.choices.is_empty() && option.kind != OptionKind::String {
-            self.problem(&at("choices"), format!("choices are for type string, not {}", option.kind));
-        }
-        if let Some(default) = &option.default {
-            if option.generate.is_some() {
-                self.problem(&at("generate"), "an option has either a default or generate");
-            }
-            if let Err(error) = option.check(name, default) {
-                self.problem(&at("default"), format!("default of {error}"));
-            }
-        }
-    }
-
-    fn default(&mut self, table: &Table, kind: OptionKind, name: &str) -> Option<ConfigValue> {
-        let found = value(table, "default");
-        let whole = |number: f64| number.fract() == 0.0 && number.abs() < 9e15;
-        match (kind, &found) {
-            (_, Value::Nil) => None,
-            (OptionKind::Boolean, Value::Boolean(flag)) => Some(ConfigValue::Boolean(*flag)),
-            (OptionKind::String, Value::String(text)) => Some(ConfigValue::String(text.to_string_lossy())),
-            (OptionKind::Int, Value::Integer(number)) => Some(ConfigValue::Int(*number)),
-            (OptionKind::Int, Value::Number(number)) if whole(*number) => Some(ConfigValue::Int(*number as i64)),
-            (OptionKind::Float, Value::Integer(number)) => Some(ConfigValue::Float(*number as f64)),
-            (OptionKind::Float, Value::Number(number)) if number.is_finite() => Some(ConfigValue::Float(*number)),
-            (kind, other) => {
-                let got = type_name(other);
-                self.problem(&["config", name, "default"], format!("default must be of type {kind}, got {got}"));
-                None
-            }
-        }
-    }
-
-    fn generate(&mut self, table: &Table, kind: OptionKind, name: &str) -> Option<u8> {
-        let path = ["config", name, "generate"];
-        let length = self.whole(table, &path)?;
-        if kind != OptionKind::String || !GENERATED.contains(&length) {
-            let (least, most) = (GENERATED.start(), GENERATED.end());
-            self.problem(&path, format!("generate is for a string, a length from {least} to {most}"));
-        }
-        u8::try_from(length).ok()
-    }
-
     fn hooks(&mut self, table: &Table, endpoints: &BTreeSet<EndpointName>) -> BTreeSet<String> {
         let known: Vec<String> = endpoints
             .iter()
@@ -308,26 +191,6 @@ impl Declaration {
                 self.problem(&path, message);
             } else if !matches!(value, Value::Function(_)) {
                 self.wrong(&path, "a function", &value);
-            }
-            found.insert(name);
-        }
-        found
-    }
-
-    fn actions(&mut self, table: &Table) -> BTreeSet<String> {
-        let mut found = BTreeSet::new();
-        for (name, action) in self.entries(table, &["actions"]) {
-            let path = ["actions", name.as_str()];
-            match &action {
-                Value::Table(inner) => {
-                    self.only(inner, &path, ACTION_KEYS);
-                    self.text(inner, &["actions", &name, "description"]);
-                    let run = value(inner, "run");
-                    if !matches!(run, Value::Function(_)) {
-                        self.wrong(&["actions", &name, "run"], "a function", &run);
-                    }
-                }
-                other => self.wrong(&path, "a table, as { run = function(unit, params) … end }", other),
             }
             found.insert(name);
         }

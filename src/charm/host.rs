@@ -145,6 +145,7 @@ fn no_field(kind: &str, key: &str) -> String {
             format!("\"{key}\" is not there in prepare: its result is shared by all units")
         }
         "machine" => format!("machine has no field \"{key}\"{}", did_you_mean(key, MACHINE.iter().copied())),
+        "params" => format!("the action declares no parameter \"{key}\""),
         _ => format!("the charm declares no option \"{key}\""),
     }
 }

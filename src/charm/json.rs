@@ -7,7 +7,7 @@ use mlua::{Lua, LuaString, Table, Value};
 use serde_json::{Map, Value as Json};
 
 use super::host::type_name;
-use super::secret::{Secret, Secrets};
+use super::secret::{SHOWN, Secret, Secrets};
 
 const MAX_NODES: usize = 100_000;
 const MAX_BYTES: usize = 4 << 20;
@@ -23,6 +23,23 @@ pub fn to_json(table: &Table, name: &str, secrets: &Secrets) -> Result<Map<Strin
         Ok(Json::Object(map)) => Ok(map),
         Ok(_) => Err(format!("{name} must have names as keys, not numbers")),
         Err(message) => Err(format!("{}: {message}", budget.path.join("."))),
+    }
+}
+
+/// The same for somebody to read: every secret is replaced.
+pub fn shown(map: Map<String, Json>, secrets: &Secrets) -> Map<String, Json> {
+    map.into_iter().map(|(key, value)| (secrets.redact(&key, MAX_BYTES), shown_value(value, secrets))).collect()
+}
+
+fn shown_value(value: Json, secrets: &Secrets) -> Json {
+    match value {
+        Json::String(text) => Json::String(secrets.redact(&text, MAX_BYTES)),
+        Json::Array(values) => Json::Array(values.into_iter().map(|value| shown_value(value, secrets)).collect()),
+        Json::Object(map) if map.len() == 1 && (map.contains_key(WRAPPED) || map.contains_key(PLAIN)) => {
+            Json::String(SHOWN.to_owned())
+        }
+        Json::Object(map) => Json::Object(shown(map, secrets)),
+        other => other,
     }
 }
 

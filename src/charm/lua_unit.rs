@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use mlua::{Lua, Table, Value};
 
 use crate::model::{ConfigValue, Port};
@@ -45,7 +46,7 @@ pub fn object(lua: &Lua, parts: UnitParts<'_>) -> mlua::Result<Unit> {
     fields.raw_set("public_address", context.public_address.as_str())?;
     fields.raw_set("is_leader", context.is_leader)?;
     fields.raw_set("hook", context.hook.to_string())?;
-    fields.raw_set("config", config(lua, host, draft, &declared.options)?)?;
+    fields.raw_set("config", values(lua, host, "config", (&context.config, &declared.options))?)?;
     let state = from_json(lua, &context.state, secrets)?;
     fields.raw_set("state", &state)?;
     add_ports(lua, &methods, draft)?;
@@ -54,9 +55,15 @@ pub fn object(lua: &Lua, parts: UnitParts<'_>) -> mlua::Result<Unit> {
     Ok(Unit { object, state })
 }
 
-fn config(lua: &Lua, host: &Host, draft: &Draft, options: &BTreeSet<String>) -> mlua::Result<Table> {
+/// A read-only table of typed values; those that are declared and not there are nil.
+pub fn values(
+    lua: &Lua,
+    host: &Host,
+    kind: &str,
+    (values, declared): (&IndexMap<String, ConfigValue>, &BTreeSet<String>),
+) -> mlua::Result<Table> {
     let (fields, optional) = (lua.create_table()?, lua.create_table()?);
-    for (key, value) in &draft.context.config {
+    for (key, value) in values {
         match value {
             ConfigValue::Boolean(flag) => fields.raw_set(key.as_str(), *flag)?,
             ConfigValue::Int(number) => fields.raw_set(key.as_str(), *number as f64)?,
@@ -64,8 +71,8 @@ fn config(lua: &Lua, host: &Host, draft: &Draft, options: &BTreeSet<String>) -> 
             ConfigValue::String(text) => fields.raw_set(key.as_str(), text.as_str())?,
         }
     }
-    options.iter().try_for_each(|key| optional.raw_set(key.as_str(), true))?;
-    host.object("config", fields, lua.create_table()?, optional)
+    declared.iter().try_for_each(|key| optional.raw_set(key.as_str(), true))?;
+    host.object(kind, fields, lua.create_table()?, optional)
 }
 
 fn add_ports(lua: &Lua, methods: &Table, draft: &Arc<Draft>) -> mlua::Result<()> {

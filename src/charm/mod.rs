@@ -47,7 +47,7 @@ pub use digest::{digest, prepare_key};
 pub use fault::{FaultKind, Frame};
 pub use load::{LoadError, Problem};
 pub use prompt::{Prompt, Reply};
-pub use run::{CharmHost, HookError};
+pub use run::{ActionContext, ActionOutcome, CharmHost, HookError};
 pub use source::{builtin_charm, builtin_charms, find_charm, read_folder};
 pub use vm::Limits;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mlua::{Lua, Table, Value};
 use tokio::sync::Semaphore;
@@ -21,6 +22,9 @@ use super::scene::{Draft, Scene};
 use super::secret::Secrets;
 use super::source::MAIN;
 use super::vm::{Limits, Vm, compile};
+mod action;
+pub use action::{ActionContext, ActionOutcome};
+
 use super::{CharmFiles, HookContext, HookOutcome, HookSink, MachineAccess, lua_machine, lua_relation, lua_unit};
 
 /// Bytes of an error's one line, and of its whole message.
@@ -92,6 +96,7 @@ impl std::error::Error for HookError {}
 pub(super) enum Entry {
     Prepare,
     Hook(String),
+    Action(String),
 }
 
 /// A VM in which `charm.lua` was evaluated.
@@ -124,7 +129,7 @@ impl CharmHost {
         let _slot = self.vms.acquire().await;
         let secrets = known_secrets(&context);
         let journal = Journal::new(Some(sink), secrets, self.limits.log_lines);
-        let scene = self.scene(files, machine, &journal);
+        let scene = self.scene(files, machine, &journal, self.limits.total);
         let draft = Draft::new(context);
         let result = self.hook(&scene, &draft).await;
         result.map_err(|fault| explain(&fault, files, &journal))
@@ -139,13 +144,19 @@ impl CharmHost {
     ) -> Result<(), HookError> {
         let _slot = self.vms.acquire().await;
         let journal = Journal::new(Some(sink), Secrets::default(), self.limits.log_lines);
-        let scene = self.scene(files, machine, &journal);
+        let scene = self.scene(files, machine, &journal, self.limits.total);
         let result = self.prepare_step(&scene).await;
         result.map_err(|fault| explain(&fault, files, &journal))
     }
 
-    fn scene(&self, files: &CharmFiles, machine: Arc<dyn MachineAccess>, journal: &Arc<Journal>) -> Arc<Scene> {
-        let deadline = Instant::now() + self.limits.total;
+    fn scene(
+        &self,
+        files: &CharmFiles,
+        machine: Arc<dyn MachineAccess>,
+        journal: &Arc<Journal>,
+        limit: Duration,
+    ) -> Arc<Scene> {
+        let deadline = Instant::now() + limit;
         Arc::new(Scene { machine, files: Arc::new(files.clone()), journal: journal.clone(), deadline })
     }
 
@@ -163,10 +174,7 @@ impl CharmHost {
         let Some(function) = function(&charm.declaration, &entry) else { return Ok(HookOutcome::default()) };
         let (unit, relation) = charm.tables(scene, draft).map_err(|error| Fault::internal(&error))?;
         charm.vm.run::<()>(function, (unit.object, relation), scene.deadline).await?;
-        let state = to_json(&unit.state, "unit.state", &scene.journal.secrets);
-        let state = state.map_err(|message| Fault { kind: FaultKind::Raised, message, frames: vec![] })?;
-        let state = (state != draft.context.state).then_some(state);
-        Ok(HookOutcome { state, ..draft.outcome() })
+        written(&unit.state, scene, draft)
     }
 
     pub(super) async fn evaluate(&self, scene: &Arc<Scene>) -> Result<Evaluated, Fault> {
@@ -195,17 +203,28 @@ pub(super) async fn evaluate(
     limits: &Limits,
     deadline: Instant,
 ) -> Result<Table, Fault> {
-    let raised = |message: String| Fault { kind: FaultKind::Raised, message, frames: vec![] };
     let Some(source) = files.get(MAIN) else { return Err(raised(format!("the charm has no {MAIN}"))) };
     let main = compile(vm.lua(), MAIN, source, limits)?;
     let returned: Value = vm.run(main, (), deadline).await?;
     declared(vm.lua(), &returned).map_err(raised)
 }
 
+/// What a function that has returned asks to be committed.
+fn written(state: &Table, scene: &Scene, draft: &Draft) -> Result<HookOutcome, Fault> {
+    let state = to_json(state, "unit.state", &scene.journal.secrets).map_err(raised)?;
+    let state = (state != draft.context.state).then_some(state);
+    Ok(HookOutcome { state, ..draft.outcome() })
+}
+
+fn raised(message: String) -> Fault {
+    Fault { kind: FaultKind::Raised, message, frames: vec![] }
+}
+
 pub(super) fn function(declaration: &Table, entry: &Entry) -> Option<mlua::Function> {
     match entry {
         Entry::Prepare => declaration.raw_get("prepare").ok(),
         Entry::Hook(name) => declaration.raw_get::<Table>("hooks").ok()?.raw_get(name.as_str()).ok(),
+        Entry::Action(name) => action::declared(declaration, name)?.raw_get("run").ok(),
     }
 }
 

@@ -17,10 +17,10 @@ pub const PLAIN: Style = Style::new();
 /// How a word for a state is shown.
 pub fn state_style(state: &str) -> Style {
     match state {
-        "active" | "started" | "running" | "ready" => GREEN,
+        "active" | "started" | "running" | "ready" | "completed" => GREEN,
         "pending" | "installed" | "maintenance" | "waiting" | "allocating" | "executing" | "dying" => YELLOW,
         "error" | "blocked" | "down" | "missing" | "failed" => RED,
-        "unknown" | "stopped" | "gone" | "dead" => DIM,
+        "unknown" | "stopped" | "gone" | "dead" | "cancelled" => DIM,
         _ => PLAIN,
     }
 }

@@ -10,12 +10,15 @@ use rand::distr::Alphanumeric;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::backend::{Backend, ExecPlace, LoadedCharm, Recorded, Session, WaitFor, WaitTarget};
+use crate::api::backend::{
+    Backend, ExecPlace, LoadedCharm, Recorded, RunEnd, RunLine, RunTarget, Session, WaitFor, WaitTarget,
+};
 use crate::api::handlers::refusal;
 use crate::api::{CharmSource, ControllerAnswer, DebugHooks, Exec, LogLine, ProgressLine, Refusal, VERSION, WaitEvent};
-use crate::charm::{self, CharmFiles};
+use crate::charm::{self, CharmFiles, ExecResult};
 use crate::model::{Change, Event, MachineId, MachineWork, Model, Observed, Provision, Sighting, UnitName, check};
 use crate::plan::settled::{Condition, Target, Verdict};
+use crate::worker::command::{self, Command};
 use crate::worker::ledger::LedgerError;
 use crate::worker::logbook::{Line, time_text};
 use crate::worker::waiter::{self, Told};
@@ -198,6 +201,20 @@ impl Backend for ControllerBackend {
 
     async fn debug_hooks(&self, by: &str, unit: UnitName, request: DebugHooks) -> Result<Session, Refusal> {
         debug_hooks::open(&self.world, by, unit, request).await
+    }
+
+    async fn run(&self, target: &RunTarget, line: &RunLine) -> Result<RunEnd, Refusal> {
+        let instance = self.instance_of(target.machine)?;
+        let command = Command {
+            machine: target.machine,
+            unit: target.unit.as_ref(),
+            line: &line.text,
+            timeout: line.timeout,
+            by: &line.by,
+        };
+        let ended = command::run(&self.world, instance, command).await.map_err(Refusal::new)?;
+        let ExecResult { code, timed_out, stdout, stderr } = ended;
+        Ok(RunEnd { code, timed_out, stdout, stderr })
     }
 
     async fn problems(&self) -> Vec<String> {

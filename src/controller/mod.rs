@@ -27,10 +27,11 @@ use crate::worker::firewaller::{self, Published};
 use crate::worker::hook_runner::HookRunner;
 use crate::worker::layers::Layers;
 use crate::worker::ledger::{Clock, Ledger, LedgerError, Writing};
+use crate::worker::locks::MachineLocks;
 use crate::worker::logbook::Logbook;
 use crate::worker::observer::Watches;
 use crate::worker::unit_agent::{self, Agents};
-use crate::worker::{World, caretaker, chain, observer, provisioner};
+use crate::worker::{World, action_agent, caretaker, chain, observer, provisioner};
 
 pub use backend::ControllerBackend;
 pub use daemon::run;
@@ -113,6 +114,7 @@ impl Controller {
             charms: Arc::new(CharmStore::new(parts.folder.as_ref().map(|folder| folder.join("charms")))),
             folder: parts.folder,
             logbook: Arc::new(logbook),
+            locks: MachineLocks::default(),
             prefix: parts.prefix,
             retry_hooks: parts.retry_hooks,
             update_status: parts.update_status,
@@ -152,8 +154,9 @@ fn spawn_workers(
 ) {
     let (machine_nudge, machine_nudges) = mpsc::unbounded_channel::<MachineId>();
     let (unit_nudge, unit_nudges) = mpsc::unbounded_channel::<UnitName>();
+    let (action_nudge, action_nudges) = mpsc::unbounded_channel::<UnitName>();
     let (firewall_nudge, firewall_nudges) = mpsc::unbounded_channel::<()>();
-    let nudge = Nudge { machines: machine_nudge, units: unit_nudge, firewall: firewall_nudge };
+    let nudge = Nudge { machines: machine_nudge, units: unit_nudge, actions: action_nudge, firewall: firewall_nudge };
 
     let (layers, agents, published) = (Layers::default(), Agents::default(), Published::default());
     let (each, watches) = (world.clone(), Watches::new(nudge.machines.clone()));
@@ -164,6 +167,8 @@ fn spawn_workers(
     tasks.spawn(drive(unit_nudges, PARALLEL_UNITS, move |name| {
         unit_agent::reconcile(each.clone(), agents.clone(), name)
     }));
+    let each = world.clone();
+    tasks.spawn(drive(action_nudges, PARALLEL_UNITS, move |name| action_agent::reconcile(each.clone(), name)));
     let each = world.clone();
     tasks.spawn(drive(firewall_nudges, 1, move |()| firewaller::reconcile(each.clone(), published.clone())));
 
@@ -176,6 +181,7 @@ fn spawn_workers(
 struct Nudge {
     machines: mpsc::UnboundedSender<MachineId>,
     units: mpsc::UnboundedSender<UnitName>,
+    actions: mpsc::UnboundedSender<UnitName>,
     firewall: mpsc::UnboundedSender<()>,
 }
 
@@ -187,6 +193,9 @@ impl Nudge {
         }
         for unit in concerned.units {
             let _ = self.units.send(unit);
+        }
+        for unit in concerned.actions {
+            let _ = self.actions.send(unit);
         }
         if concerned.exposure {
             let _ = self.firewall.send(());

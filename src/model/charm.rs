@@ -6,9 +6,10 @@ use std::fmt;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::action::{self, ActionDecl};
 use super::config::OptionDecl;
 use super::hook::{RELATION_HOOK_KINDS, UNIT_HOOKS};
-use super::names::{CharmName, EndpointName, InterfaceName};
+use super::names::{ActionName, CharmName, EndpointName, InterfaceName};
 
 /// Names one version of a charm, e.g. `local:bookworm/mysql-3`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,8 +54,8 @@ pub struct CharmMeta {
     /// Names of the hooks that have a function.
     #[serde(default)]
     pub hooks: BTreeSet<String>,
-    #[serde(default)]
-    pub actions: BTreeSet<String>,
+    #[serde(default, deserialize_with = "action::declared")]
+    pub actions: IndexMap<ActionName, ActionDecl>,
     /// Whether it has a `prepare` step, whose result is kept as a layer.
     #[serde(default)]
     pub prepares: bool,

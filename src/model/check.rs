@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::action::{ActionState, KEPT};
 use super::constraints::Constraints;
 use super::entities::{Life, Presence, Relation, Unit};
 use super::names::{MachineId, UnitName};
@@ -17,6 +18,7 @@ pub fn inconsistencies(model: &Model) -> Vec<String> {
     for relation in model.relations.values() {
         members(model, relation, &mut found);
     }
+    actions(model, &mut found);
     found
 }
 
@@ -98,6 +100,37 @@ fn units(model: &Model, found: &mut Vec<String>) {
             for remote in scope.seen.keys().filter(|remote| !relation.members.contains_key(*remote)) {
                 found.push(format!("unit {name} has seen {remote} in relation {id}, whose settings are gone"));
             }
+        }
+    }
+}
+
+fn actions(model: &Model, found: &mut Vec<String>) {
+    for (id, action) in &model.actions {
+        if id.0 >= model.next_action {
+            found.push(format!("action {id} has a number that was never given out"));
+        }
+        let unit = model.units.get(&action.unit);
+        if unit.is_some_and(|unit| unit.actions.contains(id)) == action.state.is_over() {
+            found.push(format!(
+                "action {id} is {}, and its unit {} does not agree",
+                action.state.as_str(),
+                action.unit
+            ));
+        }
+        if action.state == ActionState::Queued && unit.is_none_or(|unit| unit.life == Life::Dying) {
+            found.push(format!("action {id} waits for unit {}, which will not run it", action.unit));
+        }
+    }
+    if model.actions.values().filter(|action| action.state.is_over()).count() > KEPT {
+        found.push(format!("more than {KEPT} actions that are over are kept"));
+    }
+    for (name, unit) in &model.units {
+        let own = unit.actions.iter().filter_map(|id| model.actions.get(id));
+        if own.clone().count() != unit.actions.len() {
+            found.push(format!("unit {name} lists an action that does not exist"));
+        }
+        if own.filter(|action| matches!(action.state, ActionState::Running { .. })).count() > 1 {
+            found.push(format!("unit {name} runs several actions at a time"));
         }
     }
 }

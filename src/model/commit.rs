@@ -1,6 +1,6 @@
 //! What a hook's commit does to its unit and to the relations that it is in; part of [`Model::apply`].
 
-use super::entities::{Machine, Member, Presence, UnitScope};
+use super::entities::{Machine, Member, Presence, Unit, UnitScope};
 use super::event::HookWrites;
 use super::hook::{Hook, RelationHook};
 use super::names::{RelationId, UnitName};
@@ -42,11 +42,7 @@ impl Model {
         let Some(unit) = self.units.get_mut(name) else { return };
         unit.failed = None;
         unit.failures = 0;
-        unit.open_ports.extend(writes.opened.iter().copied());
-        unit.open_ports.retain(|port| !writes.closed.contains(port));
-        if let Some(state) = &writes.state {
-            unit.state = state.clone();
-        }
+        unit.take(writes);
         let mut departed = None;
         match hook {
             Hook::Prepare => unit.prepared_in_place = true,
@@ -56,7 +52,7 @@ impl Model {
                 unit.config_seen = None;
             }
             Hook::LeaderElected => unit.elected = true,
-            Hook::UpdateStatus => {}
+            Hook::UpdateStatus | Hook::Action(_) => {}
             Hook::ConfigChanged => unit.config_seen = Some(writes.config_version),
             Hook::Start => unit.started = true,
             Hook::Stop => unit.stopped = true,
@@ -69,9 +65,7 @@ impl Model {
                 }
             }
         }
-        for (relation, change) in &writes.settings {
-            self.change_settings(name, *relation, change);
-        }
+        self.tell_settings(name, writes);
         self.enter_scopes(name);
         if let Hook::Relation { relation, kind: RelationHook::Joined(remote), .. } = hook {
             self.keep_member_that_joined(name, *relation, remote);
@@ -92,6 +86,20 @@ impl Model {
             let opposite = relation.is_container_scoped().then(|| unit.clone());
             let left = Member { presence: Presence::Left, settings: Settings::new(), version: 1, opposite };
             relation.members.entry(remote.clone()).or_insert(left);
+        }
+    }
+
+    /// What an action wrote: it says nothing about the unit's hooks.
+    pub(super) fn commit_writes(&mut self, name: &UnitName, writes: &HookWrites) {
+        if let Some(unit) = self.units.get_mut(name) {
+            unit.take(writes);
+            self.tell_settings(name, writes);
+        }
+    }
+
+    fn tell_settings(&mut self, name: &UnitName, writes: &HookWrites) {
+        for (relation, change) in &writes.settings {
+            self.change_settings(name, *relation, change);
         }
     }
 
@@ -154,5 +162,16 @@ fn note(scope: &mut UnitScope, kind: &RelationHook, writes: &HookWrites) {
         RelationHook::Changed(remote) => drop(scope.seen.insert(remote.clone(), Some(writes.remote_version))),
         RelationHook::Departed(remote) => drop(scope.seen.remove(remote)),
         RelationHook::Broken => {}
+    }
+}
+
+impl Unit {
+    /// Its ports and its state as they were written.
+    fn take(&mut self, writes: &HookWrites) {
+        self.open_ports.extend(writes.opened.iter().copied());
+        self.open_ports.retain(|port| !writes.closed.contains(port));
+        if let Some(state) = &writes.state {
+            self.state = state.clone();
+        }
     }
 }

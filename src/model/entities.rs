@@ -10,7 +10,7 @@ use super::charm::{CharmUrl, Role, Scope};
 use super::config::ConfigValue;
 use super::constraints::Constraints;
 use super::hook::Hook;
-use super::names::{EndpointName, InterfaceName, MachineId, Port, RelationId, ServiceName, UnitName};
+use super::names::{ActionId, EndpointName, InterfaceName, MachineId, Port, RelationId, ServiceName, UnitName};
 use super::settings::Settings;
 use super::status::WorkloadStatus;
 
@@ -140,6 +140,9 @@ pub struct Unit {
     /// How often the hook that is tried again now has failed.
     #[serde(default)]
     pub failures: u32,
+    /// The actions that wait for it or run on it, in the order in which they were asked for.
+    #[serde(default)]
+    pub actions: BTreeSet<ActionId>,
 }
 
 /// A unit's view of one relation.

@@ -9,12 +9,13 @@ use std::net::Ipv4Addr;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::action::ActionEnd;
 use super::charm::{CharmMeta, CharmUrl};
 use super::config::ConfigValue;
 use super::constraints::Constraints;
-use super::entities::{HardwareFacts, PublishedMapping, RelationEndpoint};
+use super::entities::{HardwareFacts, Millis, PublishedMapping, RelationEndpoint};
 use super::hook::Hook;
-use super::names::{EnvironmentName, MachineId, Port, RelationId, ServiceName, UnitName};
+use super::names::{ActionId, ActionName, EnvironmentName, MachineId, Port, RelationId, ServiceName, UnitName};
 use super::settings::SettingsChange;
 use super::status::WorkloadStatus;
 
@@ -169,6 +170,32 @@ pub enum Event {
         unit: UnitName,
         hook: Hook,
         message: String,
+    },
+
+    ActionQueued {
+        action: ActionId,
+        unit: UnitName,
+        name: ActionName,
+        params: IndexMap<String, ConfigValue>,
+        secret: Vec<String>,
+        timeout: Option<Millis>,
+        by: String,
+    },
+    ActionStarted {
+        action: ActionId,
+        unit: UnitName,
+    },
+    /// It runs and is to be ended.
+    ActionCancelled {
+        action: ActionId,
+        unit: UnitName,
+    },
+    /// It is over. What it wrote is in here, if it completed.
+    ActionEnded {
+        action: ActionId,
+        unit: UnitName,
+        end: ActionEnd,
+        writes: Box<HookWrites>,
     },
 }
 

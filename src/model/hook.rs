@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::{EndpointName, RelationId, UnitName};
+use super::names::{ActionName, EndpointName, RelationId, UnitName};
 
 /// One hook that is due for a unit, with what it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub enum Hook {
         endpoint: EndpointName,
         kind: RelationHook,
     },
+    /// An action, which is run as a hook is. It is never due by itself and has events of its own.
+    Action(ActionName),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +77,7 @@ impl fmt::Display for Hook {
             Hook::Start => f.write_str("start"),
             Hook::Stop => f.write_str("stop"),
             Hook::Relation { endpoint, kind, .. } => write!(f, "{endpoint}-relation-{}", kind.as_str()),
+            Hook::Action(name) => write!(f, "{name}-action"),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! arguments. [`change`] is the only way in, [`Model::apply`] the only thing that mutates, [`check`] lists what must
 //! not be.
 
+mod act;
+pub mod action;
 pub mod change;
 pub mod charm;
 pub mod check;
@@ -21,7 +23,10 @@ pub mod settings;
 pub mod state;
 pub mod status;
 
-pub use change::{Change, ChangeError, Deployment, EndpointRef, MachineRefusal, Placement, UnitRefusal, Upgrade};
+pub use action::{Action, ActionDecl, ActionEnd, ActionState, ParamDecl};
+pub use change::{
+    ActionCall, Change, ChangeError, Deployment, EndpointRef, MachineRefusal, Placement, UnitRefusal, Upgrade,
+};
 pub use charm::{CharmMeta, CharmUrl, EndpointDecl, Role, Scope};
 pub use config::{ConfigError, ConfigValue, OptionDecl, OptionKind};
 pub use constraints::{ConstraintError, Constraints};
@@ -32,8 +37,8 @@ pub use entities::{
 pub use event::{Event, HookWrites};
 pub use hook::{Hook, RelationHook};
 pub use names::{
-    CharmName, EndpointName, EnvironmentName, InterfaceName, MachineId, NameError, Port, Protocol, RelationId,
-    ServiceName, UnitName,
+    ActionId, ActionName, CharmName, EndpointName, EnvironmentName, InterfaceName, MachineId, NameError, Port,
+    Protocol, RelationId, ServiceName, UnitName,
 };
 pub use observed::{MachineWork, Observed, Sighting, Trouble};
 pub use settings::{Setting, Settings, SettingsChange};

@@ -26,6 +26,10 @@ pub enum NameError {
     Charm(String),
     #[error("invalid environment name \"{0}\"")]
     Environment(String),
+    #[error("invalid action name \"{0}\"")]
+    Action(String),
+    #[error("invalid action id \"{0}\"")]
+    ActionId(String),
     #[error("invalid port \"{0}\"")]
     Port(String),
 }
@@ -112,6 +116,11 @@ text_name!(
     EnvironmentName, Environment, |name| name.len() <= 32 && dashed(name, false)
 );
 
+text_name!(
+    /// What a charm can be asked to do, e.g. `backup`.
+    ActionName, Action, |name| dashed(name, false)
+);
+
 /// A number as Juju writes it: no sign, no leading zero.
 pub(super) fn plain_number(text: &str) -> Option<u32> {
     let fits = text == "0" || (!text.starts_with('0') && !text.is_empty());
@@ -169,6 +178,18 @@ number_id!(
     /// A relation's number. Never reused.
     RelationId
 );
+
+number_id!(
+    /// The number of an action that was asked for. Never reused.
+    ActionId
+);
+
+impl FromStr for ActionId {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        plain_number(text).map(ActionId).ok_or_else(|| NameError::ActionId(text.to_owned()))
+    }
+}
 
 /// One instance of a service, e.g. `mysql/0`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

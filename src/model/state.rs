@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::action::Action;
 use super::charm::{CharmMeta, CharmUrl};
 use super::config::{self, ConfigValue};
 use super::constraints::Constraints;
@@ -12,7 +13,7 @@ use super::entities::{
     FailedHook, Life, Machine, Member, Millis, Presence, Provision, Relation, Service, Unit, UnitScope,
 };
 use super::event::Event;
-use super::names::{EnvironmentName, MachineId, RelationId, ServiceName, UnitName};
+use super::names::{ActionId, EnvironmentName, MachineId, RelationId, ServiceName, UnitName};
 use super::settings::Settings;
 use super::status::{WorkloadState, WorkloadStatus};
 
@@ -46,6 +47,11 @@ pub struct Model {
     /// Kept when a service goes, so that unit numbers are never reused.
     pub next_unit: BTreeMap<ServiceName, u32>,
     pub next_revision: BTreeMap<String, u32>,
+    /// Those that wait or run, and the newest of those that are over.
+    #[serde(default)]
+    pub actions: BTreeMap<ActionId, Action>,
+    #[serde(default)]
+    pub next_action: u32,
 }
 
 /// JSON has only text keys: charms are stored as a list.
@@ -113,8 +119,12 @@ impl Model {
                 if let Some(unit) = self.units.get_mut(unit) {
                     unit.life = Life::Dying;
                 }
+                self.drop_queued_actions(unit, at);
             }
-            Event::UnitRemoved { unit, .. } => self.remove_unit(unit),
+            Event::UnitRemoved { unit, .. } => {
+                self.drop_actions(unit, at);
+                self.remove_unit(unit);
+            }
             Event::RelationAdded { .. }
             | Event::RelationDying { .. }
             | Event::RelationRemoved { .. }
@@ -136,6 +146,10 @@ impl Model {
                     unit.failed = None;
                 }
             }
+            Event::ActionQueued { .. }
+            | Event::ActionStarted { .. }
+            | Event::ActionCancelled { .. }
+            | Event::ActionEnded { .. } => self.apply_action(event, at),
         }
     }
 
@@ -347,6 +361,7 @@ impl Model {
             scopes: BTreeMap::new(),
             failed: None,
             failures: 0,
+            actions: BTreeSet::new(),
         };
         self.units.insert(name.clone(), unit);
     }

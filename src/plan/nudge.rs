@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Event, Hook, MachineId, Model, RelationHook, RelationId, UnitName};
+use crate::model::{Event, Hook, HookWrites, MachineId, Model, RelationHook, RelationId, UnitName};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Concerned {
     pub machines: BTreeSet<MachineId>,
     pub units: BTreeSet<UnitName>,
-    /// A unit is gone or a machine is to go: whatever runs for it is to be ended.
+    /// Units whose actions may have become due.
+    pub actions: BTreeSet<UnitName>,
+    /// A unit is gone, a machine is to go or an action is cancelled: whatever runs for it is to be ended.
     pub departure: bool,
     /// What is open to the outside may have changed.
     pub exposure: bool,
@@ -20,6 +22,7 @@ impl Concerned {
         Concerned {
             machines: model.machines.keys().copied().collect(),
             units: model.units.keys().cloned().collect(),
+            actions: model.units.values().filter(|unit| !unit.actions.is_empty()).map(|u| u.name.clone()).collect(),
             departure: false,
             exposure: true,
         }
@@ -37,9 +40,7 @@ impl Concerned {
             | Event::ConstraintsSet { .. }
             | Event::UnitStatusSet { .. } => {}
             // So that its agent sees to the next try.
-            Event::HookFailed { unit, .. } | Event::HookRetried { unit } => {
-                self.units.insert(unit.clone());
-            }
+            Event::HookFailed { unit, .. } | Event::HookRetried { unit } => self.unit(model, unit),
             Event::MachineAdded { machine, .. }
             | Event::MachineFailed { machine, .. }
             | Event::MachineRetried { machine } => {
@@ -54,9 +55,8 @@ impl Concerned {
             Event::MachineProvisioned { machine, .. } => {
                 self.machines.insert(*machine);
                 self.exposure = true;
-                if let Some(machine) = model.machines.get(machine) {
-                    self.units.extend(machine.units.iter().cloned());
-                }
+                let units = model.machines.get(machine).into_iter().flat_map(|machine| &machine.units);
+                units.for_each(|unit| self.unit(model, unit));
             }
             Event::ServiceConfigured { service, .. }
             | Event::ServiceUnset { service, .. }
@@ -93,17 +93,36 @@ impl Concerned {
             }
             Event::ScopeLeft { unit, relation } => self.remotes(model, *relation, unit),
             Event::HookCommitted { unit, hook, writes } => {
-                self.units.insert(unit.clone());
-                self.exposure |= !writes.opened.is_empty() || !writes.closed.is_empty();
-                for relation in writes.settings.keys() {
-                    self.remotes(model, *relation, unit);
-                }
+                self.unit(model, unit);
+                self.seen(model, unit, writes);
                 self.after(model, unit, hook);
             }
             Event::HookSkipped { unit, hook, .. } => {
-                self.units.insert(unit.clone());
+                self.unit(model, unit);
                 self.after(model, unit, hook);
             }
+            Event::ActionQueued { unit, .. } => {
+                self.actions.insert(unit.clone());
+            }
+            // By the agent that runs it.
+            Event::ActionStarted { .. } => {}
+            Event::ActionCancelled { .. } => self.departure = true,
+            Event::ActionEnded { unit, writes, .. } => self.seen(model, unit, writes),
+        }
+    }
+
+    fn unit(&mut self, model: &Model, name: &UnitName) {
+        self.units.insert(name.clone());
+        if model.units.get(name).is_some_and(|unit| !unit.actions.is_empty()) {
+            self.actions.insert(name.clone());
+        }
+    }
+
+    /// Who sees what a hook or an action of the unit wrote.
+    fn seen(&mut self, model: &Model, unit: &UnitName, writes: &HookWrites) {
+        self.exposure |= !writes.opened.is_empty() || !writes.closed.is_empty();
+        for relation in writes.settings.keys() {
+            self.remotes(model, *relation, unit);
         }
     }
 

@@ -6,7 +6,7 @@ use crate::model::{
     Life, Machine, MachineId, Model, Observed, Provision, Service, ServiceName, Sighting, Unit, UnitName, WorkloadState,
 };
 
-use super::{hooks, patience, provision};
+use super::{actions, hooks, patience, provision};
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub fn at_rest(model: &Model, observed: &Observed) -> bool {
         && observed.machine_activity.is_empty()
         && observed.unit_activity.is_empty()
         && model.machines.keys().all(|id| provision::next(model, *id, observed.instances.get(id).copied()).is_none())
-        && model.units.keys().all(|name| hooks::next(model, name).is_none())
+        && model.units.keys().all(|name| hooks::next(model, name).is_none() && actions::next(model, name).is_none())
 }
 
 fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condition: Condition) -> Progress {
@@ -160,7 +160,8 @@ fn awaited_containers(model: &Model, id: MachineId) -> String {
 
 fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Condition) -> Progress {
     let running = observed.unit_activity.get(&unit.name);
-    let due = running.is_some() || hooks::next(model, &unit.name).is_some();
+    let due =
+        running.is_some() || hooks::next(model, &unit.name).is_some() || actions::next(model, &unit.name).is_some();
     let ready =
         matches!(model.machines.get(&unit.machine).map(|machine| &machine.provision), Some(Provision::Running { .. }));
     let broken_machine = model.machines.get(&unit.machine).and_then(|machine| match &machine.provision {

@@ -1,9 +1,13 @@
 //! What a hook is to know, taken from the model at one moment.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::charm::{HookContext, HookOutcome, RelationContext};
-use crate::model::{Hook, HookWrites, Model, Presence, Relation, RelationHook, RelationId, Settings, Unit, UnitName};
+use crate::charm::{ActionContext, HookContext, HookOutcome, RelationContext};
+use crate::model::{
+    Action, ActionDecl, Hook, HookWrites, Model, Presence, Provision, Relation, RelationHook, RelationId, Settings,
+    Unit, UnitName, config,
+};
 
 /// The context of `hook`, and what committing it must tell the model that it saw. `None` if the unit, its service or
 /// its machine is gone.
@@ -34,6 +38,32 @@ pub fn of(model: &Model, name: &UnitName, hook: &Hook) -> Option<(HookContext, H
         ..HookWrites::default()
     };
     Some((context, seen))
+}
+
+/// An action, and where it runs.
+pub struct PreparedAction {
+    pub context: ActionContext,
+    /// As of a hook.
+    pub seen: HookWrites,
+    /// Names the charm's files.
+    pub digest: String,
+    pub instance: String,
+}
+
+/// `None` if its unit, or what that stands on, is gone.
+pub fn of_action(model: &Model, action: &Action) -> Option<PreparedAction> {
+    let unit = model.units.get(&action.unit)?;
+    let Provision::Running { instance, .. } = &model.machines.get(&unit.machine)?.provision else { return None };
+    let charm = model.charm_of(unit)?;
+    let declared = charm.meta.actions.get(&action.name).map(ActionDecl::options).unwrap_or_default();
+    let (hook, seen) = of(model, &action.unit, &Hook::Action(action.name.clone()))?;
+    let context = ActionContext {
+        hook,
+        params: config::effective(&declared, &action.params),
+        secret_params: action.secret.iter().cloned().collect(),
+        timeout: action.timeout.map(|millis| Duration::from_millis(millis.unsigned_abs())),
+    };
+    Some(PreparedAction { context, seen, digest: charm.digest.clone(), instance: instance.clone() })
 }
 
 /// What is committed: what the hook saw, and what it wrote.

@@ -202,8 +202,8 @@ impl Ledger {
         self.version.subscribe()
     }
 
-    /// Returns as soon as `gone` holds, which must come by a unit's removal or a machine's dying: whoever does work
-    /// waits for that, and a thousand who do must not all wake at every commit of the others.
+    /// Returns as soon as `gone` holds, which must come by a unit's removal, a machine's dying or an action's
+    /// cancelling: whoever does work waits for that, and a thousand who do must not all wake at every commit of the others.
     pub async fn until_gone(&self, gone: impl Fn(&Model) -> bool) {
         loop {
             let mut departure = std::pin::pin!(self.departures.notified());

@@ -8,7 +8,8 @@
 //! - [`ledger`]: the only writer. Change → events → journal → model, in batches.
 //! - [`driver`]: runs a reconciler for many names, one at a time each, again while there is more to do.
 //! - [`provisioner`]: machines. [`layers`]: what charms prepare, once each.
-//! - [`unit_agent`]: hooks. [`debugging`]: who is asked before them. [`firewaller`]: ports that are open to the outside.
+//! - [`unit_agent`]: hooks. [`action_agent`]: actions. [`command`]: `run`. They take turns on a machine by [`locks`].
+//! - [`debugging`]: who is asked before hooks. [`firewaller`]: ports that are open to the outside.
 //! - [`observer`]: what became of the instances while nobody looked. [`caretaker`]: the network they share.
 //!
 //! # Repeatable
@@ -18,9 +19,12 @@
 //! a `watch` wakes them at random.
 
 pub mod access;
+pub mod action_agent;
+pub mod activity;
 pub mod capped;
 pub mod caretaker;
 pub mod charms;
+pub mod command;
 pub mod context;
 pub mod debugging;
 pub mod driver;
@@ -28,6 +32,7 @@ pub mod firewaller;
 pub mod hook_runner;
 pub mod layers;
 pub mod ledger;
+pub mod locks;
 pub mod logbook;
 pub mod observer;
 pub mod provisioner;
@@ -48,6 +53,7 @@ use charms::CharmStore;
 use debugging::Debugging;
 use hook_runner::HookRunner;
 use ledger::Ledger;
+use locks::MachineLocks;
 use logbook::Logbook;
 
 /// What all workers share.
@@ -61,6 +67,7 @@ pub struct World {
     pub hooks: Arc<dyn HookRunner>,
     pub charms: Arc<CharmStore>,
     pub logbook: Arc<Logbook>,
+    pub locks: MachineLocks,
     /// The environment's folder; `None` if it is in memory only.
     pub folder: Option<PathBuf>,
     /// Before each instance's name: `<user>-<environment>-`.

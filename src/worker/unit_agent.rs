@@ -1,10 +1,10 @@
 //! Units: their hooks, one at a time on each machine.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use crate::charm::{HookOutcome, HookSink};
@@ -17,22 +17,17 @@ use super::debugging::{DueHook, Verdict};
 use super::driver::Next;
 use super::hook_runner::HookFailure;
 use super::ledger::LedgerError;
+use super::locks::Held;
 use super::{RETRY, World, chain, context};
 
 /// What the agents of all units share.
 #[derive(Clone, Default)]
 pub struct Agents {
-    /// One lock a machine: hooks of several units on it do not run at the same time.
-    locks: Arc<Mutex<HashMap<MachineId, Arc<tokio::sync::Mutex<()>>>>>,
     /// When update-status ran last, or was first seen to be wanted.
     pulses: Arc<Mutex<HashMap<UnitName, Instant>>>,
 }
 
 impl Agents {
-    fn lock_of(&self, machine: MachineId) -> Arc<tokio::sync::Mutex<()>> {
-        self.locks.lock().unwrap_or_else(PoisonError::into_inner).entry(machine).or_default().clone()
-    }
-
     /// How long until update-status is due for a unit at rest; zero is now. `None` if it is not wanted.
     fn pulse(&self, world: &World, name: &UnitName) -> Option<Duration> {
         let every = world.update_status?;
@@ -55,13 +50,15 @@ impl Agents {
 pub async fn reconcile(world: World, agents: Agents, name: UnitName) -> Next {
     loop {
         let step = hooks::next(&world.ledger.model(), &name);
+        // Kept until the change is made: what a hook wrote must be there before anything else reads it.
+        let mut held = None;
         let change = match step {
             None => match (retry(&world, &name), agents.pulse(&world, &name)) {
                 (None, None) => return Next::Rest,
                 (Some(Retry::In(delay)), _) => return Next::After(delay),
                 (Some(Retry::Now), _) => Change::Resolve { unit: name.clone(), retry: true },
                 (None, Some(delay)) if !delay.is_zero() => return Next::After(delay),
-                (None, Some(_)) => match run(&world, &agents, &name, Hook::UpdateStatus).await {
+                (None, Some(_)) => match run(&world, &name, Hook::UpdateStatus, &mut held).await {
                     // One that wrote nothing leaves no trace: a year of them does not grow the journal.
                     Some(Change::CommitHook { writes, .. }) if writes.is_empty() => continue,
                     Some(change) => change,
@@ -75,7 +72,7 @@ pub async fn reconcile(world: World, agents: Agents, name: UnitName) -> Next {
                 if !world.is_open() {
                     return Next::Rest; // everyone is nudged when it is
                 }
-                match run(&world, &agents, &name, hook).await {
+                match run(&world, &name, hook, &mut held).await {
                     Some(change) => change,
                     None => continue, // the world has moved on: look again
                 }
@@ -107,23 +104,25 @@ fn retry(world: &World, name: &UnitName) -> Option<Retry> {
     Some(if left <= 0 { Retry::Now } else { Retry::In(Duration::from_millis(left.unsigned_abs())) })
 }
 
-/// Waits until no other unit has a hook on the machine, and says so meanwhile. `None` if the unit is gone before.
-async fn turn(world: &World, agents: &Agents, name: &UnitName, machine: MachineId) -> Option<OwnedMutexGuard<()>> {
-    let lock = agents.lock_of(machine);
-    if let Ok(turn) = lock.clone().try_lock_owned() {
+/// Waits until nobody else works on the machine, and says so meanwhile. `None` if the unit is gone before.
+async fn turn(world: &World, name: &UnitName, machine: MachineId) -> Option<Held> {
+    if let Some(turn) = world.locks.try_hold(machine) {
         return Some(turn);
     }
     let awaited = format!("{WAITS} {} on machine {machine}", at_work(world, name, machine));
+    // What an action of the unit itself does is told already.
     world.ledger.observe(|observed| {
-        observed.unit_activity.insert(name.clone(), awaited);
+        observed.unit_activity.entry(name.clone()).or_insert_with(|| awaited.clone());
     });
     let turn = tokio::select! {
         biased;
-        turn = lock.lock_owned() => Some(turn),
+        turn = world.locks.hold(machine) => Some(turn),
         () = world.ledger.until_gone(|model| !model.units.contains_key(name)) => None,
     };
     world.ledger.observe(|observed| {
-        observed.unit_activity.remove(name);
+        if observed.unit_activity.get(name) == Some(&awaited) {
+            observed.unit_activity.remove(name);
+        }
     });
     turn
 }
@@ -142,10 +141,11 @@ fn at_work(world: &World, name: &UnitName, machine: MachineId) -> String {
     busy.next().unwrap_or_else(|| "another unit".to_owned())
 }
 
-/// Runs the hook and says what to commit. `None` if it was not due any more, or was cut off because the unit is gone.
-async fn run(world: &World, agents: &Agents, name: &UnitName, hook: Hook) -> Option<Change> {
+/// Runs the hook, alone on its machine, and says what to commit. `None` if it was not due any more, or was cut off
+/// because the unit is gone.
+async fn run(world: &World, name: &UnitName, hook: Hook, held: &mut Option<Held>) -> Option<Change> {
     let machine = world.ledger.model().units.get(name)?.machine;
-    let _one_hook_at_a_time = turn(world, agents, name, machine).await?;
+    *held = Some(turn(world, name, machine).await?);
     let (charm, instance, prepared) = {
         let model = world.ledger.model();
         let due = match hooks::next(&model, name) {
@@ -256,8 +256,9 @@ pub struct Sink {
 }
 
 impl Sink {
-    pub fn new(world: &World, unit: Option<UnitName>, machine: MachineId, hook: Hook) -> Self {
-        Sink { world: world.clone(), unit, machine, module: hook.to_string() }
+    /// `module` is the hook or the action that speaks.
+    pub fn new(world: &World, unit: Option<UnitName>, machine: MachineId, module: impl fmt::Display) -> Self {
+        Sink { world: world.clone(), unit, machine, module: module.to_string() }
     }
 }
 

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use encanto::charm::fake::FakeSink;
 use encanto::charm::{
-    CharmFiles, CharmHost, HookContext, HookError, Limits, MachineAccess, RelationContext, builtin_charm,
+    ActionContext, CharmFiles, CharmHost, HookContext, HookError, Limits, MachineAccess, RelationContext, builtin_charm,
 };
 use encanto::model::config::effective;
 use encanto::model::{
-    CharmMeta, ConfigValue, EndpointName, Hook, MachineId, Port, RelationHook, RelationId, Setting, Settings, UnitName,
+    ActionName, CharmMeta, ConfigValue, EndpointName, Hook, MachineId, Port, RelationHook, RelationId, Setting,
+    Settings, UnitName,
 };
 use indexmap::IndexMap;
 
@@ -187,6 +188,26 @@ impl World {
         let (service, me) = (&self.services[name.service.as_str()], &self.units[&name]);
         let done = self.host.prepare(&service.files, me.machine.clone(), me.sink.clone()).await;
         done.unwrap_or_else(|error| panic!("{}\n{}", error.report(), me.sink.text()));
+    }
+
+    /// Runs an action with parameters as they are typed.
+    pub async fn action(&mut self, name: &str, action: &str, typed: &[(&str, &str)]) -> Result<String, HookError> {
+        let name = unit(name);
+        let hook = self.context(&name, Hook::Action(action.parse().unwrap()));
+        let (service, me) = (&self.services[name.service.as_str()], &self.units[&name]);
+        let declared = &service.meta.actions[&action.parse::<ActionName>().unwrap()].params;
+        let given =
+            typed.iter().map(|(key, text)| ((*key).to_owned(), declared[*key].option.parse(key, text).unwrap()));
+        let options = declared.iter().map(|(key, param)| (key.clone(), param.option.clone())).collect();
+        let secret = declared.iter().filter(|(_, param)| param.option.secret).map(|(key, _)| key.clone());
+        let context = ActionContext {
+            hook,
+            params: effective(&options, &given.collect()),
+            secret_params: secret.collect(),
+            timeout: None,
+        };
+        let outcome = self.host.run_action(&service.files, context, me.machine.clone(), me.sink.clone()).await?;
+        Ok(serde_json::to_string(&outcome.results).unwrap())
     }
 
     /// Runs a hook of the unit's own: `install`, `config-changed`, `start` or `stop`.

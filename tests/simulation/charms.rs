@@ -83,7 +83,7 @@ fn meta(name: &str, version: u64, mut has: impl FnMut(&str) -> bool) -> CharmMet
         peers,
         config: IndexMap::from([("size".to_owned(), option("1")), ("colour".to_owned(), option("red"))]),
         hooks: BTreeSet::new(),
-        actions: BTreeSet::new(),
+        actions: Default::default(),
         prepares: false,
     };
     let relations = meta.endpoints().map(|(_, endpoint, _)| endpoint.to_string()).collect::<Vec<_>>();

@@ -131,6 +131,12 @@ impl Scenario {
         &self.running.as_ref().expect("the controller runs").0
     }
 
+    /// What a controller serves on its socket.
+    pub fn api(&self) -> axum::Router {
+        let (_, backend) = self.running.as_ref().expect("the controller runs");
+        encanto::api::server::router(backend.clone())
+    }
+
     pub async fn ask<V: Handle>(&self, request: V) -> Result<V::Answer, Refusal> {
         request.handle(self.backend(), "test").await
     }
@@ -452,6 +458,31 @@ end
     start = function(unit) unit:set_status("active", unit.state.leader and "leads" or "follows") end,
     ["update-status"] = function(unit) step(unit)
       if not unit.state.seen then unit.state.seen = true unit:open_port(1234) end end } }"#
+        }
+        "tool" => {
+            r#"return charm { name = "tool", summary = "s", series = { "bookworm" },
+  provides = { website = { interface = "http" } }, config = { key = { type = "string", secret = true, default = "sesame-7" } },
+  hooks = { install = step, ["config-changed"] = step, stop = step,
+    start = function(unit) step(unit) unit:set_status("active", "ready") end },
+  actions = {
+    backup = { description = "Saves",
+      params = { file = { type = "string", required = true }, keep = { type = "int", default = 3, min = 1 },
+        password = { type = "string", secret = true } },
+      run = function(unit, params)
+        step(unit)
+        unit.state.count = (unit.state.count or 0) + 1
+        unit:open_port(99)
+        for _, relation in unit:relations("website") do relation:set{ saved = params.file } end
+        return { file = params.file, keep = params.keep, count = unit.state.count,
+          deep = { key = unit.config.key, text = `with {params.password or "none"}` } }
+      end },
+    broken = { run = function(unit) unit.state.count = 100 unit:open_port(100) unit:exec{ "hook", unit.name, "step" }
+      error("no such table: " .. unit.config.key) end },
+  } }"#
+        }
+        "tool-next" => {
+            r#"return charm { name = "tool", summary = "s", series = { "bookworm" },
+  provides = { website = { interface = "http" } }, hooks = { ["upgrade-charm"] = step } }"#
         }
         "log" => {
             r#"return charm { name = "log", summary = "s", series = { "bookworm" }, subordinate = true,

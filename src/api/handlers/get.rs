@@ -36,7 +36,7 @@ impl Handle for GetConfig {
     }
 }
 
-fn json(value: &ConfigValue) -> serde_json::Value {
+pub(super) fn json(value: &ConfigValue) -> serde_json::Value {
     match value {
         ConfigValue::Boolean(value) => (*value).into(),
         ConfigValue::Int(value) => (*value).into(),

@@ -82,6 +82,16 @@ fn of_unit(recorded: &Recorded, wanted: &UnitName) -> Option<StatusLogEntry> {
         Event::HookSkipped { unit, hook, message } if unit == wanted => {
             Some(entry(recorded, "agent", "skipped", format!("{}: {message}", named(hook))))
         }
+        Event::ActionQueued { action, unit, name, .. } if unit == wanted => {
+            Some(entry(recorded, "action", "pending", format!("{action}: {name} by {asked}")))
+        }
+        Event::ActionStarted { action, unit } if unit == wanted => {
+            Some(entry(recorded, "action", "running", action.to_string()))
+        }
+        Event::ActionEnded { action, unit, end, .. } if unit == wanted => {
+            let message = format!("{action}: {}", end.message());
+            Some(entry(recorded, "action", end.as_str(), message.trim_end_matches([':', ' '])))
+        }
         Event::HookRetried { unit } if unit == wanted => Some(entry(recorded, "agent", "retrying", asked)),
         Event::UnitDying { unit } if unit == wanted => Some(entry(recorded, "agent", "dying", asked)),
         Event::UnitRemoved { unit, .. } if unit == wanted => Some(entry(recorded, "agent", "removed", asked)),
@@ -150,6 +160,9 @@ fn told(event: &Event) -> Option<String> {
         Event::RelationDying { relation } => format!("relation {relation} dying"),
         Event::RelationRemoved { relation } => format!("relation {relation} removed"),
         Event::HookRetried { unit } => format!("unit {unit}: hook tried again"),
+        Event::ActionQueued { action, unit, name, .. } => format!("action {action} queued: {name} of {unit}"),
+        Event::ActionCancelled { action, .. } => format!("action {action} is being cancelled"),
+        Event::ActionEnded { action, end, .. } => format!("action {action} {}", end.as_str()),
         Event::HookSkipped { unit, hook, .. } => format!("unit {unit}: {hook} counts as run"),
         _ => return None,
     })

@@ -1,5 +1,6 @@
 //! One handler a verb: the wire's words become a change, what came of it becomes the answer.
 
+mod action;
 mod add_machine;
 mod add_relation;
 mod add_unit;
@@ -16,6 +17,7 @@ mod get_constraints;
 mod history;
 pub mod refusal;
 mod resolved;
+mod run;
 mod set;
 mod set_constraints;
 mod status;

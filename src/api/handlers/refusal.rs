@@ -51,6 +51,19 @@ pub fn of(error: &ChangeError, model: &Model) -> Refusal {
         ChangeError::CannotHost { .. } => refusal.hint("name another machine, e.g. `lxc:1`, or `lxc` for a new one"),
         ChangeError::Arch { .. } => refusal.hint("machines are containers: they run on this host's processor"),
         ChangeError::OneService => refusal.hint("name two services, e.g. `encanto add-relation wordpress mysql`"),
+        ChangeError::NoAction { action, known, .. } => {
+            suggest(refusal, action.as_str(), known.iter().cloned(), "actions")
+        }
+        ChangeError::ActionParams { error: ConfigError::Unknown { key, known }, .. } => {
+            suggest(refusal, key, known.iter().cloned(), "parameters")
+        }
+        ChangeError::ActionParams { .. } | ChangeError::NoParam { .. } => {
+            refusal.hint("`encanto action list SERVICE --schema` shows the parameters")
+        }
+        ChangeError::TooManyActions | ChangeError::NoActionId(_) => {
+            refusal.hint("`encanto action status` lists the actions")
+        }
+        ChangeError::ActionOver { action, .. } => refusal.hint(format!("`encanto action show {action}`")),
         ChangeError::NoUnitsDestroyed(refused) => {
             refused.iter().map(|unit| why_it_lives(unit, model)).fold(refusal, with_new_hint)
         }
@@ -116,6 +129,8 @@ pub fn bad_name(error: &NameError) -> Refusal {
             refusal.hint("lower-case letters, digits and dashes, beginning with a letter, e.g. `my-wiki`")
         }
         NameError::Unit(_) => refusal.hint("a unit is a service's name and a number, e.g. `mysql/0`"),
+        NameError::Action(_) => refusal.hint("`encanto action list SERVICE` lists the actions"),
+        NameError::ActionId(_) => refusal.hint("an action's id is a number; `encanto action status` lists them"),
         NameError::Machine(_) => refusal.hint(
             "a machine is a number, e.g. `1`, or a container on one, e.g. `1/lxc/0`; `encanto status` lists them",
         ),

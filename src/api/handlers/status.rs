@@ -53,7 +53,7 @@ impl Pattern {
         Ok(Pattern { service: service.to_owned(), number: number.to_owned() })
     }
 
-    fn matches(&self, unit: &UnitName) -> bool {
+    pub(super) fn matches(&self, unit: &UnitName) -> bool {
         glob(&self.service, unit.service.as_str()) && glob(&self.number, &unit.number.to_string())
     }
 }

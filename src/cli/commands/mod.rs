@@ -1,5 +1,6 @@
 //! The verbs, in the order the help lists them.
 
+mod action;
 mod add_machine;
 mod add_relation;
 mod add_unit;
@@ -23,6 +24,7 @@ mod history;
 mod init;
 mod resolved;
 mod retry_provisioning;
+mod run;
 mod scp;
 mod set;
 mod set_constraints;
@@ -91,6 +93,19 @@ commands! {
     #[command(alias = "resolve")]
     Resolved(resolved);
     RetryProvisioning(retry_provisioning);
+    Action(action);
+    #[command(hide = true, alias = "list-actions")]
+    Actions(action);
+    #[command(hide = true)]
+    RunAction(action);
+    #[command(hide = true, aliases = ["show-operation", "show-action-output"])]
+    ShowTask(action);
+    #[command(hide = true, aliases = ["list-operations", "show-action-status"])]
+    Operations(action);
+    #[command(hide = true, alias = "cancel-action")]
+    CancelTask(action);
+    #[command(visible_alias = "exec")]
+    Run(run);
     Ssh(ssh);
     Scp(scp);
     #[command(visible_alias = "debug-hook")]

@@ -1,10 +1,12 @@
 //! Values into text: tables for people, YAML and JSON for programs.
 
+pub mod action;
 pub mod dot;
 mod graph;
 mod layout;
 pub mod log;
 pub mod record;
+pub mod run;
 pub mod short;
 pub mod status;
 pub mod svg;

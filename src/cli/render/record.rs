@@ -30,7 +30,7 @@ pub fn history(paint: Paint, entries: &[HistoryEntry]) -> String {
 }
 
 /// `2026-11-23T15:46:30.123Z` as `2026-11-23 15:46:30Z`.
-fn moment(time: &str) -> String {
+pub fn moment(time: &str) -> String {
     match time.get(..19) {
         Some(seconds) => seconds.replacen('T', " ", 1) + "Z",
         None => time.to_owned(),

@@ -243,7 +243,7 @@ fn check_subordinate(units: u32, placement: Placement, constraints: &Constraints
 }
 
 /// Strings are read by the option's type; other values must have it. `null` is refused like a wrong type.
-fn parse_settings(
+pub(super) fn parse_settings(
     declared: &IndexMap<String, OptionDecl>,
     values: &IndexMap<String, serde_json::Value>,
 ) -> Result<IndexMap<String, ConfigValue>, ConfigError> {

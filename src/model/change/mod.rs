@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** on an error nothing was changed. Every function here checks first and emits afterwards.
 
+mod act;
 mod constraints;
 mod container;
 mod deploy;
@@ -15,15 +16,18 @@ use std::net::Ipv4Addr;
 
 use indexmap::IndexMap;
 
+use super::action::{ActionEnd, MOST_PENDING};
 use super::charm::{CharmMeta, CharmUrl};
 use super::config::ConfigError;
 use super::constraints::Constraints;
 use super::entities::{HardwareFacts, Life, Millis, PublishedMapping, Service};
 use super::event::{Event, HookWrites};
 use super::hook::Hook;
-use super::names::{EndpointName, EnvironmentName, MachineId, RelationId, ServiceName, UnitName};
+use super::names::{ActionId, ActionName, EndpointName, EnvironmentName, MachineId, RelationId, ServiceName, UnitName};
 use super::state::Model;
 use super::status::WorkloadStatus;
+
+pub use act::ActionCall;
 
 /// Something asked of the model, by an operator or by a worker that reports.
 #[derive(Clone, Debug)]
@@ -146,6 +150,20 @@ pub enum Change {
     /// A dying unit has nothing left to do.
     UnitDone {
         unit: UnitName,
+    },
+
+    QueueAction(Box<ActionCall>),
+    /// Those that wait are over at once, those that run are ended.
+    CancelActions {
+        actions: Vec<ActionId>,
+    },
+    StartAction {
+        action: ActionId,
+    },
+    EndAction {
+        action: ActionId,
+        end: ActionEnd,
+        writes: Box<HookWrites>,
     },
 }
 
@@ -276,6 +294,22 @@ pub enum ChangeError {
     NoMachinesDestroyed(Vec<MachineRefusal>),
     #[error("no units were destroyed: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoUnitsDestroyed(Vec<UnitRefusal>),
+    #[error("unit \"{0}\" is not alive")]
+    UnitNotAlive(UnitName),
+    #[error("action \"{action}\" not defined on service \"{service}\"")]
+    NoAction { action: ActionName, service: ServiceName, known: Vec<String> },
+    #[error("action \"{action}\": {error}")]
+    ActionParams { action: ActionName, error: ConfigError },
+    #[error("action \"{action}\": parameter \"{param}\" is missing")]
+    NoParam { action: ActionName, param: String },
+    #[error("{MOST_PENDING} actions are waiting already")]
+    TooManyActions,
+    #[error("the timeout of an action is from 1 second to 24 hours")]
+    ActionTimeout,
+    #[error("action {0} not found")]
+    NoActionId(ActionId),
+    #[error("action {action} is {state} already")]
+    ActionOver { action: ActionId, state: &'static str },
     #[error("the environment exists already")]
     EnvironmentExists,
     /// A worker reported on something that has gone meanwhile: nothing to do.
@@ -367,6 +401,10 @@ impl Decider<'_> {
             Change::DestroyUnits { units, force } => self.destroy_units(&units, force),
             Change::DestroyServices { services, force } => self.destroy_services(&services, force),
             Change::DestroyMachines { machines, force } => self.destroy_machines(&machines, force),
+            Change::QueueAction(call) => self.queue_action(*call),
+            Change::CancelActions { actions } => self.cancel_actions(&actions),
+            Change::StartAction { action } => self.start_action(action),
+            Change::EndAction { action, end, writes } => self.end_action(action, end, *writes),
             report => self.report(report),
         }
     }

@@ -1,0 +1,33 @@
+//! Which action is due for a unit.
+//!
+//! # Guarantees
+//! In the order in which they were asked for, one at a time. A unit runs actions once it has started, or is in error
+//! after its install: then an operator may need one to mend it. An action that is said to run when its agent looks for
+//! work was cut off with an earlier controller; it is never begun again.
+
+use crate::model::{ActionId, ActionState, Life, Model, Provision, Unit, UnitName};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActionStep {
+    Run(ActionId),
+    /// It was cut off: say so.
+    CutOff(ActionId),
+}
+
+/// The next step for the actions of `name`; `None` when nothing is asked or the unit is not ready for it.
+pub fn next(model: &Model, name: &UnitName) -> Option<ActionStep> {
+    let unit = model.units.get(name)?;
+    let own = || unit.actions.iter().filter_map(|id| model.actions.get(id));
+    if let Some(running) = own().find(|action| matches!(action.state, ActionState::Running { .. })) {
+        return Some(ActionStep::CutOff(running.id));
+    }
+    let first = own().next()?;
+    ready(model, unit).then_some(ActionStep::Run(first.id))
+}
+
+fn ready(model: &Model, unit: &Unit) -> bool {
+    let machine = model.machines.get(&unit.machine);
+    let up = machine.is_some_and(|machine| matches!(machine.provision, Provision::Running { .. }));
+    let whole = unit.started && !unit.upgrading;
+    up && unit.life == Life::Alive && unit.installed && (whole || unit.failed.is_some())
+}

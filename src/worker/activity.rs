@@ -1,0 +1,28 @@
+//! What a unit is busy with, for as long as it is: work may be dropped at any moment.
+
+use crate::model::UnitName;
+
+use super::ledger::Ledger;
+
+/// Shown in the status until it is dropped.
+pub struct Activity {
+    ledger: Ledger,
+    unit: UnitName,
+}
+
+impl Activity {
+    pub fn begin(ledger: &Ledger, unit: &UnitName, words: String) -> Activity {
+        ledger.observe(|observed| {
+            observed.unit_activity.insert(unit.clone(), words);
+        });
+        Activity { ledger: ledger.clone(), unit: unit.clone() }
+    }
+}
+
+impl Drop for Activity {
+    fn drop(&mut self) {
+        self.ledger.observe(|observed| {
+            observed.unit_activity.remove(&self.unit);
+        });
+    }
+}
