@@ -8,6 +8,7 @@ pub mod base64;
 pub mod client;
 pub mod frames;
 pub mod handlers;
+pub mod passwd;
 pub mod requests;
 pub mod server;
 pub mod settings;

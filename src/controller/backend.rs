@@ -10,12 +10,13 @@ use rand::distr::Alphanumeric;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::backend::{Backend, LoadedCharm, Recorded, Session, WaitFor, WaitTarget};
+use crate::api::backend::{Asker, Backend, LoadedCharm, Recorded, Session, WaitFor, WaitTarget};
 use crate::api::handlers::refusal;
 use crate::api::{CharmSource, ControllerAnswer, Exec, LogLine, ProgressLine, Refusal, VERSION, WaitEvent};
 use crate::charm::{self, CharmFiles};
-use crate::model::{Change, Event, MachineId, Model, Observed, Provision, Sighting, check};
+use crate::model::{Change, Event, MachineId, Millis, Model, Observed, Provision, Sighting, Subject, check};
 use crate::plan::settled::{Condition, Target, Verdict};
+use crate::store::{Entry, Page, Wanted};
 use crate::worker::ledger::LedgerError;
 use crate::worker::logbook::{Line, time_text};
 use crate::worker::waiter::{self, Told};
@@ -84,8 +85,8 @@ impl ControllerBackend {
 
 #[async_trait]
 impl Backend for ControllerBackend {
-    async fn commit(&self, by: &str, change: Change) -> Result<Vec<Event>, Refusal> {
-        match self.world.ledger.commit(by, change).await {
+    async fn commit(&self, by: &Asker, change: Change) -> Result<Vec<Event>, Refusal> {
+        match self.world.ledger.commit_for(&by.user, &by.command, change).await {
             Ok(committed) => Ok(committed.events),
             Err(LedgerError::Refused(error)) => Err(refusal::of(&error, &self.world.ledger.model())),
             Err(error) => Err(Refusal::new(error.to_string())),
@@ -151,15 +152,22 @@ impl Backend for ControllerBackend {
         self.world.logbook.last()
     }
 
-    async fn recorded(&self, newest: u64) -> Result<Vec<Recorded>, Refusal> {
-        let entries = self.world.ledger.entries(newest).await.map_err(|error| Refusal::new(error.to_string()))?;
-        let recorded = |entry: crate::store::Entry| Recorded {
+    async fn recorded(&self, of: Option<&Subject>, before: u64, count: usize) -> Result<Vec<Recorded>, Refusal> {
+        let wanted = of.cloned().map_or(Wanted::Asked, Wanted::Of);
+        let entries = self.world.ledger.past(wanted, Page { before, count }).await;
+        let recorded = |entry: Entry| Recorded {
             sequence: entry.sequence,
             at: entry.at,
             by: entry.by,
+            user: entry.user,
             event: entry.event,
         };
+        let entries = entries.map_err(|error| Refusal::new(error.to_string()))?;
         Ok(entries.into_iter().map(recorded).collect())
+    }
+
+    fn now(&self) -> Millis {
+        self.world.ledger.now()
     }
 
     async fn exec(&self, machine: MachineId, request: &Exec) -> Result<Session, Refusal> {

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::api::server::Peer;
 use crate::api::{EnvironmentKind, EnvironmentSettings};
 use crate::charm::{CharmHost, Limits};
 use crate::provider::lxc::{LxcProvider, LxcSettings};
@@ -111,7 +112,8 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
     };
     let (told, mut ended) = tokio::sync::watch::channel(false);
     let router = crate::api::server::router(controller.backend(repository));
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
         stopped.await;
         told.send_replace(true);
     });

@@ -4,6 +4,7 @@
 //! old journals are read for ever (`tests/fixtures/`).
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use indexmap::IndexMap;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::charm::{CharmMeta, CharmUrl};
 use super::config::ConfigValue;
 use super::constraints::Constraints;
-use super::entities::{HardwareFacts, PublishedMapping, RelationEndpoint};
+use super::entities::{HardwareFacts, Millis, PublishedMapping, RelationEndpoint};
 use super::hook::Hook;
 use super::names::{EnvironmentName, MachineId, Port, RelationId, ServiceName, UnitName};
 use super::settings::SettingsChange;
@@ -24,6 +25,15 @@ pub enum Event {
     EnvironmentCreated {
         name: EnvironmentName,
         series: String,
+    },
+    /// A copy of its state was handed out.
+    EnvironmentBackedUp {},
+    /// Its state is that of a backup from now on, and may be older than its machines are.
+    EnvironmentRestored {
+        /// When the backup was taken.
+        taken: Millis,
+        /// Numbers below may be those of machines that were added after the backup: they are not given out again.
+        next_machine: u32,
     },
     /// The host's address and hardware were found, or found changed.
     HostFound {
@@ -159,6 +169,65 @@ pub enum Event {
         hook: Hook,
         message: String,
     },
+}
+
+/// Whose status log an event belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Unit(UnitName),
+    Machine(MachineId),
+}
+
+impl fmt::Display for Subject {
+    /// As an operator names it: `mysql/0`, `3`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Unit(unit) => unit.fmt(f),
+            Subject::Machine(machine) => machine.fmt(f),
+        }
+    }
+}
+
+impl Event {
+    /// Whose status log it belongs to. What belongs to nobody's and was not asked for by a command is dropped from the
+    /// journal as soon as a snapshot stands in for it.
+    pub fn subject(&self) -> Option<Subject> {
+        match self {
+            Event::MachineAdded { machine, .. }
+            | Event::MachineProvisioned { machine, .. }
+            | Event::MachineFailed { machine, .. }
+            | Event::MachineRetried { machine }
+            | Event::MachineDying { machine }
+            | Event::MachineRemoved { machine } => Some(Subject::Machine(*machine)),
+            Event::UnitAdded { unit, .. }
+            | Event::UnitStatusSet { unit, .. }
+            | Event::UnitDying { unit }
+            | Event::UnitRemoved { unit }
+            | Event::HookCommitted { unit, .. }
+            | Event::HookFailed { unit, .. }
+            | Event::HookRetried { unit }
+            | Event::HookSkipped { unit, .. } => Some(Subject::Unit(unit.clone())),
+            Event::EnvironmentCreated { .. }
+            | Event::EnvironmentBackedUp {}
+            | Event::EnvironmentRestored { .. }
+            | Event::HostFound { .. }
+            | Event::CharmAdded { .. }
+            | Event::CharmRemoved { .. }
+            | Event::ServiceAdded { .. }
+            | Event::ServiceConfigured { .. }
+            | Event::ServiceUpgraded { .. }
+            | Event::ServiceUnset { .. }
+            | Event::ServiceExposed { .. }
+            | Event::ServiceUnexposed { .. }
+            | Event::ServiceDying { .. }
+            | Event::ServiceRemoved { .. }
+            | Event::RelationAdded { .. }
+            | Event::RelationDying { .. }
+            | Event::RelationRemoved { .. }
+            | Event::ScopeAdmitted { .. }
+            | Event::ScopeLeft { .. } => None,
+        }
+    }
 }
 
 /// What a hook wrote, for one commit.

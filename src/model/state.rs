@@ -69,6 +69,10 @@ impl Model {
                 self.series = series.clone();
                 self.next_machine = 1;
             }
+            Event::EnvironmentBackedUp {} => {}
+            Event::EnvironmentRestored { next_machine, .. } => {
+                self.next_machine = self.next_machine.max(*next_machine);
+            }
             Event::HostFound { .. }
             | Event::MachineAdded { .. }
             | Event::MachineProvisioned { .. }

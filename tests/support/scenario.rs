@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use encanto::api::backend::Backend;
+use encanto::api::backend::{Asker, Backend};
 use encanto::api::server::Handle;
 use encanto::api::{self, CharmSource, Done, EnvironmentStatus, Refusal};
 use encanto::charm::{CharmHost, Limits};
@@ -105,7 +105,8 @@ impl Scenario {
     }
 
     pub async fn ask<V: Handle>(&self, request: V) -> Result<V::Answer, Refusal> {
-        request.handle(self.backend(), "test").await
+        let by = Asker { user: "ana".into(), command: V::PATH.into() };
+        request.handle(self.backend(), &by).await
     }
 
     pub async fn deploy(&self, charm: &str, units: u32) -> Done {

@@ -4,14 +4,14 @@ use async_trait::async_trait;
 
 use crate::model::{Change, Event};
 
-use super::super::backend::Backend;
+use super::super::backend::{Asker, Backend};
 use super::super::requests::{AddMachine, Done, Refusal};
 use super::super::server::Handle;
 use super::{constraints, done};
 
 #[async_trait]
 impl Handle for AddMachine {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         match self.placement.as_deref() {
             None | Some("lxc" | "lxc:0") => {}
             Some(other) => {
