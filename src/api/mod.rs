@@ -17,5 +17,5 @@ pub mod status;
 pub use crate::model::EnvironmentName;
 pub use client::{Client, ClientError};
 pub use requests::*;
-pub use settings::{EnvironmentKind, EnvironmentSettings, SOCKET};
+pub use settings::{EnvironmentKind, EnvironmentSettings, LOG_SIZE, SOCKET};
 pub use status::*;

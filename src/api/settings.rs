@@ -22,7 +22,12 @@ pub struct EnvironmentSettings {
     pub retry_hooks: bool,
     /// Release of new machines (`default-series:`).
     pub series: String,
+    /// Most bytes that all logs of the environment take together (`log-size:`).
+    pub log_size: u64,
 }
+
+/// Bytes of all logs of an environment, where `log-size` does not say otherwise.
+pub const LOG_SIZE: u64 = 20 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnvironmentKind {

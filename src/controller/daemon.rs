@@ -32,6 +32,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const UPDATE_STATUS: Duration = Duration::from_secs(300);
 /// Milliseconds until a failed hook is run again for the first time, as in Juju.
 const FIRST_RETRY: i64 = 5_000;
+/// The controller's own log takes one part of so many; it is two files at most.
+const CONTROLLER_SHARE: u64 = 10;
 /// In the environment's folder: everything in it is gone from the host, only files are left.
 const DESTROYED: &str = "destroyed";
 
@@ -68,7 +70,7 @@ pub fn provider(settings: &EnvironmentSettings) -> anyhow::Result<Arc<dyn Provid
 async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow::Result<()> {
     make_folder(settings)?;
     let _only_one = lock(&settings.folder)?;
-    log_to(&settings.controller_log())?;
+    log_to(&settings.controller_log(), settings.log_size / CONTROLLER_SHARE / 2)?;
     if !settings.journal().exists() && has_machines(&settings.folder)? {
         bail!(
             "the journal {} is gone, and without it nobody knows what its machines are for: destroy the environment, or \
@@ -82,6 +84,7 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
         series: settings.series.clone(),
         prefix: format!("{}-{}-", settings.user, settings.name),
         folder: Some(settings.folder.clone()),
+        log_size: settings.log_size - settings.log_size / CONTROLLER_SHARE,
         repository: settings.repository.clone(),
         journal: Box::new(journal),
         provider: provider(settings)?,
@@ -218,8 +221,8 @@ fn remove_if_there(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn log_to(path: &Path) -> anyhow::Result<()> {
-    let file = CappedFile::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+fn log_to(path: &Path, limit: u64) -> anyhow::Result<()> {
+    let file = CappedFile::open(path, limit).with_context(|| format!("cannot open {}", path.display()))?;
     let filter = tracing_subscriber::EnvFilter::try_from_env("ENCANTO_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(Mutex::new(file));

@@ -48,6 +48,8 @@ pub struct Parts {
     pub prefix: String,
     /// Where logs and charms are kept; `None` is memory only.
     pub folder: Option<PathBuf>,
+    /// Most bytes that the logs of all machines take.
+    pub log_size: u64,
     pub repository: Option<PathBuf>,
     pub journal: Box<dyn Journal>,
     pub provider: Arc<dyn Provider>,
@@ -97,7 +99,8 @@ impl Controller {
             ledger.commit("bootstrap", host_found(parts.provider.as_ref(), &parts.series)).await?;
         }
         ledger.observe(|observed| observed.opening = Some("opening the provider".to_owned()));
-        let logbook = Logbook::open(parts.folder.as_ref().map(|folder| folder.join("log")), parts.clock)?;
+        let log = parts.folder.as_ref().map(|folder| (folder.join("log"), parts.log_size));
+        let logbook = Logbook::open(log, parts.clock)?;
         let (opened, open) = watch::channel(false);
         let world = World {
             ledger,

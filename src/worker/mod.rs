@@ -20,6 +20,7 @@ pub mod firewaller;
 pub mod layers;
 pub mod ledger;
 pub mod logbook;
+pub mod logfiles;
 pub mod observer;
 pub mod provisioner;
 pub mod unit_agent;

@@ -71,6 +71,7 @@ impl Scenario {
             series: "bookworm".into(),
             prefix: "me-test-".into(),
             folder: Some(self.folder.path().to_owned()),
+            log_size: encanto::api::LOG_SIZE,
             repository: None,
             journal: Box::new(self.journal.clone()),
             provider: self.provider.clone(),
