@@ -4,6 +4,7 @@
 
 #[path = "cli"]
 mod cli {
+    mod backup;
     mod conversation;
     mod environments;
     mod services;

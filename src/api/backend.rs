@@ -1,5 +1,6 @@
 //! What the handlers need of the controller.
 
+use std::fs::File;
 use std::sync::RwLockReadGuard;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::model::{Change, CharmMeta, Event, MachineId, Millis, Model, Observed, ServiceName, Subject, UnitName};
 
+use super::backup::Manifest;
 use super::requests::{CharmSource, ControllerAnswer, Exec, Frame, Refusal};
 use super::status::{LogLine, WaitEvent};
 
@@ -99,6 +101,8 @@ pub trait Backend: Send + Sync + 'static {
     /// that commands asked for.
     async fn recorded(&self, of: Option<&Subject>, before: u64, count: usize) -> Result<Vec<Recorded>, Refusal>;
     fn now(&self) -> Millis;
+    /// A copy of the environment's state: what it is, and its content at the beginning.
+    async fn backup(&self, by: &Asker) -> Result<(Manifest, File), Refusal>;
     async fn exec(&self, machine: MachineId, request: &Exec) -> Result<Session, Refusal>;
     /// Inconsistencies and leaks.
     async fn problems(&self) -> Vec<String>;

@@ -4,6 +4,7 @@
 //! [`AddUnit`], `api/handlers/add_unit.rs`.
 
 pub mod backend;
+pub mod backup;
 pub mod base64;
 pub mod client;
 pub mod frames;
@@ -15,6 +16,7 @@ pub mod settings;
 pub mod status;
 
 pub use crate::model::EnvironmentName;
+pub use backup::Manifest;
 pub use client::{Client, ClientError};
 pub use requests::*;
 pub use settings::{EnvironmentKind, EnvironmentSettings, LOG_SIZE, SOCKET};

@@ -341,6 +341,10 @@ pub struct DebugLog {
     pub after: Option<u64>,
 }
 
+/// `POST /v1/backup`, answered by the file as [`super::backup`] describes it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Backup {}
+
 /// `POST /v1/exec` with `Upgrade: encanto-exec`. After `101` both sides send frames (see [`Frame`]).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Exec {

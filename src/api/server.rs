@@ -69,6 +69,7 @@ pub fn router(backend: Shared) -> Router {
         .route("/v1/wait", post(handlers::wait::handle))
         .route("/v1/watch", post(handlers::watch::handle))
         .route("/v1/debug-log", post(handlers::debug_log::handle))
+        .route("/v1/backup", post(handlers::backup::handle))
         .route("/v1/exec", post(handlers::exec::handle))
         .layer(middleware::from_fn(check_version))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

@@ -83,14 +83,6 @@ impl From<Type> for EnvironmentKind {
     }
 }
 
-/// How an operator names the kind in `environments.yaml`.
-pub fn kind_name(kind: EnvironmentKind) -> &'static str {
-    match kind {
-        EnvironmentKind::Local => "local",
-        EnvironmentKind::Simulated => "simulated",
-    }
-}
-
 /// The folder that holds everything, and whose it is.
 #[derive(Debug)]
 pub struct Home {

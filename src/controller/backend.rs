@@ -1,5 +1,6 @@
 //! What the API's handlers ask of the controller.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLockReadGuard};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::backend::{Asker, Backend, LoadedCharm, Recorded, Session, WaitFor, WaitTarget};
 use crate::api::handlers::refusal;
-use crate::api::{CharmSource, ControllerAnswer, Exec, LogLine, ProgressLine, Refusal, VERSION, WaitEvent};
+use crate::api::{CharmSource, ControllerAnswer, Exec, LogLine, Manifest, ProgressLine, Refusal, VERSION, WaitEvent};
 use crate::charm::{self, CharmFiles};
 use crate::model::{Change, Event, MachineId, Millis, Model, Observed, Provision, Sighting, Subject, check};
 use crate::plan::settled::{Condition, Target, Verdict};
@@ -22,6 +23,7 @@ use crate::worker::logbook::{Line, time_text};
 use crate::worker::waiter::{self, Told};
 use crate::worker::{World, chain, observer};
 
+use super::backup::{self, Origin};
 use super::{Workers, session};
 
 pub struct ControllerBackend {
@@ -29,6 +31,7 @@ pub struct ControllerBackend {
     workers: Arc<Workers>,
     stopping: CancellationToken,
     repository: Option<PathBuf>,
+    origin: Origin,
     started: String,
 }
 
@@ -37,10 +40,10 @@ impl ControllerBackend {
         world: World,
         workers: Arc<Workers>,
         stopping: CancellationToken,
-        repository: Option<PathBuf>,
+        (repository, origin): (Option<PathBuf>, Origin),
     ) -> Self {
         let started = time_text(world.ledger.now());
-        ControllerBackend { world, workers, stopping, repository, started }
+        ControllerBackend { world, workers, stopping, repository, origin, started }
     }
 
     fn find(&self, source: &CharmSource) -> Result<CharmFiles, Refusal> {
@@ -168,6 +171,12 @@ impl Backend for ControllerBackend {
 
     fn now(&self) -> Millis {
         self.world.ledger.now()
+    }
+
+    async fn backup(&self, by: &Asker) -> Result<(Manifest, File), Refusal> {
+        self.commit(by, Change::BackUp).await?;
+        let taken = backup::take(&self.world, self.origin.clone(), &self.random_text(12)).await;
+        taken.map_err(|error| Refusal::new(format!("cannot back up the environment: {error:#}")))
     }
 
     async fn exec(&self, machine: MachineId, request: &Exec) -> Result<Session, Refusal> {

@@ -22,6 +22,7 @@ use crate::store::SqliteJournal;
 use crate::worker::World;
 use crate::worker::capped::CappedFile;
 
+use super::backup::{self, Origin};
 use super::{Controller, Parts};
 
 /// Deep Lua recursion in an unoptimised build needs that much.
@@ -70,6 +71,7 @@ pub fn provider(settings: &EnvironmentSettings) -> anyhow::Result<Arc<dyn Provid
 async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow::Result<()> {
     make_folder(settings)?;
     let _only_one = lock(&settings.folder)?;
+    backup::clear_scratch(&settings.folder)?;
     log_to(&settings.controller_log(), settings.log_size / CONTROLLER_SHARE / 2)?;
     if !settings.journal().exists() && has_machines(&settings.folder)? {
         bail!(
@@ -83,6 +85,7 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
         environment: settings.name.clone(),
         series: settings.series.clone(),
         prefix: format!("{}-{}-", settings.user, settings.name),
+        origin: Origin::of(settings),
         folder: Some(settings.folder.clone()),
         log_size: settings.log_size - settings.log_size / CONTROLLER_SHARE,
         repository: settings.repository.clone(),
@@ -158,6 +161,11 @@ pub fn mark_destroyed(world: &World) {
     }
 }
 
+/// What was half destroyed lives again.
+pub(super) fn forget_destruction(folder: &Path) -> anyhow::Result<()> {
+    remove_if_there(&folder.join(DESTROYED))
+}
+
 /// Started in the background: from here on what goes wrong without a word in the log (a panic) goes there too.
 fn leave_terminal(settings: &EnvironmentSettings) -> anyhow::Result<()> {
     if std::env::var_os(command::DAEMON).is_some() {
@@ -168,12 +176,12 @@ fn leave_terminal(settings: &EnvironmentSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     #[allow(clippy::disallowed_methods, reason = "the edge where time enters")]
     Timestamp::now().as_millisecond()
 }
 
-fn make_folder(settings: &EnvironmentSettings) -> anyhow::Result<()> {
+pub(super) fn make_folder(settings: &EnvironmentSettings) -> anyhow::Result<()> {
     for folder in [&settings.folder, &settings.log_folder(), &settings.folder.join("charms")] {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
@@ -192,7 +200,7 @@ fn give(path: &Path, settings: &EnvironmentSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn lock(folder: &Path) -> anyhow::Result<File> {
+pub(super) fn lock(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join("controller.lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {

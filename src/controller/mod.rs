@@ -1,8 +1,10 @@
 //! Wires it all, in the order in which things start: journal, log, charms, provider, workers, API.
 
 mod backend;
+mod backup;
 mod daemon;
 mod host;
+mod restore;
 mod session;
 
 use std::path::PathBuf;
@@ -30,6 +32,7 @@ use crate::worker::unit_agent::{self, Agents};
 use crate::worker::{World, chain, observer, provisioner};
 
 pub use backend::ControllerBackend;
+pub use backup::Origin;
 pub use daemon::run;
 pub use host::LocalHost;
 
@@ -46,6 +49,8 @@ pub struct Parts {
     pub series: String,
     /// `<user>-<environment>-`
     pub prefix: String,
+    /// What a backup tells of where it comes from.
+    pub origin: Origin,
     /// Where logs and charms are kept; `None` is memory only.
     pub folder: Option<PathBuf>,
     /// Most bytes that the logs of all machines take.
@@ -68,6 +73,7 @@ pub struct Controller {
     pub world: World,
     workers: Arc<Workers>,
     stopping: CancellationToken,
+    origin: Origin,
 }
 
 /// The tasks that do the work.
@@ -117,12 +123,13 @@ impl Controller {
         let mut tasks = JoinSet::new();
         spawn_workers(&mut tasks, &world, nudged, opened, (parts.series, parts.instances_in_memory));
         let workers = Arc::new(Workers { tasks: Mutex::new(tasks) });
-        Ok(Controller { world, workers, stopping: CancellationToken::new() })
+        Ok(Controller { world, workers, stopping: CancellationToken::new(), origin: parts.origin })
     }
 
     /// The side of the controller that the API speaks to.
     pub fn backend(&self, repository: Option<PathBuf>) -> Arc<ControllerBackend> {
-        Arc::new(ControllerBackend::new(self.world.clone(), self.workers.clone(), self.stopping.clone(), repository))
+        let (world, workers, stopping) = (self.world.clone(), self.workers.clone(), self.stopping.clone());
+        Arc::new(ControllerBackend::new(world, workers, stopping, (repository, self.origin.clone())))
     }
 
     /// Ends when somebody asked the controller to stop, or the ledger could not go on.

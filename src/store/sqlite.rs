@@ -70,9 +70,7 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
 fn insert(transaction: &Transaction<'_>, entries: &[Entry]) -> Result<(), StoreError> {
     let failed = |source| StoreError::Sqlite { action: "write", source };
     let mut insert = transaction
-        .prepare_cached(
-            "INSERT INTO entry (sequence, at, by, user, event, subject) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )
+        .prepare_cached("INSERT INTO entry (sequence, at, by, user, event, subject) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
         .map_err(failed)?;
     for entry in entries {
         let event = serde_json::to_string(&entry.event).map_err(|source| StoreError::Encode { source })?;
@@ -165,8 +163,7 @@ impl Journal for SqliteJournal {
         let failed = |source| StoreError::Sqlite { action: "write a snapshot to", source };
         let transaction = self.connection.transaction().map_err(failed)?;
         let before = "SELECT max(sequence) FROM snapshot WHERE sequence < ?1";
-        let before: Option<i64> =
-            transaction.query_row(before, [sequence as i64], |row| row.get(0)).map_err(failed)?;
+        let before: Option<i64> = transaction.query_row(before, [sequence as i64], |row| row.get(0)).map_err(failed)?;
         transaction
             .execute("INSERT OR REPLACE INTO snapshot VALUES (?1, ?2)", params![sequence as i64, model])
             .map_err(failed)?;

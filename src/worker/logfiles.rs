@@ -255,8 +255,8 @@ mod tests {
         let mut files = LogFiles::open(folder.path().to_owned(), 1 << 20).unwrap();
         files.append(MachineId(1), "short\n").unwrap();
         (0..100).for_each(|number| files.append(MachineId(2), &line(number)).unwrap());
-        let tails = files.tails(1_000).unwrap();
+        let tails = files.tails(700).unwrap();
         assert_eq!(tails.first().map(String::as_str), Some("short"));
-        assert!(tails.len() > 8 && tails[1..].iter().all(|text| text.starts_with("line 9")), "{tails:?}");
+        assert!(tails.len() > 5 && tails[1..].iter().all(|text| text.starts_with("line 9")), "{tails:?}");
     }
 }

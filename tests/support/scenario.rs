@@ -10,7 +10,7 @@ use encanto::api::backend::{Asker, Backend};
 use encanto::api::server::Handle;
 use encanto::api::{self, CharmSource, Done, EnvironmentStatus, Refusal};
 use encanto::charm::{CharmHost, Limits};
-use encanto::controller::{Controller, ControllerBackend, Parts};
+use encanto::controller::{Controller, ControllerBackend, Origin, Parts};
 use encanto::model::{Event, Hook, MachineId, Model, UnitName, check};
 use encanto::plan::nudge::Concerned;
 use encanto::plan::settled::at_rest;
@@ -70,6 +70,7 @@ impl Scenario {
             environment: "test".parse().unwrap(),
             series: "bookworm".into(),
             prefix: "me-test-".into(),
+            origin: Origin { kind: api::EnvironmentKind::Simulated, user: "me".into() },
             folder: Some(self.folder.path().to_owned()),
             log_size: encanto::api::LOG_SIZE,
             repository: None,

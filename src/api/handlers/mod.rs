@@ -3,6 +3,7 @@
 mod add_machine;
 mod add_relation;
 mod add_unit;
+pub(super) mod backup;
 mod check;
 mod controller;
 pub(super) mod debug_log;

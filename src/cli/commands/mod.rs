@@ -3,6 +3,7 @@
 mod add_machine;
 mod add_relation;
 mod add_unit;
+mod backup;
 mod bootstrap;
 mod completion;
 mod config;
@@ -20,6 +21,7 @@ mod get;
 mod history;
 mod init;
 mod resolved;
+mod restore;
 mod retry_provisioning;
 mod scp;
 mod set;
@@ -95,6 +97,8 @@ commands! {
     DestroyMachine(destroy_machine);
     #[command(visible_aliases = ["remove-service", "remove-application"])]
     DestroyService(destroy_service);
+    Backup(backup);
+    Restore(restore);
     Completion(completion);
     Version(version);
 }
