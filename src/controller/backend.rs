@@ -174,9 +174,10 @@ impl Backend for ControllerBackend {
     }
 
     async fn backup(&self, by: &Asker) -> Result<(Manifest, File), Refusal> {
-        self.commit(by, Change::BackUp).await?;
         let taken = backup::take(&self.world, self.origin.clone(), &self.random_text(12)).await;
-        taken.map_err(|error| Refusal::new(format!("cannot back up the environment: {error:#}")))
+        let taken = taken.map_err(|error| Refusal::new(format!("cannot back up the environment: {error:#}")))?;
+        self.commit(by, Change::BackUp).await?;
+        Ok(taken)
     }
 
     async fn exec(&self, machine: MachineId, request: &Exec) -> Result<Session, Refusal> {

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::api::{Client, EnvironmentSettings, Manifest, backup};
+use crate::cli::account::Account;
 use crate::cli::error::{DONE, Failure, Outcome};
 use crate::cli::session::{Session, block_on};
 
@@ -26,6 +27,8 @@ impl Backup {
         let draft = Draft::beside(self.output.as_deref(), &settings)?;
         block_on(fetch(&settings, &draft))?;
         let (manifest, _) = backup::open(&draft.path).map_err(|error| Failure::host(&error.into()))?;
+        // Made by sudo, it is still the user's.
+        Account::invoking().own(&draft.path).map_err(|error| Failure::io("cannot give the backup to you", &error))?;
         let target = self.output.unwrap_or_else(|| PathBuf::from(default_name(&manifest)));
         fs::rename(&draft.path, &target)
             .map_err(|error| Failure::io(format!("cannot write \"{}\"", target.display()), &error))?;
