@@ -59,6 +59,8 @@ pub fn router(backend: Shared) -> Router {
         Unexpose,
         SetConfig,
         GetConfig,
+        GetConstraints,
+        SetConstraints,
         Status,
         Check,
         ControllerInfo,

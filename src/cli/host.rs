@@ -18,7 +18,7 @@ pub struct Finding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
     /// Machines of the backup whose instances are gone.
-    pub missing: Vec<u32>,
+    pub missing: Vec<String>,
     /// Instances that the backup does not know.
     pub unknown: Vec<String>,
 }

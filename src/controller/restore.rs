@@ -36,7 +36,7 @@ pub fn restore(settings: &EnvironmentSettings, file: &Path) -> Result<Restored> 
     let model = {
         let mut journal = SqliteJournal::open(&newest)?;
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let machines = beyond(&instances, settings);
+        let machines = instances.iter().flatten().filter_map(|name| machine_of(name, settings)).collect();
         note(&mut journal, (manifest.taken, machines), &name)?
     };
     if model.environment.as_ref() != Some(&settings.name) {
@@ -83,21 +83,14 @@ fn instances(settings: &EnvironmentSettings) -> Result<Option<BTreeSet<InstanceN
 }
 
 fn machine_of(name: &InstanceName, settings: &EnvironmentSettings) -> Option<MachineId> {
-    let number = name.as_str().strip_prefix(&format!("{}-{}-machine-", settings.user, settings.name))?;
-    number.parse().ok()
-}
-
-/// A number that no instance has, nor any above it.
-fn beyond(instances: &Option<BTreeSet<InstanceName>>, settings: &EnvironmentSettings) -> u32 {
-    let machines = instances.iter().flatten().filter_map(|name| machine_of(name, settings));
-    machines.map(|machine| machine.0 + 1).max().unwrap_or_default()
+    MachineId::from_tag(name.as_str().strip_prefix(&format!("{}-{}-", settings.user, settings.name))?)
 }
 
 /// Writes into the restored journal that it was restored. Returns the model.
-fn note(journal: &mut SqliteJournal, (taken, next_machine): (Millis, u32), file: &str) -> Result<Model> {
+fn note(journal: &mut SqliteJournal, (taken, machines): (Millis, BTreeSet<MachineId>), file: &str) -> Result<Model> {
     let Loaded { mut model, last, .. } = ledger::load(journal)?;
     let at = daemon::now();
-    let events = model.change(Change::Restore { taken, next_machine }, at)?;
+    let events = model.change(Change::Restore { taken, machines }, at)?;
     let user = passwd::name_of(&passwd::read(), rustix::process::geteuid().as_raw());
     let entry = |(number, event)| Entry {
         sequence: last + 1 + number,
@@ -152,7 +145,7 @@ fn told(model: &Model, instances: &Option<BTreeSet<InstanceName>>, settings: &En
         if let Provision::Running { instance, .. } = &machine.provision
             && !instances.iter().any(|name| name.as_str() == instance)
         {
-            restored.missing.push(machine.id.0);
+            restored.missing.push(machine.id.to_string());
         }
     }
     let unknown = instances
@@ -186,7 +179,7 @@ mod tests {
     fn model(machines: u32) -> Model {
         let mut model = Model::default();
         for number in 1..=machines {
-            let machine = MachineId(number);
+            let machine = MachineId::new(number);
             let hardware = HardwareFacts::default();
             for event in [
                 Event::MachineAdded { machine, series: "bookworm".into(), constraints: Default::default() },
@@ -209,16 +202,16 @@ mod tests {
         let names = ["ana-lab-machine-1", "ana-lab-machine-7", "ana-lab-build-3", "eva-lab-machine-9"];
         let instances = Some(names.iter().map(|name| InstanceName::new(*name).unwrap()).collect());
         let restored = told(&model(2), &instances, &settings());
-        assert_eq!(restored.missing, [2]);
+        assert_eq!(restored.missing, ["2"]);
         assert_eq!(restored.unknown, ["ana-lab-machine-7"]);
-        assert_eq!(beyond(&instances, &settings()), 8);
     }
 
     #[test]
     fn no_machine_gets_the_number_of_one_that_the_backup_does_not_know() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = SqliteJournal::open(&folder.path().join("journal.db")).unwrap();
-        let model = note(&mut journal, (5, 8), "lab.backup").unwrap();
+        let machines = [MachineId::new(1), MachineId::new(7)].into();
+        let model = note(&mut journal, (5, machines), "lab.backup").unwrap();
         assert_eq!(model.next_machine, 8);
         let last = journal.read_after(0).unwrap().pop().unwrap();
         assert_eq!((last.sequence, last.by.as_str()), (1, "restore lab.backup"));

@@ -32,8 +32,9 @@ pub enum Event {
     EnvironmentRestored {
         /// When the backup was taken.
         taken: Millis,
-        /// Numbers below may be those of machines that were added after the backup: they are not given out again.
-        next_machine: u32,
+        /// Whose instances were there, those of machines that were added after the backup among them: no number of
+        /// these is given out again.
+        machines: BTreeSet<MachineId>,
     },
     /// The host's address and hardware were found, or found changed.
     HostFound {
@@ -77,6 +78,12 @@ pub enum Event {
         machine: MachineId,
     },
 
+    /// What new machines of a service, or of the whole environment, must be like; all that was said before is forgotten.
+    ConstraintsSet {
+        service: Option<ServiceName>,
+        constraints: Constraints,
+    },
+
     ServiceAdded {
         service: ServiceName,
         charm: CharmUrl,
@@ -115,6 +122,9 @@ pub enum Event {
     UnitAdded {
         unit: UnitName,
         machine: MachineId,
+        /// Of a subordinate: the unit it was made for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        principal: Option<UnitName>,
     },
     UnitStatusSet {
         unit: UnitName,
@@ -125,6 +135,8 @@ pub enum Event {
     },
     UnitRemoved {
         unit: UnitName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        principal: Option<UnitName>,
     },
 
     RelationAdded {
@@ -202,7 +214,7 @@ impl Event {
             Event::UnitAdded { unit, .. }
             | Event::UnitStatusSet { unit, .. }
             | Event::UnitDying { unit }
-            | Event::UnitRemoved { unit }
+            | Event::UnitRemoved { unit, .. }
             | Event::HookCommitted { unit, .. }
             | Event::HookFailed { unit, .. }
             | Event::HookRetried { unit }
@@ -213,6 +225,7 @@ impl Event {
             | Event::HostFound { .. }
             | Event::CharmAdded { .. }
             | Event::CharmRemoved { .. }
+            | Event::ConstraintsSet { .. }
             | Event::ServiceAdded { .. }
             | Event::ServiceConfigured { .. }
             | Event::ServiceUpgraded { .. }

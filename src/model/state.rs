@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::charm::{CharmMeta, CharmUrl};
 use super::config::{self, ConfigValue};
+use super::constraints::Constraints;
 use super::entities::{
     FailedHook, Life, Machine, Member, Millis, Presence, Provision, Relation, Service, Unit, UnitScope,
 };
@@ -38,6 +39,9 @@ pub struct Model {
     /// Machines that never hosted a unit, so that placing a unit does not cost more as the model grows.
     pub unused: BTreeSet<MachineId>,
     pub next_machine: u32,
+    /// What machines must be like of which their service says nothing else.
+    #[serde(default)]
+    pub constraints: Constraints,
     pub next_relation: u32,
     /// Kept when a service goes, so that unit numbers are never reused.
     pub next_unit: BTreeMap<ServiceName, u32>,
@@ -70,8 +74,8 @@ impl Model {
                 self.next_machine = 1;
             }
             Event::EnvironmentBackedUp {} => {}
-            Event::EnvironmentRestored { next_machine, .. } => {
-                self.next_machine = self.next_machine.max(*next_machine);
+            Event::EnvironmentRestored { machines, .. } => {
+                machines.iter().for_each(|machine| self.number_is_given(*machine));
             }
             Event::HostFound { .. }
             | Event::MachineAdded { .. }
@@ -80,6 +84,12 @@ impl Model {
             | Event::MachineRetried { .. }
             | Event::MachineDying { .. }
             | Event::MachineRemoved { .. } => self.apply_machine(event),
+            Event::ConstraintsSet { service: None, constraints } => self.constraints = constraints.clone(),
+            Event::ConstraintsSet { service: Some(service), constraints } => {
+                if let Some(service) = self.services.get_mut(service) {
+                    service.constraints = constraints.clone();
+                }
+            }
             Event::CharmAdded { url, digest, meta } => {
                 let key = format!("{}/{}", url.series, url.name);
                 self.next_revision.insert(key, url.revision + 1);
@@ -97,7 +107,7 @@ impl Model {
             | Event::ServiceUnexposed { .. }
             | Event::ServiceDying { .. }
             | Event::ServiceRemoved { .. } => self.apply_service(event),
-            Event::UnitAdded { unit, machine } => self.add_unit(unit, *machine, at),
+            Event::UnitAdded { unit, machine, principal } => self.add_unit(unit, (*machine, principal.clone()), at),
             Event::UnitStatusSet { unit, status } => {
                 if let Some(unit) = self.units.get_mut(unit) {
                     unit.set_workload(status.clone(), at);
@@ -108,7 +118,7 @@ impl Model {
                     unit.life = Life::Dying;
                 }
             }
-            Event::UnitRemoved { unit } => self.remove_unit(unit),
+            Event::UnitRemoved { unit, .. } => self.remove_unit(unit),
             Event::RelationAdded { .. }
             | Event::RelationDying { .. }
             | Event::RelationRemoved { .. }
@@ -142,7 +152,7 @@ impl Model {
                 host.provision = provision;
             }
             Event::MachineAdded { machine, series, constraints } => {
-                self.next_machine = self.next_machine.max(machine.0 + 1);
+                self.number_is_given(*machine);
                 let added =
                     Machine { series: series.clone(), constraints: constraints.clone(), ..new_machine(*machine) };
                 self.machines.insert(*machine, added);
@@ -178,6 +188,15 @@ impl Model {
                 self.unused.remove(machine);
             }
             _ => {}
+        }
+    }
+
+    /// No other machine will have it.
+    fn number_is_given(&mut self, machine: MachineId) {
+        self.next_machine = self.next_machine.max(machine.number() + 1);
+        let host = machine.host().and_then(|host| self.machines.get_mut(&host));
+        if let (Some(host), Some(number)) = (host, machine.container_number()) {
+            host.next_container = host.next_container.max(number + 1);
         }
     }
 
@@ -282,20 +301,25 @@ impl Model {
                     }
                 }
             }
-            Event::ScopeAdmitted { unit, relation } => {
-                let (Some(unit), Some(relation)) = (self.units.get_mut(unit), self.relations.get_mut(relation)) else {
-                    return;
-                };
-                unit.scopes.entry(relation.id).or_default();
-                let member = Member { presence: Presence::Admitted, settings: Settings::new(), version: 1 };
-                relation.members.entry(unit.name.clone()).or_insert(member);
-            }
+            Event::ScopeAdmitted { unit, relation } => self.admit(unit, *relation),
             Event::ScopeLeft { unit, relation } => self.leave_scope(unit, *relation),
             _ => {}
         }
     }
 
-    fn add_unit(&mut self, name: &UnitName, machine: MachineId, at: Millis) {
+    fn admit(&mut self, name: &UnitName, id: RelationId) {
+        let opposite = self.opposite(name, id);
+        let (Some(unit), Some(relation)) = (self.units.get_mut(name), self.relations.get_mut(&id)) else { return };
+        unit.scopes.entry(id).or_default();
+        if let Some(other) = opposite.as_ref().and_then(|other| relation.members.get_mut(other)) {
+            other.opposite = Some(name.clone());
+        }
+        let (presence, settings) = (Presence::Admitted, Settings::new());
+        let member = Member { presence, settings, version: 1, opposite };
+        relation.members.entry(name.clone()).or_insert(member);
+    }
+
+    fn add_unit(&mut self, name: &UnitName, (machine, principal): (MachineId, Option<UnitName>), at: Millis) {
         let Some(service) = self.services.get_mut(&name.service) else { return };
         service.units.insert(name.number);
         let next = self.next_unit.entry(name.service.clone()).or_insert(0);
@@ -305,10 +329,15 @@ impl Model {
             host.used = true;
         }
         self.unused.remove(&machine);
+        if let Some(principal) = principal.as_ref().and_then(|principal| self.units.get_mut(principal)) {
+            principal.subordinates.insert(name.clone());
+        }
         let unit = Unit {
             name: name.clone(),
             life: Life::Alive,
             machine,
+            principal,
+            subordinates: BTreeSet::new(),
             charm: service.charm.clone(),
             workload: WorkloadStatus { state: WorkloadState::Unknown, message: String::new() },
             workload_since: at,
@@ -335,6 +364,9 @@ impl Model {
             self.leave_scope(name, relation);
         }
         let Some(unit) = self.units.remove(name) else { return };
+        if let Some(principal) = unit.principal.as_ref().and_then(|principal| self.units.get_mut(principal)) {
+            principal.subordinates.remove(name);
+        }
         if let Some(machine) = self.machines.get_mut(&unit.machine) {
             machine.units.remove(name);
         }
@@ -347,8 +379,18 @@ impl Model {
         self.unused.iter().filter_map(|id| self.machines.get(id))
     }
 
+    /// The containers on a machine; a container has none.
+    pub fn containers_of(&self, id: MachineId) -> impl Iterator<Item = &Machine> {
+        id.containers().into_iter().flat_map(|ids| self.machines.range(ids).map(|(_, machine)| machine))
+    }
+
     pub fn charm_of(&self, unit: &Unit) -> Option<&Charm> {
         self.charms.get(&unit.charm)
+    }
+
+    pub fn units_of<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Unit> + 'a {
+        let name = |number: &u32| UnitName { service: service.name.clone(), number: *number };
+        service.units.iter().filter_map(move |number| self.units.get(&name(number)))
     }
 
     /// What a hook of this service sees.
@@ -389,5 +431,6 @@ fn new_machine(id: MachineId) -> Machine {
         provision: Provision::Pending,
         units: Default::default(),
         used: false,
+        next_container: 0,
     }
 }

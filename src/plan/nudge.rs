@@ -37,6 +37,7 @@ impl Concerned {
             | Event::CharmRemoved { .. }
             | Event::ServiceAdded { .. }
             | Event::ServiceDying { .. }
+            | Event::ConstraintsSet { .. }
             | Event::UnitStatusSet { .. } => {}
             // So that its agent sees to the next try.
             Event::HookFailed { unit, .. } | Event::HookRetried { unit } => {
@@ -49,6 +50,8 @@ impl Concerned {
             }
             Event::MachineDying { machine } | Event::MachineRemoved { machine } => {
                 self.machines.insert(*machine);
+                // It may have waited for this container to go.
+                self.machines.extend(machine.host());
                 self.departure = true;
             }
             Event::MachineProvisioned { machine, .. } => {
@@ -70,7 +73,7 @@ impl Concerned {
             Event::ServiceExposed { .. } | Event::ServiceUnexposed { .. } | Event::ServiceRemoved { .. } => {
                 self.exposure = true;
             }
-            Event::UnitAdded { unit, machine } => {
+            Event::UnitAdded { unit, machine, .. } => {
                 self.units.insert(unit.clone());
                 self.machines.insert(*machine);
             }
@@ -78,7 +81,8 @@ impl Concerned {
                 self.units.insert(unit.clone());
                 self.leader_after(model, unit);
             }
-            Event::UnitRemoved { unit } => {
+            Event::UnitRemoved { unit, principal } => {
+                self.units.extend(principal.clone());
                 self.departure = true;
                 self.exposure = true;
                 self.leader_after(model, unit);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Life, Machine, MachineId, Model, Observed, Provision, ServiceName, Sighting, Unit, UnitName, WorkloadState,
+    Life, Machine, MachineId, Model, Observed, Provision, Service, ServiceName, Sighting, Unit, UnitName, WorkloadState,
 };
 
 use super::{hooks, provision};
@@ -51,7 +51,8 @@ pub enum Verdict {
     Failed,
 }
 
-/// How far everything in `targets` is; no targets is everything. Sorted: machines, then units.
+/// How far everything in `targets` is; no targets is everything. A unit is as far as its subordinates are. Sorted:
+/// machines, then units.
 pub fn progress(model: &Model, observed: &Observed, targets: &[Target], condition: Condition) -> Vec<Progress> {
     let everything = targets.is_empty();
     let (machines, units): (Vec<&Machine>, Vec<&Unit>) = match everything {
@@ -61,6 +62,9 @@ pub fn progress(model: &Model, observed: &Observed, targets: &[Target], conditio
     let mut all: Vec<Progress> =
         machines.into_iter().map(|machine| machine_progress(model, observed, machine, condition)).collect();
     all.extend(units.into_iter().map(|unit| unit_progress(model, observed, unit, condition)));
+    let services = model.services.values().filter(|service| targets.contains(&Target::Service(service.name.clone())));
+    let to_come = services.filter(|_| condition != Condition::Gone);
+    all.extend(to_come.filter_map(|service| units_to_come(model, observed, service)));
     for service in model.services.values().filter(|s| s.life == Life::Dying && s.units.is_empty()) {
         if everything || targets.contains(&Target::Service(service.name.clone())) {
             all.push(Progress {
@@ -75,7 +79,7 @@ pub fn progress(model: &Model, observed: &Observed, targets: &[Target], conditio
     all
 }
 
-/// The units that are meant, and the machines that are or that host them. Nothing else is looked at: who waits for one
+/// The units that are meant with their subordinates, and the machines that are or that host them. Nothing else is looked at: who waits for one
 /// unit must not pay for ten thousand.
 fn named<'a>(model: &'a Model, targets: &[Target]) -> (Vec<&'a Machine>, Vec<&'a Unit>) {
     let (mut machines, mut units) = (BTreeSet::new(), BTreeSet::new());
@@ -89,6 +93,9 @@ fn named<'a>(model: &'a Model, targets: &[Target]) -> (Vec<&'a Machine>, Vec<&'a
             }
         }
     }
+    let principals = units.iter().filter_map(|name| model.units.get(name));
+    let subordinates: Vec<UnitName> = principals.flat_map(|unit| unit.subordinates.iter().cloned()).collect();
+    units.extend(subordinates);
     let units: Vec<&Unit> = units.iter().filter_map(|name| model.units.get(name)).collect();
     machines.extend(units.iter().map(|unit| unit.machine));
     (machines.iter().filter_map(|id| model.machines.get(id)).collect(), units)
@@ -113,7 +120,7 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
             Some(what) => ("pending", what.clone(), Verdict::Busy),
             None => ("started", String::new(), Verdict::Reached),
         },
-        (_, Life::Dying) => ("dying", activity.unwrap_or_default(), Verdict::Busy),
+        (_, Life::Dying) => ("dying", activity.unwrap_or_else(|| awaited_containers(model, machine.id)), Verdict::Busy),
         (Provision::Failed { message }, _) => ("error", message.clone(), Verdict::Failed),
         (Provision::Pending, _) => {
             ("pending", activity.or(observed.opening.clone()).unwrap_or_default(), Verdict::Busy)
@@ -141,6 +148,12 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
     Progress { entity: format!("machine {}", machine.id), parent: None, state: state.into(), message, verdict }
 }
 
+/// A machine goes after the containers on it.
+fn awaited_containers(model: &Model, id: MachineId) -> String {
+    let containers: Vec<String> = model.containers_of(id).map(|container| container.id.to_string()).collect();
+    if containers.is_empty() { String::new() } else { format!("waits for its containers {}", containers.join(", ")) }
+}
+
 fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Condition) -> Progress {
     let running = observed.unit_activity.get(&unit.name);
     let due = running.is_some() || hooks::next(model, &unit.name).is_some();
@@ -159,7 +172,7 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
     let (state, message, verdict) = if let Some(failed) = unit.failed.as_ref().filter(|_| unit.life == Life::Alive) {
         ("error".to_owned(), format!("hook failed: \"{}\": {}", failed.hook, failed.message), Verdict::Failed)
     } else if unit.life == Life::Dying {
-        ("dying".to_owned(), running.cloned().unwrap_or_default(), Verdict::Busy)
+        ("dying".to_owned(), running.cloned().or_else(|| subordinates_left(unit)).unwrap_or_default(), Verdict::Busy)
     } else if let Some(message) = broken_machine {
         ("error".to_owned(), format!("machine {} failed: {message}", unit.machine), Verdict::Failed)
     } else if !ready {
@@ -181,4 +194,34 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
     };
     let parent = Some(format!("machine {}", unit.machine));
     Progress { entity: unit.name.to_string(), parent, state, message, verdict }
+}
+
+/// A subordinate service is not as asked while a unit that it is related to has not yet brought its own.
+fn units_to_come(model: &Model, observed: &Observed, service: &Service) -> Option<Progress> {
+    let shared = service.relations.iter().filter_map(|id| model.relations.get(id)).filter(|relation| {
+        relation.life == Life::Alive && relation.is_container_scoped() && model.is_subordinate(&service.name)
+    });
+    let principals = shared.filter_map(|relation| model.services.get(relation.remote_service(&service.name)));
+    let units = principals.flat_map(|principal| model.units_of(principal)).filter(|unit| unit.principal.is_none());
+    let without: Vec<&Unit> = units
+        .filter(|unit| unit.life == Life::Alive && model.subordinate_of(&unit.name, &service.name).is_none())
+        .collect();
+    let failed = |unit: &&&Unit| unit_progress(model, observed, unit, Condition::Active).verdict == Verdict::Failed;
+    let (blocking, verdict) = match without.iter().find(failed) {
+        Some(failed) => (failed, Verdict::Failed),
+        None => (without.first()?, Verdict::Busy),
+    };
+    Some(Progress {
+        entity: format!("service {}", service.name),
+        parent: None,
+        state: "pending".into(),
+        message: format!("waits for {}", blocking.name),
+        verdict,
+    })
+}
+
+/// A dying unit stays until its subordinates are gone.
+fn subordinates_left(unit: &Unit) -> Option<String> {
+    let left: Vec<String> = unit.subordinates.iter().map(ToString::to_string).collect();
+    (!left.is_empty()).then(|| format!("waits for its subordinates: {}", left.join(", ")))
 }

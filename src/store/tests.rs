@@ -9,7 +9,7 @@ use super::*;
 use crate::model::{Event, MachineId, WorkloadState, WorkloadStatus};
 
 fn asked(sequence: u64) -> Entry {
-    let event = Event::MachineDying { machine: MachineId(1) };
+    let event = Event::MachineDying { machine: MachineId::new(1) };
     Entry { sequence, at: 5, by: "destroy-machine 1".into(), user: Some("ana".into()), event }
 }
 
@@ -55,7 +55,7 @@ fn a_look_back_gives_the_newest_of_one_or_what_commands_asked_for() {
         assert_eq!(past(of("db/0"), u64::MAX, 9), [2, 4]);
         assert_eq!(past(of("db/0"), u64::MAX, 1), [4]);
         assert_eq!(past(of("db/0"), 4, 9), [2]);
-        assert_eq!(past(Wanted::Of(Subject::Machine(MachineId(1))), u64::MAX, 9), [1, 5]);
+        assert_eq!(past(Wanted::Of(Subject::Machine(MachineId::new(1))), u64::MAX, 9), [1, 5]);
         assert_eq!(past(Wanted::Asked, u64::MAX, 9), [1, 5]);
         assert_eq!(past(Wanted::Asked, 5, 9), [1]);
     });
@@ -208,7 +208,7 @@ fn a_file_of_the_first_schema_is_read_and_can_be_looked_back_at() {
     let of = |subject| Wanted::Of(subject);
     let page = Page { before: u64::MAX, count: 9 };
     assert_eq!(journal.read_past(&of(Subject::Unit("db/0".parse().unwrap())), page).unwrap(), all[1..]);
-    assert_eq!(journal.read_past(&of(Subject::Machine(MachineId(1))), page).unwrap(), all[..1]);
+    assert_eq!(journal.read_past(&of(Subject::Machine(MachineId::new(1))), page).unwrap(), all[..1]);
     assert_eq!(journal.read_snapshot(0).unwrap(), Some((1, b"{}".to_vec())));
     journal.append(&[asked(3)]).unwrap();
     for sequence in [4, 5, 6] {

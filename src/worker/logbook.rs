@@ -28,7 +28,7 @@ const LONGEST: usize = 16 << 10;
 pub struct Line {
     pub sequence: u64,
     pub at: Millis,
-    /// `unit-mysql-0`, `machine-1`.
+    /// `unit-mysql-0`, `machine-1`, `machine-1-lxc-0`.
     pub entity: String,
     pub level: LogLevel,
     /// A hook, or the worker that wrote it.
@@ -94,11 +94,11 @@ impl Logbook {
     }
 
     pub fn machine_info(&self, machine: MachineId, module: &str, message: &str) {
-        self.write(machine, format!("machine-{machine}"), (LogLevel::Info, module, message));
+        self.write(machine, machine.tag(), (LogLevel::Info, module, message));
     }
 
     pub fn machine_error(&self, machine: MachineId, module: &str, message: &str) {
-        self.write(machine, format!("machine-{machine}"), (LogLevel::Error, module, message));
+        self.write(machine, machine.tag(), (LogLevel::Error, module, message));
     }
 
     fn write(&self, machine: MachineId, entity: String, (level, module, message): (LogLevel, &str, &str)) {
@@ -198,8 +198,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = Some((folder.path().to_owned(), 1 << 20));
         let first = Logbook::open(path.clone(), clock()).unwrap();
-        first.unit(&"mysql/0".parse().unwrap(), MachineId(1), (LogLevel::Info, "install", "one\ntwo: three"));
-        first.machine_error(MachineId(1), "provisioner", "no room");
+        first.unit(&"mysql/0".parse().unwrap(), MachineId::new(1), (LogLevel::Info, "install", "one\ntwo: three"));
+        first.machine_error(MachineId::new(1), "provisioner", "no room");
         let second = Logbook::open(path, clock()).unwrap();
         let texts: Vec<String> = second.lines_after(0, |_| true).iter().map(render).collect();
         assert_eq!(
@@ -216,11 +216,11 @@ mod tests {
     #[test]
     fn what_is_kept_in_memory_is_bounded_in_lines_and_in_bytes() {
         let book = Logbook::open(None, clock()).unwrap();
-        let short = || book.machine_info(MachineId(1), "m", "short");
+        let short = || book.machine_info(MachineId::new(1), "m", "short");
         (0..KEPT + 10).for_each(|_| short());
         assert_eq!(book.lines_after(0, |_| true).len(), KEPT);
         let long = "x".repeat(LONGEST * 2);
-        (0..1_000).for_each(|_| book.machine_info(MachineId(1), "m", &long));
+        (0..1_000).for_each(|_| book.machine_info(MachineId::new(1), "m", &long));
         let kept = book.lines_after(0, |_| true);
         assert!(kept.iter().map(Line::bytes).sum::<usize>() <= KEPT_BYTES && kept.len() > 200);
         assert!(kept[0].message.ends_with("x… (32768 bytes in all)"), "{}", kept[0].message.len());

@@ -50,7 +50,7 @@ impl LogFiles {
     }
 
     fn path(&self, machine: MachineId) -> PathBuf {
-        self.folder.join(format!("machine-{machine}.log"))
+        self.folder.join(format!("{}.log", machine.tag()))
     }
 
     pub fn append(&mut self, machine: MachineId, text: &str) -> io::Result<()> {
@@ -124,12 +124,11 @@ fn found(folder: &Path) -> io::Result<BTreeMap<MachineId, bool>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        let Some(rest) = name.strip_prefix("machine-") else { continue };
-        let (number, aside) = match rest.strip_suffix(".log.1") {
-            Some(number) => (Some(number), true),
-            None => (rest.strip_suffix(".log"), false),
+        let (tag, aside) = match name.strip_suffix(".log.1") {
+            Some(tag) => (Some(tag), true),
+            None => (name.strip_suffix(".log"), false),
         };
-        if let Some(machine) = number.and_then(|number| number.parse().ok()) {
+        if let Some(machine) = tag.and_then(MachineId::from_tag) {
             *found.entry(machine).or_default() |= aside;
         }
     }
@@ -207,10 +206,10 @@ mod tests {
     fn all_files_together_stay_within_the_budget_and_the_quiet_keep_theirs() {
         let folder = tempfile::tempdir().unwrap();
         let mut files = LogFiles::open(folder.path().to_owned(), 100_000).unwrap();
-        files.append(MachineId(1), "all that it ever said\n").unwrap();
+        files.append(MachineId::new(1), "all that it ever said\n").unwrap();
         for number in 0..5_000 {
-            files.append(MachineId(2), &line(number)).unwrap();
-            files.append(MachineId(3), &line(number)).unwrap();
+            files.append(MachineId::new(2), &line(number)).unwrap();
+            files.append(MachineId::new(3), &line(number)).unwrap();
         }
         assert!(on_disk(folder.path()) <= 100_000 && on_disk(folder.path()) > 80_000);
         assert_eq!(std::fs::read_to_string(folder.path().join("machine-1.log")).unwrap(), "all that it ever said\n");
@@ -226,7 +225,7 @@ mod tests {
         let mut files = LogFiles::open(folder.path().to_owned(), 1 << 20).unwrap();
         for machine in 0..200 {
             for number in 0..10 {
-                files.append(MachineId(machine), &line(number)).unwrap();
+                files.append(MachineId::new(machine), &line(number)).unwrap();
             }
         }
         drop(files);
@@ -253,8 +252,8 @@ mod tests {
         assert_eq!(share(&[500, 500], 110), 55);
         let folder = tempfile::tempdir().unwrap();
         let mut files = LogFiles::open(folder.path().to_owned(), 1 << 20).unwrap();
-        files.append(MachineId(1), "short\n").unwrap();
-        (0..100).for_each(|number| files.append(MachineId(2), &line(number)).unwrap());
+        files.append(MachineId::new(1), "short\n").unwrap();
+        (0..100).for_each(|number| files.append(MachineId::new(2), &line(number)).unwrap());
         let tails = files.tails(700).unwrap();
         assert_eq!(tails.first().map(String::as_str), Some("short"));
         assert!(tails.len() > 5 && tails[1..].iter().all(|text| text.starts_with("line 9")), "{tails:?}");

@@ -21,6 +21,29 @@ use encanto::store::MemoryJournal;
 /// How long a story waits for what must come: a slow machine needs longer, a right one never that long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A test that is told as a story, and at its end nothing more happens.
+macro_rules! story {
+    ($name:ident, $scenario:ident, $body:block) => {
+        #[test]
+        fn $name() {
+            // The Lua VM needs deep stacks in an unoptimised build.
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .thread_stack_size(8 << 20)
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                #[allow(unused_mut)]
+                let mut $scenario = Scenario::new().await;
+                $body
+                $scenario.nothing_more_happens().await;
+            });
+        }
+    };
+}
+pub(crate) use story;
+
 pub struct Scenario {
     pub journal: MemoryJournal,
     pub provider: Arc<SimulatedProvider>,
@@ -339,7 +362,7 @@ impl Scenario {
     }
 
     pub fn machine_numbers(&self) -> Vec<u32> {
-        self.model().machines.keys().filter(|id| **id != MachineId::HOST).map(|id| id.0).collect()
+        self.model().machines.keys().filter(|id| **id != MachineId::HOST).map(|id| id.number()).collect()
     }
 }
 
@@ -410,6 +433,24 @@ end
     start = function(unit) unit:set_status("active", unit.state.leader and "leads" or "follows") end,
     ["update-status"] = function(unit) step(unit)
       if not unit.state.seen then unit.state.seen = true unit:open_port(1234) end end } }"#
+        }
+        "log" => {
+            r#"return charm { name = "log", summary = "s", series = { "bookworm" }, subordinate = true,
+  requires = { info = { interface = "juju-info", scope = "container" },
+    directory = { interface = "sql", scope = "container" } },
+  provides = { feed = { interface = "feed" } },
+  hooks = { install = step, ["config-changed"] = step, start = step, stop = step,
+    ["info-relation-joined"] = function(unit, relation) step(unit)
+      unit:set_status("active", `reads {#relation:units()}: {relation.remote}`) end,
+    ["info-relation-changed"] = step, ["info-relation-departed"] = step, ["info-relation-broken"] = step } }"#
+        }
+        "log-alone" => r#"return charm { name = "log", summary = "s", series = { "bookworm" } }"#,
+        "watch" => {
+            r#"return charm { name = "watch", summary = "s", series = { "bookworm" },
+  requires = { feed = { interface = "feed" } },
+  hooks = { start = step, ["feed-relation-joined"] = step, ["feed-relation-departed"] = step,
+    ["juju-info-relation-joined"] = function(unit, relation) step(unit)
+      unit:set_status("active", `read by {#unit:relations("juju-info")}`) end } }"#
         }
         "db-broken" => r#"return charm { name = "db", summary = "s", series = { "bookworm" } }"#,
         other => panic!("there is no charm {other} in the stories"),

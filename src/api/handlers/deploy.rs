@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 
-use crate::model::{Change, Deployment, ServiceName};
+use crate::model::{Change, Constraints, Deployment, Placement, ServiceName};
 
 use super::super::backend::{Asker, Backend};
 use super::super::requests::{Deploy, Done, Refusal};
 use super::super::server::Handle;
-use super::{constraints, done, generated, name, placement};
+use super::{constraint_notes, constraints, done, generated, name, placement};
 
 #[async_trait]
 impl Handle for Deploy {
@@ -21,6 +21,7 @@ impl Handle for Deploy {
             None => name(charm.meta.name.as_str())?,
         };
         let generated = generated(backend, &charm.meta.config);
+        let subordinate = charm.meta.subordinate;
         let deployment = Deployment {
             service: service.clone(),
             charm: charm.meta,
@@ -32,8 +33,18 @@ impl Handle for Deploy {
             constraints,
             expose: self.expose,
         };
+        let mut notes = constraint_notes(&backend.model(), &deployment.constraints);
+        if let Placement::On(machine) = placement
+            && deployment.constraints != Constraints::default()
+        {
+            notes.push(format!("constraints are for new machines: machine {machine} stays as it is"));
+        }
         let events = backend.commit(by, Change::Deploy(Box::new(deployment))).await?;
         let mut done = done(&events);
+        if subordinate {
+            done.notes.push(format!("units come with a relation, e.g. `encanto add-relation {service} mysql`"));
+        }
+        done.notes.extend(notes);
         done.targets = vec![service.to_string()];
         Ok(done)
     }

@@ -9,7 +9,7 @@ use super::super::requests::{
     History, HistoryAnswer, HistoryEntry, Refusal, StatusLog, StatusLogAnswer, StatusLogEntry,
 };
 use super::super::server::Handle;
-use super::{name, time_text};
+use super::{is_machine, name, time_text};
 
 /// Entries that are read at once.
 const PAGE: usize = 500;
@@ -98,10 +98,10 @@ fn mentions(text: &str, about: &str) -> bool {
 #[async_trait]
 impl Handle for StatusLog {
     async fn handle(self, backend: &dyn Backend, _by: &Asker) -> Result<StatusLogAnswer, Refusal> {
-        let subject = if self.entity.contains('/') {
-            Subject::Unit(name(&self.entity)?)
-        } else {
+        let subject = if is_machine(&self.entity) || !self.entity.contains('/') {
             Subject::Machine(name(&self.entity)?)
+        } else {
+            Subject::Unit(name(&self.entity)?)
         };
         let recorded = backend.recorded(Some(&subject), u64::MAX, self.lines.max(1)).await?;
         if recorded.is_empty() {
@@ -125,7 +125,7 @@ fn entry(recorded: &Recorded, kind: &str, state: impl Into<String>, message: imp
 fn of_unit(recorded: &Recorded, wanted: &UnitName) -> Option<StatusLogEntry> {
     let asked = if recorded.by.starts_with('@') { String::new() } else { format!("`{}`", recorded.by) };
     match &recorded.event {
-        Event::UnitAdded { unit, machine } if unit == wanted => {
+        Event::UnitAdded { unit, machine, .. } if unit == wanted => {
             Some(entry(recorded, "agent", "allocated", format!("on machine {machine} by {asked}")))
         }
         Event::UnitStatusSet { unit, status } if unit == wanted => {
@@ -142,7 +142,7 @@ fn of_unit(recorded: &Recorded, wanted: &UnitName) -> Option<StatusLogEntry> {
         }
         Event::HookRetried { unit } if unit == wanted => Some(entry(recorded, "agent", "retrying", asked)),
         Event::UnitDying { unit } if unit == wanted => Some(entry(recorded, "agent", "dying", asked)),
-        Event::UnitRemoved { unit } if unit == wanted => Some(entry(recorded, "agent", "removed", asked)),
+        Event::UnitRemoved { unit, .. } if unit == wanted => Some(entry(recorded, "agent", "removed", asked)),
         _ => None,
     }
 }
@@ -193,13 +193,18 @@ fn told(event: &Event) -> Option<String> {
         }
         Event::ServiceUpgraded { service, charm, .. } => format!("service {service} upgraded to {charm}"),
         Event::ServiceUnset { service, keys } => format!("service {service}: {} unset", keys.join(", ")),
+        Event::ConstraintsSet { service, constraints } => {
+            let whose = service.as_ref().map_or("environment".to_owned(), |service| format!("service {service}"));
+            format!("{whose}: constraints set to \"{constraints}\"")
+        }
         Event::ServiceExposed { service, .. } => format!("service {service} exposed"),
         Event::ServiceUnexposed { service } => format!("service {service} unexposed"),
         Event::ServiceDying { service } => format!("service {service} dying"),
         Event::ServiceRemoved { service } => format!("service {service} removed"),
-        Event::UnitAdded { unit, machine } => format!("unit {unit} added on machine {machine}"),
+        Event::UnitAdded { unit, machine, principal: None } => format!("unit {unit} added on machine {machine}"),
+        Event::UnitAdded { unit, principal: Some(principal), .. } => format!("unit {unit} added beside {principal}"),
         Event::UnitDying { unit } => format!("unit {unit} dying"),
-        Event::UnitRemoved { unit } => format!("unit {unit} removed"),
+        Event::UnitRemoved { unit, .. } => format!("unit {unit} removed"),
         Event::RelationAdded { relation, endpoints } => {
             let ends: Vec<String> = endpoints.iter().map(|e| format!("{}:{}", e.service, e.endpoint)).collect();
             format!("relation {relation} ({}) added", ends.join(" "))

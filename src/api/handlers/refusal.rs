@@ -1,6 +1,6 @@
 //! What to type next, for each way in which a change is refused.
 
-use crate::model::{ChangeError, ConfigError, MachineRefusal, Model, NameError};
+use crate::model::{ChangeError, ConfigError, MachineRefusal, Model, NameError, ServiceName, UnitRefusal};
 
 use super::super::requests::Refusal;
 
@@ -48,8 +48,19 @@ pub fn of(error: &ChangeError, model: &Model) -> Refusal {
         }
         ChangeError::NoMachinesDestroyed(refused) => refused.iter().map(why_it_stays).fold(refusal, with_new_hint),
         ChangeError::CannotAssign { .. } => refusal.hint("without --to it gets a machine of its own"),
+        ChangeError::CannotHost { .. } => refusal.hint("name another machine, e.g. `lxc:1`, or `lxc` for a new one"),
+        ChangeError::Arch { .. } => refusal.hint("machines are containers: they run on this host's processor"),
         ChangeError::OneService => refusal.hint("name two services, e.g. `encanto add-relation wordpress mysql`"),
-        ChangeError::NoUnitsDestroyed(_) => refusal.hint("`encanto status` lists the units"),
+        ChangeError::NoUnitsDestroyed(refused) => {
+            refused.iter().map(|unit| why_it_lives(unit, model)).fold(refusal, with_new_hint)
+        }
+        ChangeError::ServiceIsSubordinate(name) => refusal
+            .hint(format!("its units come with those it is related to, e.g. `encanto add-relation {name} mysql`")),
+        ChangeError::UnitsOfSubordinate
+        | ChangeError::SubordinateWithConstraints
+        | ChangeError::ConstraintsOfSubordinate => {
+            refusal.hint("its units live on the machines of the services that you relate it to")
+        }
         _ => refusal,
     }
 }
@@ -61,7 +72,35 @@ fn why_it_stays(refused: &MachineRefusal) -> String {
         MachineRefusal::Required(_) => {
             "machine 0 is this host; `encanto destroy-environment` takes everything down".to_owned()
         }
+        MachineRefusal::HostsContainers { .. } => {
+            "destroy its containers first, or use --force to destroy them with it".to_owned()
+        }
         MachineRefusal::HasUnit { .. } => "destroy its units first, or use --force to destroy both at once".to_owned(),
+    }
+}
+
+/// What to do about a unit that is not destroyed.
+fn why_it_lives(refused: &UnitRefusal, model: &Model) -> String {
+    match refused {
+        UnitRefusal::Missing(_) => "`encanto status` lists the units".to_owned(),
+        UnitRefusal::Subordinate { unit, principal } => {
+            let (one, other) = ends(model, &unit.service, &principal.service);
+            format!("`encanto destroy-relation {one} {other}` takes it off, `encanto destroy-unit {principal}` both")
+        }
+    }
+}
+
+/// Both services as `destroy-relation` wants them: with their endpoints where the services alone would be ambiguous.
+fn ends(model: &Model, one: &ServiceName, other: &ServiceName) -> (String, String) {
+    let relations = model.services.get(one).into_iter().flat_map(|service| &service.relations);
+    let between = relations.filter_map(|id| model.relations.get(id)).filter(|r| r.remote_service(one) == other);
+    let mut between = between.collect::<Vec<_>>().into_iter();
+    match (between.next(), between.next()) {
+        (Some(first), Some(_)) => {
+            let end = |service| first.endpoint_of(service).map(|end| format!("{service}:{}", end.endpoint));
+            (end(one).unwrap_or_default(), end(other).unwrap_or_default())
+        }
+        _ => (one.to_string(), other.to_string()),
     }
 }
 
@@ -77,7 +116,10 @@ pub fn bad_name(error: &NameError) -> Refusal {
             refusal.hint("lower-case letters, digits and dashes, beginning with a letter, e.g. `my-wiki`")
         }
         NameError::Unit(_) => refusal.hint("a unit is a service's name and a number, e.g. `mysql/0`"),
-        NameError::Machine(_) => refusal.hint("a machine is a number, e.g. `1`; `encanto status` lists them"),
+        NameError::Machine(_) => refusal.hint(
+            "a machine is a number, e.g. `1`, or a container on one, e.g. `1/lxc/0`; `encanto status` lists them",
+        ),
+        NameError::NestedMachine(_) => refusal.hint("`lxc:1` makes a container on machine 1"),
         NameError::Port(_) => refusal.hint("a port is a number from 1 to 65535, e.g. `80` or `53/udp`"),
         _ => refusal,
     }

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use indexmap::IndexMap;
 
 use crate::model::{
-    HardwareFacts, Life, Machine, MachineId, Model, Observed, Provision, Service, Sighting, Unit, UnitName,
-    WorkloadState,
+    HardwareFacts, Life, Machine, MachineId, Model, Observed, Provision, Service, ServiceName, Sighting, Unit,
+    UnitName, WorkloadState,
 };
 
 use super::super::backend::{Asker, Backend};
@@ -69,21 +69,37 @@ pub(super) fn glob(pattern: &str, text: &str) -> bool {
 }
 
 fn status(model: &Model, observed: &Observed, patterns: &[Pattern]) -> EnvironmentStatus {
-    let wanted = |unit: &UnitName| patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(unit));
-    let units: Vec<&Unit> = model.units.values().filter(|unit| wanted(&unit.name)).collect();
+    let wanted = |unit: &Unit| patterns.is_empty() || shown(patterns, unit);
+    let units: Vec<&Unit> = model.units.values().filter(|unit| wanted(unit)).collect();
     let hosts: BTreeSet<MachineId> = units.iter().map(|unit| unit.machine).collect();
-    let machines = model.machines.values().filter(|machine| patterns.is_empty() || hosts.contains(&machine.id));
+    let owners: BTreeSet<&ServiceName> = units.iter().map(|unit| &unit.name.service).collect();
+    // A container is shown inside its machine.
+    let seen = |id: &MachineId| patterns.is_empty() || hosts.contains(id);
+    let containers = |machine: &Machine| -> IndexMap<String, MachineStatus> {
+        let seen = model.containers_of(machine.id).filter(|container| seen(&container.id));
+        seen.map(|container| (container.id.to_string(), machine_status(observed, container))).collect()
+    };
+    let machines = model.machines.values().filter(|machine| machine.id.host().is_none());
+    let machines = machines.filter_map(|machine| {
+        let containers = containers(machine);
+        let wanted = seen(&machine.id) || !containers.is_empty();
+        wanted.then(|| (machine.id.to_string(), MachineStatus { containers, ..machine_status(observed, machine) }))
+    });
     let services = model.services.values().filter(|service| {
         let by_name = |pattern: &Pattern| glob(&pattern.service, service.name.as_str()) && pattern.number == "*";
-        patterns.is_empty()
-            || patterns.iter().any(by_name)
-            || service.units.iter().any(|n| wanted(&UnitName { service: service.name.clone(), number: *n }))
+        patterns.is_empty() || patterns.iter().any(by_name) || owners.contains(&service.name)
     });
     EnvironmentStatus {
         environment: model.environment.as_ref().map(|name| name.to_string()).unwrap_or_default(),
-        machines: machines.map(|m| (m.id.to_string(), machine_status(observed, m))).collect(),
+        machines: machines.collect(),
         services: services.map(|s| (s.name.to_string(), service_status(model, observed, s, &wanted))).collect(),
     }
+}
+
+/// A unit is shown with the whole of its company: a principal brings its subordinates, a subordinate its principal.
+fn shown(patterns: &[Pattern], unit: &Unit) -> bool {
+    let company = std::iter::once(&unit.name).chain(&unit.principal).chain(&unit.subordinates);
+    company.into_iter().any(|name| patterns.iter().any(|pattern| pattern.matches(name)))
 }
 
 fn machine_status(observed: &Observed, machine: &Machine) -> MachineStatus {
@@ -144,17 +160,21 @@ fn service_status(
     model: &Model,
     observed: &Observed,
     service: &Service,
-    wanted: &dyn Fn(&UnitName) -> bool,
+    wanted: &dyn Fn(&Unit) -> bool,
 ) -> ServiceStatus {
-    let names = service.units.iter().map(|number| UnitName { service: service.name.clone(), number: *number });
-    let units = names.filter(|name| wanted(name)).filter_map(|name| model.units.get(&name));
+    let units = model.units_of(service).filter(|unit| unit.principal.is_none() && wanted(unit)).map(|unit| {
+        let below = unit.subordinates.iter().filter_map(|name| model.units.get(name)).filter(|unit| wanted(unit));
+        let subordinates = below.map(|unit| (unit.name.to_string(), unit_status(model, observed, unit))).collect();
+        (unit.name.to_string(), UnitStatus { subordinates, ..unit_status(model, observed, unit) })
+    });
     ServiceStatus {
         charm: service.charm.to_string(),
         exposed: service.exposed,
         life: life(service.life),
         published: service.published.iter().map(|m| format!("{}:{}", m.host_port, m.port)).collect(),
         relations: relations(model, service),
-        units: units.map(|unit| (unit.name.to_string(), unit_status(model, observed, unit))).collect(),
+        subordinate_to: subordinate_to(model, service),
+        units: units.collect(),
     }
 }
 
@@ -167,6 +187,16 @@ fn relations(model: &Model, service: &Service) -> IndexMap<String, Vec<String>> 
     }
     by_endpoint.sort_keys();
     by_endpoint.into_iter().map(|(endpoint, services)| (endpoint, services.into_iter().collect())).collect()
+}
+
+fn subordinate_to(model: &Model, service: &Service) -> Vec<String> {
+    if !model.is_subordinate(&service.name) {
+        return Vec::new();
+    }
+    let relations = service.relations.iter().filter_map(|id| model.relations.get(id));
+    let shared = relations.filter(|relation| relation.is_container_scoped() && !relation.is_peer());
+    let names: BTreeSet<&ServiceName> = shared.map(|relation| relation.remote_service(&service.name)).collect();
+    names.into_iter().map(ToString::to_string).collect()
 }
 
 fn unit_status(model: &Model, observed: &Observed, unit: &Unit) -> UnitStatus {
@@ -195,9 +225,10 @@ fn unit_status(model: &Model, observed: &Observed, unit: &Unit) -> UnitStatus {
         agent_state_info: info,
         agent_version: unit.installed.then(|| VERSION.to_owned()),
         life: life(unit.life),
-        machine: Some(unit.machine.to_string()),
+        machine: unit.principal.is_none().then(|| unit.machine.to_string()),
         open_ports: unit.open_ports.iter().map(|port| port.to_string()).collect(),
         public_address: machine.and_then(Machine::address).map(|address| address.to_string()),
+        subordinates: IndexMap::new(),
     }
 }
 

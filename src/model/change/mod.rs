@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** on an error nothing was changed. Every function here checks first and emits afterwards.
 
+mod constraints;
+mod container;
 mod deploy;
 mod destroy;
 mod relate;
@@ -35,7 +37,7 @@ pub enum Change {
     /// For the history, and so that no machine gets the number of one that the backup does not know of.
     Restore {
         taken: Millis,
-        next_machine: u32,
+        machines: BTreeSet<MachineId>,
     },
     HostFound {
         series: String,
@@ -52,6 +54,16 @@ pub enum Change {
     AddMachines {
         count: u32,
         series: Option<String>,
+        constraints: Constraints,
+    },
+    AddContainers {
+        machine: MachineId,
+        count: u32,
+        constraints: Constraints,
+    },
+    /// Of a service, or of the whole environment. Machines that are there stay as they are.
+    SetConstraints {
+        service: Option<ServiceName>,
         constraints: Constraints,
     },
     AddRelation {
@@ -177,6 +189,8 @@ pub enum Placement {
     Automatic,
     New,
     On(MachineId),
+    /// A new container on this machine.
+    Inside(MachineId),
 }
 
 /// `service` or `service:endpoint`.
@@ -205,6 +219,12 @@ pub enum ChangeError {
     ServiceStillDying(ServiceName),
     #[error("cannot add unit to service \"{0}\": service is not alive")]
     ServiceNotAlive(ServiceName),
+    #[error("cannot add unit to service \"{0}\": service is a subordinate")]
+    ServiceIsSubordinate(ServiceName),
+    #[error("cannot use --num-units or --to with subordinate service")]
+    UnitsOfSubordinate,
+    #[error("cannot use --constraints with subordinate service")]
+    SubordinateWithConstraints,
     #[error("--num-units must be a positive integer")]
     NoUnits,
     #[error("cannot add {asked} at once: the most is {MOST_AT_ONCE}")]
@@ -213,10 +233,16 @@ pub enum ChangeError {
     SeveralToOneMachine,
     #[error("cannot assign unit \"{unit}\" to machine {machine}: {reason}")]
     CannotAssign { unit: String, machine: MachineId, reason: &'static str },
+    #[error("cannot add a container to machine {machine}: {reason}")]
+    CannotHost { machine: MachineId, reason: &'static str },
+    #[error("cannot satisfy arch={wanted}: this host is {host}")]
+    Arch { wanted: String, host: String },
+    #[error("cannot set constraints: service \"{0}\" is not alive")]
+    ConstraintsOfDying(ServiceName),
+    #[error("constraints do not apply to subordinate services")]
+    ConstraintsOfSubordinate,
     #[error("charm \"{charm}\" does not support series \"{series}\"")]
     Series { charm: String, series: String, known: Vec<String> },
-    #[error("charm \"{0}\" is a subordinate: subordinate charms are not supported by this version")]
-    Subordinate(String),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("no settings were given")]
@@ -235,6 +261,10 @@ pub enum ChangeError {
     RelationToDying { key: String, service: ServiceName },
     #[error("cannot add relation \"{key}\": endpoints do not relate")]
     EndpointsDoNotRelate { key: String },
+    #[error("cannot add relation \"{0}\": container scoped relation requires at least one subordinate service")]
+    NoSubordinate(String),
+    #[error("cannot add relation \"{0}\": principal and subordinate services' series must match")]
+    SeriesOfSubordinate(String),
     #[error("cannot publish host port {port}: service \"{service}\" publishes it already")]
     HostPortTaken { port: u16, service: ServiceName },
     #[error("cannot upgrade service \"{service}\" to charm \"{charm}\": {reason}")]
@@ -251,8 +281,8 @@ pub enum ChangeError {
     MachineNotInError(MachineId),
     #[error("no machines were destroyed: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoMachinesDestroyed(Vec<MachineRefusal>),
-    #[error("no units were destroyed: {0}")]
-    NoUnitsDestroyed(String),
+    #[error("no units were destroyed: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    NoUnitsDestroyed(Vec<UnitRefusal>),
     #[error("the environment exists already")]
     EnvironmentExists,
     /// A worker reported on something that has gone meanwhile: nothing to do.
@@ -269,6 +299,21 @@ pub enum MachineRefusal {
     Required(MachineId),
     #[error("machine {machine} has unit \"{unit}\" assigned")]
     HasUnit { machine: MachineId, unit: UnitName },
+    #[error("machine {machine} is hosting containers \"{}\"", listed(.containers))]
+    HostsContainers { machine: MachineId, containers: Vec<MachineId> },
+}
+
+fn listed(machines: &[MachineId]) -> String {
+    machines.iter().map(MachineId::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Why one unit is not destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnitRefusal {
+    #[error("unit \"{0}\" does not exist")]
+    Missing(UnitName),
+    #[error("unit \"{unit}\" is a subordinate")]
+    Subordinate { unit: UnitName, principal: UnitName },
 }
 
 impl Model {
@@ -309,8 +354,8 @@ impl Decider<'_> {
                 self.emit(Event::EnvironmentBackedUp {});
                 Ok(())
             }
-            Change::Restore { taken, next_machine } => {
-                self.emit(Event::EnvironmentRestored { taken, next_machine });
+            Change::Restore { taken, machines } => {
+                self.emit(Event::EnvironmentRestored { taken, machines });
                 Ok(())
             }
             Change::HostFound { series, address, hardware } => {
@@ -320,6 +365,8 @@ impl Decider<'_> {
             Change::Deploy(deployment) => self.deploy(*deployment),
             Change::AddUnits { service, count, placement } => self.add_units(&service, count, placement),
             Change::AddMachines { count, series, constraints } => self.add_machines(count, series, &constraints),
+            Change::AddContainers { machine, count, constraints } => self.add_containers(machine, count, &constraints),
+            Change::SetConstraints { service, constraints } => self.set_constraints(service, constraints),
             Change::AddRelation { one, other } => self.add_relation(&one, &other),
             Change::Expose { service, published } => self.expose(service, published),
             Change::Unexpose { service } => self.unexpose(service),
