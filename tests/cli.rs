@@ -6,6 +6,7 @@
 mod cli {
     mod backup;
     mod conversation;
+    mod debug_hooks;
     mod environments;
     mod services;
     mod simulated;

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use crate::model::{Change, CharmMeta, Event, MachineId, Millis, Model, Observed, ServiceName, Subject, UnitName};
 
 use super::backup::Manifest;
-use super::requests::{CharmSource, ControllerAnswer, Exec, Frame, Refusal};
+use super::requests::{CharmSource, ControllerAnswer, DebugHooks, Exec, Frame, Refusal};
 use super::status::{LogLine, WaitEvent};
 
 /// A charm that was read and found good; its files are kept under `digest`.
@@ -74,6 +74,13 @@ pub enum WaitFor {
     Gone,
 }
 
+/// Where a command is to run, and as whom; nobody named is root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecPlace {
+    pub machine: MachineId,
+    pub user: Option<String>,
+}
+
 /// A command that runs in a machine. Frames go both ways; the last that comes is `Exit` or `Failed`.
 pub struct Session {
     pub input: mpsc::Sender<Frame>,
@@ -103,7 +110,9 @@ pub trait Backend: Send + Sync + 'static {
     fn now(&self) -> Millis;
     /// A copy of the environment's state: what it is, and its content at the beginning.
     async fn backup(&self, by: &Asker) -> Result<(Manifest, File), Refusal>;
-    async fn exec(&self, machine: MachineId, request: &Exec) -> Result<Session, Refusal>;
+    async fn exec(&self, place: ExecPlace, request: &Exec) -> Result<Session, Refusal>;
+    /// Begins a session of `debug-hooks`; `by` is the command.
+    async fn debug_hooks(&self, by: &Asker, unit: UnitName, request: DebugHooks) -> Result<Session, Refusal>;
     /// Inconsistencies and leaks.
     async fn problems(&self) -> Vec<String>;
     fn info(&self) -> ControllerAnswer;

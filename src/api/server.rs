@@ -73,13 +73,14 @@ pub fn router(backend: Shared) -> Router {
         .route("/v1/debug-log", post(handlers::debug_log::handle))
         .route("/v1/backup", post(handlers::backup::handle))
         .route("/v1/exec", post(handlers::exec::handle))
+        .route("/v1/debug-hooks", post(handlers::debug_hooks::handle))
         .layer(middleware::from_fn(check_version))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(backend)
 }
 
 /// Who is at the other end of a connection. The kernel says so when it is made; no client can say otherwise.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Peer {
     /// `None` if the kernel would not say.
     uid: Option<u32>,

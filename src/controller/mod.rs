@@ -3,6 +3,7 @@
 mod backend;
 mod backup;
 mod daemon;
+mod debug_hooks;
 mod host;
 mod restore;
 mod session;
@@ -22,6 +23,7 @@ use crate::plan::nudge::Concerned;
 use crate::provider::{InstanceSpec, Provider};
 use crate::store::Journal;
 use crate::worker::charms::CharmStore;
+use crate::worker::debugging::Debugging;
 use crate::worker::driver::drive;
 use crate::worker::firewaller::{self, Published};
 use crate::worker::layers::Layers;
@@ -118,6 +120,7 @@ impl Controller {
             prefix: parts.prefix,
             retry_hooks: parts.retry_hooks,
             update_status: parts.update_status,
+            debugging: Debugging::default(),
             open,
         };
         let mut tasks = JoinSet::new();

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::config::OptionDecl;
+use super::hook::{RELATION_HOOK_KINDS, UNIT_HOOKS};
 use super::names::{CharmName, EndpointName, InterfaceName};
 
 /// Names one version of a charm, e.g. `local:bookworm/mysql-3`.
@@ -92,5 +93,13 @@ impl CharmMeta {
         let provides = self.provides.iter().map(|(name, decl)| (Role::Provider, name, decl));
         let peers = self.peers.iter().map(|(name, decl)| (Role::Peer, name, decl));
         requires.chain(provides).chain(peers)
+    }
+
+    /// Every hook that a unit of it can have, whether it declares a function for it or not.
+    pub fn hook_names(&self) -> Vec<String> {
+        let of_relations = self
+            .endpoints()
+            .flat_map(|(_, endpoint, _)| RELATION_HOOK_KINDS.map(|kind| format!("{endpoint}-relation-{kind}")));
+        UNIT_HOOKS.iter().map(|hook| (*hook).to_owned()).chain(of_relations).collect()
     }
 }

@@ -8,6 +8,7 @@ mod bootstrap;
 mod completion;
 mod config;
 mod controller;
+mod debug_hooks;
 mod debug_log;
 mod deploy;
 mod destroy_environment;
@@ -94,6 +95,8 @@ commands! {
     RetryProvisioning(retry_provisioning);
     Ssh(ssh);
     Scp(scp);
+    #[command(visible_alias = "debug-hook")]
+    DebugHooks(debug_hooks);
     AddMachine(add_machine);
     #[command(visible_alias = "remove-relation")]
     DestroyRelation(destroy_relation);
