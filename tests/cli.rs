@@ -5,6 +5,7 @@
 #[path = "cli"]
 mod cli {
     mod actions;
+    mod backup;
     mod conversation;
     mod debug_hooks;
     mod environments;

@@ -467,7 +467,7 @@ story!(history_and_status_log_tell_what_happened, s, {
         ]
     );
     assert!(log.entries[4].message.starts_with("start: charm.lua:"), "{:?}", log.entries[4]);
-    let history = s.ask(encanto::api::History { lines: 50 }).await.unwrap();
+    let history = s.ask(encanto::api::History { lines: 50, ..Default::default() }).await.unwrap();
     let last = history.entries.last().unwrap();
     assert_eq!(last.effects, ["unit db/0: hook tried again"]);
     assert!(history.entries.iter().any(|e| e.effects.contains(&"unit db/0 added on machine 1".to_owned())));

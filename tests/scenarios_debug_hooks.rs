@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use encanto::api::backend::{Backend, ExecPlace, Session};
+use encanto::api::backend::{Asker, Backend, ExecPlace, Session};
 use encanto::api::{AddMachine, AddUnit, DebugHooks, DestroyRelation, Exec, Frame, Refusal, Resolved};
 use encanto::model::{MachineId, UnitName};
 
@@ -33,7 +33,8 @@ impl Operator {
             who: "ana".into(),
             ..DebugHooks::default()
         };
-        let session = s.backend().debug_hooks("debug-hooks", unit.parse().unwrap(), request).await?;
+        let by = Asker { user: "ana".into(), command: "debug-hooks".into() };
+        let session = s.backend().debug_hooks(&by, unit.parse().unwrap(), request).await?;
         Ok(Operator { session, seen: String::new() })
     }
 

@@ -7,7 +7,7 @@
 //!
 //! - [`wiki`]: a wiki from nothing, through the program and by hand, in turns; then the controller at rest.
 //! - [`commands`]: single commands as whole processes, with the wiki deployed.
-//! - [`scale`]: a thousand simulated units.
+//! - [`scale`]: a hundred, a thousand and ten thousand simulated units beside each other.
 //!
 //! The table is printed and written to `target/bench.md`. Every environment lives in a home of its own below the
 //! temporary folder, and is destroyed at the end, also after a failure or an interrupt.

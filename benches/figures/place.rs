@@ -144,6 +144,7 @@ impl Place {
             mirror: None,
             retry_hooks: true,
             series: "bookworm".to_owned(),
+            log_size: encanto::api::LOG_SIZE,
         })
     }
 

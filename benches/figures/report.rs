@@ -6,8 +6,36 @@ use std::time::{Duration, Instant};
 
 pub struct Report {
     rows: Vec<[String; 4]>,
+    /// A table of its own: one column for each size.
+    growth: String,
     notes: Vec<String>,
     begun: Instant,
+}
+
+/// One figure at several sizes, the smallest first.
+pub struct Grown {
+    what: &'static str,
+    unit: &'static str,
+    figures: Vec<f64>,
+    limit: Option<f64>,
+}
+
+impl Grown {
+    pub fn new(what: &'static str, unit: &'static str, figures: Vec<f64>) -> Grown {
+        Grown { what, unit, figures, limit: None }
+    }
+
+    /// How often the largest size's figure may be the smallest one's.
+    pub fn at_most(self, limit: f64) -> Grown {
+        Grown { limit: Some(limit), ..self }
+    }
+
+    fn ratio(&self) -> f64 {
+        match (self.figures.first(), self.figures.last()) {
+            (Some(first), Some(last)) => last / first,
+            _ => 1.0,
+        }
+    }
 }
 
 /// What is printed while it runs goes to stderr, so that stdout has the table and nothing else.
@@ -24,7 +52,7 @@ fn load() -> String {
 impl Report {
     pub fn begin() -> anyhow::Result<Report> {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-        let mut report = Report { rows: Vec::new(), notes: Vec::new(), begun: Instant::now() };
+        let mut report = Report { rows: Vec::new(), growth: String::new(), notes: Vec::new(), begun: Instant::now() };
         report.note(&format!("{cores} cores, load {} before", load()))?;
         Ok(report)
     }
@@ -53,6 +81,27 @@ impl Report {
         self.figure(&what, milliseconds(median(times)), "ms", limit)
     }
 
+    /// A line a figure, a column a size, then how it has grown.
+    pub fn growth(&mut self, sizes: Vec<String>, rows: Vec<Grown>) -> anyhow::Result<()> {
+        let columns = sizes.join(" | ");
+        let mut text =
+            format!("| what | {columns} | grown | at most | |\n|---|{}--:|--:|---|\n", "--:|".repeat(sizes.len()));
+        for row in rows {
+            let figures: Vec<String> = row.figures.iter().map(|figure| written(*figure, row.unit)).collect();
+            let verdict = match row.limit {
+                Some(limit) if row.ratio() <= limit => "ok",
+                Some(_) => "too much",
+                None => "",
+            };
+            let limit = row.limit.map(|limit| format!("×{limit:.1}")).unwrap_or_default();
+            let figures = figures.join(" | ");
+            text.push_str(&format!("| {} | {figures} | ×{:.2} | {limit} | {verdict} |\n", row.what, row.ratio()));
+        }
+        say(&text)?;
+        self.growth = text;
+        Ok(())
+    }
+
     pub fn note(&mut self, text: &str) -> anyhow::Result<()> {
         say(text)?;
         self.notes.push(text.to_owned());
@@ -64,6 +113,12 @@ impl Report {
         let mut text = String::from("| what | measured | at most | |\n|---|--:|--:|---|\n");
         for [what, figure, limit, verdict] in &self.rows {
             text.push_str(&format!("| {what} | {figure} | {limit} | {verdict} |\n"));
+        }
+        if self.rows.is_empty() {
+            text.clear();
+        }
+        if !self.growth.is_empty() {
+            text.push_str(&format!("\n{}", self.growth));
         }
         text.push('\n');
         for note in &self.notes {

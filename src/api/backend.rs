@@ -1,13 +1,16 @@
 //! What the handlers need of the controller.
 
+use std::fmt;
+use std::fs::File;
 use std::sync::RwLockReadGuard;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 
-use crate::model::{Change, CharmMeta, Event, MachineId, Millis, Model, Observed, ServiceName, UnitName};
+use crate::model::{Change, CharmMeta, Event, MachineId, Millis, Model, Observed, ServiceName, Subject, UnitName};
 
+use super::backup::Manifest;
 use super::requests::{CharmSource, ControllerAnswer, DebugHooks, Exec, Frame, Refusal};
 use super::status::{LogLine, WaitEvent};
 
@@ -18,6 +21,39 @@ pub struct LoadedCharm {
     pub digest: String,
 }
 
+/// Who asks, and by which command: what the journal will say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The user at the other end of the socket, as the kernel tells: not what the client says.
+    pub user: String,
+    /// What was typed, without values.
+    pub command: String,
+}
+
+/// Longer ones are cut: a thousand units may be named in one command.
+const LONGEST_COMMAND: usize = 400;
+
+impl Asker {
+    /// The client has left out the values of settings; whatever still looks like one is left out here.
+    pub fn new(user: String, command: &str) -> Asker {
+        let words = command.split_whitespace().map(|word| word.split_once('=').map_or(word, |(key, _)| key));
+        let mut command = words.collect::<Vec<_>>().join(" ");
+        if let Some((end, _)) = command.char_indices().nth(LONGEST_COMMAND) {
+            command.truncate(end);
+            command.push('…');
+        }
+        // A name that begins so is a worker's.
+        let command = command.trim_start_matches('@').to_owned();
+        Asker { user, command }
+    }
+}
+
+impl fmt::Display for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.user, self.command)
+    }
+}
+
 /// An entry of the journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
@@ -25,6 +61,8 @@ pub struct Recorded {
     pub at: Millis,
     /// A command, or a worker: its name begins with `@`.
     pub by: String,
+    /// Who typed the command; unknown in journals of 0.1.
+    pub user: Option<String>,
     pub event: Event,
 }
 
@@ -83,7 +121,7 @@ pub struct RunEnd {
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// Makes the change for good and tells what came of it.
-    async fn commit(&self, by: &str, change: Change) -> Result<Vec<Event>, Refusal>;
+    async fn commit(&self, by: &Asker, change: Change) -> Result<Vec<Event>, Refusal>;
     fn model(&self) -> RwLockReadGuard<'_, Model>;
     fn observed(&self) -> RwLockReadGuard<'_, Observed>;
     /// Finds, reads and keeps a charm.
@@ -97,11 +135,15 @@ pub trait Backend: Send + Sync + 'static {
     fn log_after(&self, after: u64, wanted: &dyn Fn(&LogLine) -> bool) -> Vec<LogLine>;
     /// The number of the last log line; told of each new one.
     fn log_last(&self) -> watch::Receiver<u64>;
-    /// The newest so many entries of the journal, the oldest first.
-    async fn recorded(&self, newest: u64) -> Result<Vec<Recorded>, Refusal>;
+    /// The newest `count` entries before number `before`, the oldest first: of a unit or machine, or (`None`) those
+    /// that commands asked for.
+    async fn recorded(&self, of: Option<&Subject>, before: u64, count: usize) -> Result<Vec<Recorded>, Refusal>;
+    fn now(&self) -> Millis;
+    /// A copy of the environment's state: what it is, and its content at the beginning.
+    async fn backup(&self, by: &Asker) -> Result<(Manifest, File), Refusal>;
     async fn exec(&self, place: ExecPlace, request: &Exec) -> Result<Session, Refusal>;
     /// Begins a session of `debug-hooks`; `by` is the command.
-    async fn debug_hooks(&self, by: &str, unit: UnitName, request: DebugHooks) -> Result<Session, Refusal>;
+    async fn debug_hooks(&self, by: &Asker, unit: UnitName, request: DebugHooks) -> Result<Session, Refusal>;
     /// Runs a line to its end. Dropping the future ends it.
     async fn run(&self, target: &RunTarget, line: &RunLine) -> Result<RunEnd, Refusal>;
     /// Inconsistencies and leaks.
@@ -111,4 +153,17 @@ pub trait Backend: Send + Sync + 'static {
     fn stop(&self);
     /// Takes everything down; ends the controller when nothing is left.
     async fn destroy(&self) -> Result<(), Refusal>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_holds_no_values_and_cannot_pass_for_a_worker() {
+        let asked = |command: &str| Asker::new("ana".into(), command).command;
+        assert_eq!(asked("set mysql password=hunter2 b="), "set mysql password b");
+        assert_eq!(asked("@unit-agent"), "unit-agent");
+        assert_eq!(asked(&"ü".repeat(1000)).chars().count(), LONGEST_COMMAND + 1);
+    }
 }

@@ -18,7 +18,7 @@ use tokio_util::codec::Framed;
 
 use super::frames::{self, FrameCodec};
 use super::requests::{
-    COMMAND_HEADER, DebugHooks, DebugLog, Exec, Refusal, VERSION, VERSION_HEADER, Verb, Wait, Watch,
+    Backup, COMMAND_HEADER, DebugHooks, DebugLog, Exec, Refusal, VERSION, VERSION_HEADER, Verb, Wait, Watch,
 };
 use super::settings::EnvironmentSettings;
 use super::status::{EnvironmentStatus, LogLine, WaitEvent};
@@ -147,6 +147,12 @@ impl Client {
         Ok(Events::new(self.environment.clone(), response.into_body()))
     }
 
+    /// The state of the environment, as a file.
+    pub async fn backup(&self) -> Result<Download, ClientError> {
+        let response = self.post("backup", &Backup {}, false).await?;
+        Ok(Download { environment: self.environment.clone(), body: response.into_body() })
+    }
+
     pub async fn exec(&self, exec: &Exec) -> Result<ExecStream, ClientError> {
         self.stream("exec", exec).await
     }
@@ -242,6 +248,26 @@ impl Client {
 
     fn garbled(&self, what: impl std::fmt::Display) -> ClientError {
         ClientError::Garbled { environment: self.environment.clone(), what: what.to_string() }
+    }
+}
+
+/// An answer that is too large to be held in memory.
+#[derive(Debug)]
+pub struct Download {
+    environment: String,
+    body: Incoming,
+}
+
+impl Download {
+    /// The next piece; `None` at its end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        while let Some(frame) = self.body.frame().await {
+            let interrupted = |source| ClientError::Interrupted { environment: self.environment.clone(), source };
+            if let Ok(bytes) = frame.map_err(interrupted)?.into_data() {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -5,10 +5,12 @@
 
 pub mod actions;
 pub mod backend;
+pub mod backup;
 pub mod base64;
 pub mod client;
 pub mod frames;
 pub mod handlers;
+pub mod passwd;
 pub mod requests;
 pub mod server;
 pub mod settings;
@@ -16,7 +18,8 @@ pub mod status;
 
 pub use crate::model::EnvironmentName;
 pub use actions::*;
+pub use backup::Manifest;
 pub use client::{Client, ClientError};
 pub use requests::*;
-pub use settings::{EnvironmentKind, EnvironmentSettings, SOCKET};
+pub use settings::{EnvironmentKind, EnvironmentSettings, LOG_SIZE, SOCKET};
 pub use status::*;

@@ -178,10 +178,19 @@ pub struct StatusLogEntry {
 }
 
 /// Which command asked for what.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     /// The newest so many.
     pub lines: usize,
+    /// Only what has to do with this service, unit, machine, …: a word of the command or of what came of it.
+    #[serde(default)]
+    pub about: Option<String>,
+    /// Only what this user has asked for.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Only what is not older than so many seconds.
+    #[serde(default)]
+    pub since: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -194,6 +203,9 @@ pub struct HistoryAnswer {
 pub struct HistoryEntry {
     /// RFC 3339, UTC, milliseconds.
     pub time: String,
+    /// Who typed it; empty where a journal of 0.1 does not say.
+    #[serde(default)]
+    pub user: String,
     /// The command as it was typed, without values of settings, e.g. `deploy mysql`.
     pub command: String,
     /// What came of it, a line each, e.g. `service mysql added`.
@@ -351,6 +363,10 @@ pub struct DebugLog {
     /// Only lines after this one (a reconnect).
     pub after: Option<u64>,
 }
+
+/// `POST /v1/backup`, answered by the file as [`super::backup`] describes it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Backup {}
 
 /// `POST /v1/exec` with `Upgrade: encanto-exec`. After `101` both sides send frames (see [`Frame`]).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

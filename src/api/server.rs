@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use axum::serve::IncomingStream;
+use tokio::net::UnixListener;
 
-use super::backend::Backend;
+use super::backend::{Asker, Backend};
 use super::handlers;
+use super::passwd;
 use super::requests::{
     COMMAND_HEADER, ControllerInfo, DestroyEnvironment, Refusal, StopController, VERSION, VERSION_HEADER, Verb,
 };
@@ -24,7 +28,7 @@ const BODY_LIMIT: usize = 16 << 20;
 /// One verb's handler.
 #[async_trait::async_trait]
 pub trait Handle: Verb {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Self::Answer, Refusal>;
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Self::Answer, Refusal>;
 }
 
 /// The whole API.
@@ -74,6 +78,7 @@ pub fn router(backend: Shared) -> Router {
         .route("/v1/wait", post(handlers::wait::handle))
         .route("/v1/watch", post(handlers::watch::handle))
         .route("/v1/debug-log", post(handlers::debug_log::handle))
+        .route("/v1/backup", post(handlers::backup::handle))
         .route("/v1/exec", post(handlers::exec::handle))
         .route("/v1/debug-hooks", post(handlers::debug_hooks::handle))
         .layer(middleware::from_fn(check_version))
@@ -81,13 +86,39 @@ pub fn router(backend: Shared) -> Router {
         .with_state(backend)
 }
 
-async fn verb<V: Handle>(State(backend): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+/// Who is at the other end of a connection. The kernel says so when it is made; no client can say otherwise.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Peer {
+    /// `None` if the kernel would not say.
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Peer {
+        Peer { uid: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
+    }
+}
+
+impl Peer {
+    /// The asker of a request on this connection.
+    pub fn asks(self, headers: &HeaderMap, verb: &str) -> Asker {
+        let command = headers.get(COMMAND_HEADER).and_then(|command| command.to_str().ok()).unwrap_or(verb);
+        let user = self.uid.map_or_else(|| "unknown".to_owned(), |uid| passwd::name_of(&passwd::read(), uid));
+        Asker::new(user, command)
+    }
+}
+
+async fn verb<V: Handle>(
+    State(backend): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let request: V = match serde_json::from_slice(&body) {
         Ok(request) => request,
         Err(error) => return Refusal::new(format!("the request cannot be read: {error}")).into_response(),
     };
-    let by = headers.get(COMMAND_HEADER).and_then(|by| by.to_str().ok()).unwrap_or(V::PATH).to_owned();
-    match request.handle(backend.as_ref(), &by).await {
+    match request.handle(backend.as_ref(), &peer.asks(&headers, V::PATH)).await {
         Ok(answer) => json(StatusCode::OK, &answer),
         Err(refusal) => refusal.into_response(),
     }

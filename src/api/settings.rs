@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::EnvironmentName;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,14 +24,30 @@ pub struct EnvironmentSettings {
     pub retry_hooks: bool,
     /// Release of new machines (`default-series:`).
     pub series: String,
+    /// Most bytes that all logs of the environment take together (`log-size:`).
+    pub log_size: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Bytes of all logs of an environment, where `log-size` does not say otherwise.
+pub const LOG_SIZE: u64 = 20 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EnvironmentKind {
     /// LXC containers on this host (`type: local`).
     Local,
     /// Machines in memory only (`type: simulated`).
     Simulated,
+}
+
+impl EnvironmentKind {
+    /// As an operator writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Simulated => "simulated",
+        }
+    }
 }
 
 /// In the environment's folder.

@@ -1,13 +1,12 @@
 //! Who calls: the user at the keyboard, also when `sudo` put root in between.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Gid, Uid};
 
 use super::error::Failure;
-use crate::api::{EnvironmentKind, EnvironmentSettings};
+use crate::api::{EnvironmentKind, EnvironmentSettings, passwd};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -47,17 +46,17 @@ fn sudo(words: &[&str]) -> String {
 impl Account {
     /// The account whose home holds the environments.
     pub fn invoking() -> Self {
-        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let passwd = passwd::read();
         if is_root()
             && let Some(uid) = number("SUDO_UID").filter(|uid| *uid != 0)
         {
             return Self::behind_sudo(&passwd, uid);
         }
         let uid = rustix::process::getuid().as_raw();
-        let listed = find(&passwd, uid);
+        let listed = passwd::find(&passwd, uid);
         let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
         Self {
-            name: listed.as_ref().map_or_else(|| fallback_name(uid), |account| account.name.clone()),
+            name: passwd::name_of(&passwd, uid),
             uid,
             gid: rustix::process::getgid().as_raw(),
             home: home.or(listed.map(|account| account.home)).unwrap_or_else(|| PathBuf::from("/")),
@@ -65,8 +64,8 @@ impl Account {
     }
 
     fn behind_sudo(passwd: &str, uid: u32) -> Self {
-        let name = std::env::var("SUDO_USER").unwrap_or_else(|_| fallback_name(uid));
-        let listed = find(passwd, uid);
+        let name = std::env::var("SUDO_USER").unwrap_or_else(|_| passwd::name_of(passwd, uid));
+        let listed = passwd::find(passwd, uid);
         Self {
             uid,
             gid: number("SUDO_GID").or(listed.as_ref().map(|account| account.gid)).unwrap_or(uid),
@@ -87,34 +86,4 @@ impl Account {
 
 fn number(variable: &str) -> Option<u32> {
     std::env::var(variable).ok()?.parse().ok()
-}
-
-fn fallback_name(uid: u32) -> String {
-    format!("uid-{uid}")
-}
-
-fn find(passwd: &str, uid: u32) -> Option<Account> {
-    passwd.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let [name, _, number, gid, _, home, ..] = fields[..] else { return None };
-        (number.parse() == Ok(uid)).then(|| Account {
-            name: name.to_owned(),
-            uid,
-            gid: gid.parse().unwrap_or(uid),
-            home: PathBuf::from(home),
-        })
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_an_account_by_its_number() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\n# a comment\nbroken:x\neva:x:1000:100:Eva,,,:/home/eva:/bin/sh\n";
-        let eva = find(passwd, 1000).unwrap();
-        assert_eq!((eva.name.as_str(), eva.gid, eva.home), ("eva", 100, PathBuf::from("/home/eva")));
-        assert_eq!(find(passwd, 7), None);
-    }
 }

@@ -10,14 +10,18 @@ use serde::Deserialize;
 
 use super::account::Account;
 use super::error::Failure;
+use super::values::bytes;
 use super::yaml;
-use crate::api::{EnvironmentKind, EnvironmentName, EnvironmentSettings, SOCKET};
+use crate::api::{EnvironmentKind, EnvironmentName, EnvironmentSettings, LOG_SIZE, SOCKET};
 
 /// What `init` writes.
 pub const BOILERPLATE: &str = include_str!("environments.yaml");
 
 /// What the kernel allows, its closing zero left out.
 const LONGEST_SOCKET: usize = 107;
+
+const SMALLEST_LOG: u64 = 1 << 20;
+const LARGEST_LOG: u64 = 100 << 30;
 
 const DEFAULT_SERIES: &str = "bookworm";
 
@@ -41,6 +45,26 @@ struct Entry {
     default_series: Option<String>,
     #[serde(default)]
     automatically_retry_hooks: Option<bool>,
+    #[serde(default)]
+    log_size: Option<LogSize>,
+}
+
+/// Bytes, written as `20M`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "serde_yaml::Value")]
+struct LogSize(u64);
+
+impl TryFrom<serde_yaml::Value> for LogSize {
+    type Error = String;
+
+    fn try_from(value: serde_yaml::Value) -> Result<Self, String> {
+        let text = match value {
+            serde_yaml::Value::String(text) => text,
+            other => serde_yaml::to_string(&other).unwrap_or_default().trim_end().to_owned(),
+        };
+        let bytes = bytes(&text).filter(|bytes| (SMALLEST_LOG..=LARGEST_LOG).contains(bytes));
+        bytes.map(LogSize).ok_or_else(|| format!("invalid log-size \"{text}\": write `20M`, from 1M to 100G"))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -56,14 +80,6 @@ impl From<Type> for EnvironmentKind {
             Type::Local => Self::Local,
             Type::Simulated => Self::Simulated,
         }
-    }
-}
-
-/// How an operator names the kind in `environments.yaml`.
-pub fn kind_name(kind: EnvironmentKind) -> &'static str {
-    match kind {
-        EnvironmentKind::Local => "local",
-        EnvironmentKind::Simulated => "simulated",
     }
 }
 
@@ -153,6 +169,7 @@ impl Home {
             mirror: entry.mirror.clone(),
             retry_hooks: entry.automatically_retry_hooks.unwrap_or(true),
             series: entry.default_series.clone().unwrap_or_else(|| DEFAULT_SERIES.to_owned()),
+            log_size: entry.log_size.map_or(LOG_SIZE, |size| size.0),
         })
     }
 
@@ -243,5 +260,16 @@ mod tests {
         let read: Environments = yaml::parse(BOILERPLATE).unwrap();
         assert_eq!(read.default.as_deref(), Some("local"));
         assert_eq!(read.names().collect::<Vec<_>>(), ["local", "sim"]);
+    }
+
+    #[test]
+    fn the_size_of_logs_has_a_unit_and_bounds() {
+        let read = |text: &str| yaml::parse::<LogSize>(text).map(|size| size.0).map_err(|problem| problem.text);
+        assert_eq!(read("20M"), Ok(LOG_SIZE));
+        assert_eq!(read("1G"), Ok(1 << 30));
+        for (text, shown) in [("20", "20"), ("512K", "512K"), ("200G", "200G"), ("much", "much"), ("-1M", "-1M")] {
+            let problem = format!("invalid log-size \"{shown}\": write `20M`, from 1M to 100G");
+            assert_eq!(read(text), Err(problem), "{text}");
+        }
     }
 }

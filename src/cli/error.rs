@@ -48,10 +48,7 @@ impl Failure {
 
     /// Something that the operating system refused, e.g. `cannot read "x"`.
     pub fn io(intent: impl std::fmt::Display, error: &io::Error) -> Self {
-        // Rust adds the number; nobody needs it.
-        let text = error.to_string();
-        let text = text.split(" (os error").next().unwrap_or_default().to_lowercase();
-        Self::failed(format!("{intent}: {text}"))
+        Self::failed(format!("{intent}: {}", system_words(&error.to_string())))
     }
 
     pub fn output(error: &io::Error) -> Self {
@@ -63,7 +60,7 @@ impl Failure {
 
     /// What the host reported; its chain is joined into the one line.
     pub fn host(error: &anyhow::Error) -> Self {
-        Self::failed(format!("{error:#}"))
+        Self::failed(error.chain().map(|cause| system_words(&cause.to_string())).collect::<Vec<_>>().join(": "))
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -99,6 +96,14 @@ impl Failure {
         for cause in &self.causes {
             output.debug(&format!("caused by: {cause}"));
         }
+    }
+}
+
+/// Rust adds a number to what the system said; nobody needs it.
+fn system_words(text: &str) -> String {
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_lowercase(),
+        None => text.to_owned(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the command line needs of the host it runs on, and may not do itself.
 
+use std::path::Path;
+
 use crate::api::EnvironmentSettings;
 
 /// Something that the host lacks for an environment.
@@ -10,6 +12,15 @@ pub struct Finding {
     pub problem: String,
     /// The command that mends it.
     pub fix: Option<String>,
+}
+
+/// What a restore found of the machines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Machines of the backup whose instances are gone.
+    pub missing: Vec<String>,
+    /// Instances that the backup does not know.
+    pub unknown: Vec<String>,
 }
 
 /// Implemented beside the controller; `main` passes it in.
@@ -24,6 +35,9 @@ pub trait Host {
 
     /// Starts the controller as a process of its own. Returns when it listens, or with its own words why it does not.
     fn spawn_controller(&self, env: &EnvironmentSettings) -> anyhow::Result<()>;
+
+    /// Puts an environment without a controller back to the state of a backup.
+    fn restore(&self, env: &EnvironmentSettings, backup: &Path) -> anyhow::Result<Restored>;
 
     /// Takes down everything of an environment whose controller is not alive.
     fn teardown(&self, env: &EnvironmentSettings) -> anyhow::Result<()>;

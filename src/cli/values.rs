@@ -18,6 +18,19 @@ pub fn seconds(text: &str) -> Result<u64, String> {
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)
 }
 
+/// `512K`, `20M` or `1G`, in bytes.
+pub fn bytes(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let factor: u64 = match unit {
+        "K" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        _ => return None,
+    };
+    let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| number.parse().ok())?.and_then(|number: u64| number.checked_mul(factor))
+}
+
 /// How many of something: at least one.
 pub fn count(text: &str) -> Result<u32, String> {
     match text.parse() {

@@ -1,5 +1,6 @@
 //! What the API's handlers ask of the controller.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLockReadGuard};
 use std::time::Duration;
@@ -11,19 +12,25 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::backend::{
-    Backend, ExecPlace, LoadedCharm, Recorded, RunEnd, RunLine, RunTarget, Session, WaitFor, WaitTarget,
+    Asker, Backend, ExecPlace, LoadedCharm, Recorded, RunEnd, RunLine, RunTarget, Session, WaitFor, WaitTarget,
 };
 use crate::api::handlers::refusal;
-use crate::api::{CharmSource, ControllerAnswer, DebugHooks, Exec, LogLine, ProgressLine, Refusal, VERSION, WaitEvent};
+use crate::api::{
+    CharmSource, ControllerAnswer, DebugHooks, Exec, LogLine, Manifest, ProgressLine, Refusal, VERSION, WaitEvent,
+};
 use crate::charm::{self, CharmFiles, ExecResult};
-use crate::model::{Change, Event, MachineId, MachineWork, Model, Observed, Provision, Sighting, UnitName, check};
+use crate::model::{
+    Change, Event, MachineId, MachineWork, Millis, Model, Observed, Provision, Sighting, Subject, UnitName, check,
+};
 use crate::plan::settled::{Condition, Target, Verdict};
+use crate::store::{Entry, Page, Wanted};
 use crate::worker::command::{self, Command};
 use crate::worker::ledger::LedgerError;
 use crate::worker::logbook::{Line, time_text};
 use crate::worker::waiter::{self, Told};
 use crate::worker::{World, chain, observer};
 
+use super::backup::{self, Origin};
 use super::{Workers, debug_hooks, session};
 
 pub struct ControllerBackend {
@@ -31,6 +38,7 @@ pub struct ControllerBackend {
     workers: Arc<Workers>,
     stopping: CancellationToken,
     repository: Option<PathBuf>,
+    origin: Origin,
     started: String,
 }
 
@@ -39,10 +47,10 @@ impl ControllerBackend {
         world: World,
         workers: Arc<Workers>,
         stopping: CancellationToken,
-        repository: Option<PathBuf>,
+        (repository, origin): (Option<PathBuf>, Origin),
     ) -> Self {
         let started = time_text(world.ledger.now());
-        ControllerBackend { world, workers, stopping, repository, started }
+        ControllerBackend { world, workers, stopping, repository, origin, started }
     }
 
     fn find(&self, source: &CharmSource) -> Result<CharmFiles, Refusal> {
@@ -115,8 +123,8 @@ impl ControllerBackend {
 
 #[async_trait]
 impl Backend for ControllerBackend {
-    async fn commit(&self, by: &str, change: Change) -> Result<Vec<Event>, Refusal> {
-        match self.world.ledger.commit(by, change).await {
+    async fn commit(&self, by: &Asker, change: Change) -> Result<Vec<Event>, Refusal> {
+        match self.world.ledger.commit_for(&by.user, &by.command, change).await {
             Ok(committed) => Ok(committed.events),
             Err(LedgerError::Refused(error)) => Err(refusal::of(&error, &self.world.ledger.model())),
             Err(error) => Err(Refusal::new(error.to_string())),
@@ -182,15 +190,29 @@ impl Backend for ControllerBackend {
         self.world.logbook.last()
     }
 
-    async fn recorded(&self, newest: u64) -> Result<Vec<Recorded>, Refusal> {
-        let entries = self.world.ledger.entries(newest).await.map_err(|error| Refusal::new(error.to_string()))?;
-        let recorded = |entry: crate::store::Entry| Recorded {
+    async fn recorded(&self, of: Option<&Subject>, before: u64, count: usize) -> Result<Vec<Recorded>, Refusal> {
+        let wanted = of.cloned().map_or(Wanted::Asked, Wanted::Of);
+        let entries = self.world.ledger.past(wanted, Page { before, count }).await;
+        let recorded = |entry: Entry| Recorded {
             sequence: entry.sequence,
             at: entry.at,
             by: entry.by,
+            user: entry.user,
             event: entry.event,
         };
+        let entries = entries.map_err(|error| Refusal::new(error.to_string()))?;
         Ok(entries.into_iter().map(recorded).collect())
+    }
+
+    fn now(&self) -> Millis {
+        self.world.ledger.now()
+    }
+
+    async fn backup(&self, by: &Asker) -> Result<(Manifest, File), Refusal> {
+        let taken = backup::take(&self.world, self.origin.clone(), &self.random_text(12)).await;
+        let taken = taken.map_err(|error| Refusal::new(format!("cannot back up the environment: {error:#}")))?;
+        self.commit(by, Change::BackUp).await?;
+        Ok(taken)
     }
 
     async fn exec(&self, place: ExecPlace, request: &Exec) -> Result<Session, Refusal> {
@@ -199,7 +221,7 @@ impl Backend for ControllerBackend {
         opened.map_err(|refusal| self.with_state_of(place.machine, refusal))
     }
 
-    async fn debug_hooks(&self, by: &str, unit: UnitName, request: DebugHooks) -> Result<Session, Refusal> {
+    async fn debug_hooks(&self, by: &Asker, unit: UnitName, request: DebugHooks) -> Result<Session, Refusal> {
         debug_hooks::open(&self.world, by, unit, request).await
     }
 

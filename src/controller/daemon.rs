@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::api::server::Peer;
 use crate::api::{EnvironmentKind, EnvironmentSettings};
 use crate::charm::{CharmHost, Limits};
 use crate::provider::lxc::{LxcProvider, LxcSettings};
@@ -22,6 +23,7 @@ use crate::worker::World;
 use crate::worker::capped::CappedFile;
 use crate::worker::ledger::Writing;
 
+use super::backup::{self, Origin};
 use super::{Controller, Parts};
 
 /// Deep Lua recursion in an unoptimised build needs that much.
@@ -32,6 +34,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const UPDATE_STATUS: Duration = Duration::from_secs(300);
 /// Milliseconds until a failed hook is run again for the first time, as in Juju.
 const FIRST_RETRY: i64 = 5_000;
+/// The controller's own log takes one part of so many; it is two files at most.
+const CONTROLLER_SHARE: u64 = 10;
 /// In the environment's folder: everything in it is gone from the host, only files are left.
 const DESTROYED: &str = "destroyed";
 
@@ -68,7 +72,8 @@ pub fn provider(settings: &EnvironmentSettings) -> anyhow::Result<Arc<dyn Provid
 async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow::Result<()> {
     make_folder(settings)?;
     let _only_one = lock(&settings.folder)?;
-    log_to(&settings.controller_log())?;
+    backup::clear_scratch(&settings.folder)?;
+    log_to(&settings.controller_log(), settings.log_size / CONTROLLER_SHARE / 2)?;
     if !settings.journal().exists() && has_machines(&settings.folder)? {
         bail!(
             "the journal {} is gone, and without it nobody knows what its machines are for: destroy the environment, or \
@@ -82,7 +87,9 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
         environment: settings.name.clone(),
         series: settings.series.clone(),
         prefix: format!("{}-{}-", settings.user, settings.name),
+        origin: Origin::of(settings),
         folder: Some(settings.folder.clone()),
+        log_size: settings.log_size - settings.log_size / CONTROLLER_SHARE,
         repository: settings.repository.clone(),
         journal: Box::new(journal),
         provider: provider(settings)?,
@@ -115,7 +122,8 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
     };
     let (told, mut ended) = tokio::sync::watch::channel(false);
     let router = crate::api::server::router(controller.backend(repository));
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
         stopped.await;
         told.send_replace(true);
     });
@@ -157,6 +165,11 @@ pub fn mark_destroyed(world: &World) {
     }
 }
 
+/// What was half destroyed lives again.
+pub(super) fn forget_destruction(folder: &Path) -> anyhow::Result<()> {
+    remove_if_there(&folder.join(DESTROYED))
+}
+
 /// Started in the background: from here on what goes wrong without a word in the log (a panic) goes there too.
 fn leave_terminal(settings: &EnvironmentSettings) -> anyhow::Result<()> {
     if std::env::var_os(command::DAEMON).is_some() {
@@ -167,12 +180,12 @@ fn leave_terminal(settings: &EnvironmentSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     #[allow(clippy::disallowed_methods, reason = "the edge where time enters")]
     Timestamp::now().as_millisecond()
 }
 
-fn make_folder(settings: &EnvironmentSettings) -> anyhow::Result<()> {
+pub(super) fn make_folder(settings: &EnvironmentSettings) -> anyhow::Result<()> {
     for folder in [&settings.folder, &settings.log_folder(), &settings.folder.join("charms")] {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
@@ -191,7 +204,7 @@ fn give(path: &Path, settings: &EnvironmentSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn lock(folder: &Path) -> anyhow::Result<File> {
+pub(super) fn lock(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join("controller.lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
@@ -220,8 +233,8 @@ fn remove_if_there(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn log_to(path: &Path) -> anyhow::Result<()> {
-    let file = CappedFile::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+fn log_to(path: &Path, limit: u64) -> anyhow::Result<()> {
+    let file = CappedFile::open(path, limit).with_context(|| format!("cannot open {}", path.display()))?;
     let filter = tracing_subscriber::EnvFilter::try_from_env("ENCANTO_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(Mutex::new(file));

@@ -1,12 +1,14 @@
 //! What the command line asks of this host: checks, starting the controller, taking down what a dead one left.
 
+use std::path::Path;
+
 use anyhow::{Context, bail};
 
 use crate::api::{EnvironmentKind, EnvironmentSettings};
-use crate::cli::host::{Finding, Host};
+use crate::cli::host::{Finding, Host, Restored};
 use crate::provider::{command, doctor, systemd};
 
-use super::daemon;
+use super::{daemon, restore};
 
 pub struct LocalHost;
 
@@ -46,6 +48,10 @@ impl Host for LocalHost {
         bail!("the controller did not start: {}", said.trim().trim_start_matches("error: "))
     }
 
+    fn restore(&self, env: &EnvironmentSettings, backup: &Path) -> anyhow::Result<Restored> {
+        restore::restore(env, backup)
+    }
+
     fn teardown(&self, env: &EnvironmentSettings) -> anyhow::Result<()> {
         let provider = daemon::provider(env)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -55,7 +61,7 @@ impl Host for LocalHost {
     }
 }
 
-fn service(env: &EnvironmentSettings, program: &std::path::Path) -> anyhow::Result<systemd::Service> {
+fn service(env: &EnvironmentSettings, program: &Path) -> anyhow::Result<systemd::Service> {
     let home = env.folder.parent().context("the environment's folder has no parent")?;
     Ok(systemd::Service {
         user: env.user.clone(),

@@ -1,9 +1,11 @@
 //! Wires it all, in the order in which things start: journal, log, charms, provider, workers, API.
 
 mod backend;
+mod backup;
 mod daemon;
 mod debug_hooks;
 mod host;
+mod restore;
 mod session;
 
 use std::path::PathBuf;
@@ -34,6 +36,7 @@ use crate::worker::unit_agent::{self, Agents};
 use crate::worker::{World, action_agent, caretaker, chain, observer, provisioner};
 
 pub use backend::ControllerBackend;
+pub use backup::Origin;
 pub use daemon::run;
 pub use host::LocalHost;
 
@@ -50,8 +53,12 @@ pub struct Parts {
     pub series: String,
     /// `<user>-<environment>-`
     pub prefix: String,
+    /// What a backup tells of where it comes from.
+    pub origin: Origin,
     /// Where logs and charms are kept; `None` is memory only.
     pub folder: Option<PathBuf>,
+    /// Most bytes that the logs of all machines take.
+    pub log_size: u64,
     pub repository: Option<PathBuf>,
     pub journal: Box<dyn Journal>,
     pub provider: Arc<dyn Provider>,
@@ -73,6 +80,7 @@ pub struct Controller {
     pub world: World,
     workers: Arc<Workers>,
     stopping: CancellationToken,
+    origin: Origin,
 }
 
 /// The tasks that do the work.
@@ -104,7 +112,8 @@ impl Controller {
             ledger.commit("bootstrap", host_found(parts.provider.as_ref(), &parts.series)).await?;
         }
         ledger.observe(|observed| observed.opening = Some("opening the provider".to_owned()));
-        let logbook = Logbook::open(parts.folder.as_ref().map(|folder| folder.join("log")), parts.clock)?;
+        let log = parts.folder.as_ref().map(|folder| (folder.join("log"), parts.log_size));
+        let logbook = Logbook::open(log, parts.clock)?;
         let (opened, open) = watch::channel(false);
         let world = World {
             ledger,
@@ -124,12 +133,13 @@ impl Controller {
         let mut tasks = JoinSet::new();
         spawn_workers(&mut tasks, &world, nudged, opened, (parts.series, parts.instances_in_memory));
         let workers = Arc::new(Workers { tasks: Mutex::new(tasks) });
-        Ok(Controller { world, workers, stopping: CancellationToken::new() })
+        Ok(Controller { world, workers, stopping: CancellationToken::new(), origin: parts.origin })
     }
 
     /// The side of the controller that the API speaks to.
     pub fn backend(&self, repository: Option<PathBuf>) -> Arc<ControllerBackend> {
-        Arc::new(ControllerBackend::new(self.world.clone(), self.workers.clone(), self.stopping.clone(), repository))
+        let (world, workers, stopping) = (self.world.clone(), self.workers.clone(), self.stopping.clone());
+        Arc::new(ControllerBackend::new(world, workers, stopping, (repository, self.origin.clone())))
     }
 
     /// Ends when somebody asked the controller to stop, or the ledger could not go on.

@@ -4,6 +4,7 @@
 //! old journals are read for ever (`tests/fixtures/`).
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use indexmap::IndexMap;
@@ -25,6 +26,16 @@ pub enum Event {
     EnvironmentCreated {
         name: EnvironmentName,
         series: String,
+    },
+    /// A copy of its state was handed out.
+    EnvironmentBackedUp {},
+    /// Its state is that of a backup from now on, and may be older than its machines are.
+    EnvironmentRestored {
+        /// When the backup was taken.
+        taken: Millis,
+        /// Whose instances were there, those of machines that were added after the backup among them: no number of
+        /// these is given out again.
+        machines: BTreeSet<MachineId>,
     },
     /// The host's address and hardware were found, or found changed.
     HostFound {
@@ -197,6 +208,70 @@ pub enum Event {
         end: ActionEnd,
         writes: Box<HookWrites>,
     },
+}
+
+/// Whose status log an event belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Unit(UnitName),
+    Machine(MachineId),
+}
+
+impl fmt::Display for Subject {
+    /// As an operator names it: `mysql/0`, `3`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Unit(unit) => unit.fmt(f),
+            Subject::Machine(machine) => machine.fmt(f),
+        }
+    }
+}
+
+impl Event {
+    /// Whose status log it belongs to. What belongs to nobody's and was not asked for by a command is dropped from the
+    /// journal as soon as a snapshot stands in for it.
+    pub fn subject(&self) -> Option<Subject> {
+        match self {
+            Event::MachineAdded { machine, .. }
+            | Event::MachineProvisioned { machine, .. }
+            | Event::MachineFailed { machine, .. }
+            | Event::MachineRetried { machine }
+            | Event::MachineDying { machine }
+            | Event::MachineRemoved { machine } => Some(Subject::Machine(*machine)),
+            Event::UnitAdded { unit, .. }
+            | Event::UnitStatusSet { unit, .. }
+            | Event::UnitDying { unit }
+            | Event::UnitRemoved { unit, .. }
+            | Event::HookCommitted { unit, .. }
+            | Event::HookFailed { unit, .. }
+            | Event::HookRetried { unit }
+            | Event::HookSkipped { unit, .. }
+            | Event::ActionQueued { unit, .. }
+            | Event::ActionStarted { unit, .. }
+            | Event::ActionCancelled { unit, .. }
+            | Event::ActionEnded { unit, .. } => Some(Subject::Unit(unit.clone())),
+            Event::EnvironmentCreated { .. }
+            | Event::EnvironmentBackedUp {}
+            | Event::EnvironmentRestored { .. }
+            | Event::HostFound { .. }
+            | Event::CharmAdded { .. }
+            | Event::CharmRemoved { .. }
+            | Event::ConstraintsSet { .. }
+            | Event::ServiceAdded { .. }
+            | Event::ServiceConfigured { .. }
+            | Event::ServiceUpgraded { .. }
+            | Event::ServiceUnset { .. }
+            | Event::ServiceExposed { .. }
+            | Event::ServiceUnexposed { .. }
+            | Event::ServiceDying { .. }
+            | Event::ServiceRemoved { .. }
+            | Event::RelationAdded { .. }
+            | Event::RelationDying { .. }
+            | Event::RelationRemoved { .. }
+            | Event::ScopeAdmitted { .. }
+            | Event::ScopeLeft { .. } => None,
+        }
+    }
 }
 
 /// What a hook wrote, for one commit.

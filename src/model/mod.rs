@@ -34,7 +34,7 @@ pub use entities::{
     FailedHook, HardwareFacts, Life, Machine, Member, Millis, Presence, Provision, PublishedMapping, Relation,
     RelationEndpoint, Service, Unit, UnitScope,
 };
-pub use event::{Event, HookWrites};
+pub use event::{Event, HookWrites, Subject};
 pub use hook::{Hook, RelationHook};
 pub use names::{
     ActionId, ActionName, CharmName, EndpointName, EnvironmentName, InterfaceName, MachineId, NameError, Port,

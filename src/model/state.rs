@@ -79,6 +79,10 @@ impl Model {
                 self.series = series.clone();
                 self.next_machine = 1;
             }
+            Event::EnvironmentBackedUp {} => {}
+            Event::EnvironmentRestored { machines, .. } => {
+                machines.iter().for_each(|machine| self.number_is_given(*machine));
+            }
             Event::HostFound { .. }
             | Event::MachineAdded { .. }
             | Event::MachineProvisioned { .. }
@@ -162,14 +166,7 @@ impl Model {
                 host.provision = provision;
             }
             Event::MachineAdded { machine, series, constraints } => {
-                match (machine.host(), machine.container_number()) {
-                    (Some(host), Some(number)) => {
-                        if let Some(host) = self.machines.get_mut(&host) {
-                            host.next_container = host.next_container.max(number + 1);
-                        }
-                    }
-                    _ => self.next_machine = self.next_machine.max(machine.number() + 1),
-                }
+                self.number_is_given(*machine);
                 let added =
                     Machine { series: series.clone(), constraints: constraints.clone(), ..new_machine(*machine) };
                 self.machines.insert(*machine, added);
@@ -205,6 +202,15 @@ impl Model {
                 self.unused.remove(machine);
             }
             _ => {}
+        }
+    }
+
+    /// No other machine will have it.
+    fn number_is_given(&mut self, machine: MachineId) {
+        self.next_machine = self.next_machine.max(machine.number() + 1);
+        let host = machine.host().and_then(|host| self.machines.get_mut(&host));
+        if let (Some(host), Some(number)) = (host, machine.container_number()) {
+            host.next_container = host.next_container.max(number + 1);
         }
     }
 

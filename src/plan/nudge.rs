@@ -31,7 +31,10 @@ impl Concerned {
     /// Adds whom `event` concerns. `model` is the one after the event.
     pub fn add(&mut self, model: &Model, event: &Event) {
         match event {
+            // After a restore a controller starts, and nudges everyone.
             Event::EnvironmentCreated { .. }
+            | Event::EnvironmentBackedUp {}
+            | Event::EnvironmentRestored { .. }
             | Event::HostFound { .. }
             | Event::CharmAdded { .. }
             | Event::CharmRemoved { .. }

@@ -55,28 +55,15 @@ pub enum Verdict {
 /// machines, then units.
 pub fn progress(model: &Model, observed: &Observed, targets: &[Target], condition: Condition) -> Vec<Progress> {
     let everything = targets.is_empty();
-    let wanted_unit = |unit: &Unit| {
-        everything
-            || targets.iter().any(|target| match target {
-                Target::Unit(name) => unit.name == *name || unit.principal.as_ref() == Some(name),
-                Target::Service(service) => {
-                    let principal = unit.principal.as_ref().is_some_and(|principal| principal.service == *service);
-                    unit.name.service == *service || principal
-                }
-                Target::Machine(_) => false,
-            })
+    let (machines, units): (Vec<&Machine>, Vec<&Unit>) = match everything {
+        true => (model.machines.values().collect(), model.units.values().collect()),
+        false => named(model, targets),
     };
-    let units: Vec<&Unit> = model.units.values().filter(|unit| wanted_unit(unit)).collect();
-    let of_units: BTreeSet<MachineId> = units.iter().map(|unit| unit.machine).collect();
-    let wanted_machine = |machine: &Machine| {
-        everything || targets.contains(&Target::Machine(machine.id)) || of_units.contains(&machine.id)
-    };
-    let machines = model.machines.values().filter(|machine| wanted_machine(machine));
     let mut all: Vec<Progress> =
-        machines.map(|machine| machine_progress(model, observed, machine, condition)).collect();
-    all.extend(units.iter().map(|unit| unit_progress(model, observed, unit, condition)));
-    let named = model.services.values().filter(|service| targets.contains(&Target::Service(service.name.clone())));
-    let to_come = named.filter(|_| condition != Condition::Gone);
+        machines.into_iter().map(|machine| machine_progress(model, observed, machine, condition)).collect();
+    all.extend(units.into_iter().map(|unit| unit_progress(model, observed, unit, condition)));
+    let services = model.services.values().filter(|service| targets.contains(&Target::Service(service.name.clone())));
+    let to_come = services.filter(|_| condition != Condition::Gone);
     all.extend(to_come.filter_map(|service| units_to_come(model, observed, service)));
     for service in model.services.values().filter(|s| s.life == Life::Dying && s.units.is_empty()) {
         if everything || targets.contains(&Target::Service(service.name.clone())) {
@@ -91,6 +78,28 @@ pub fn progress(model: &Model, observed: &Observed, targets: &[Target], conditio
         }
     }
     all
+}
+
+/// The units that are meant with their subordinates, and the machines that are or that host them. Nothing else is looked at: who waits for one
+/// unit must not pay for ten thousand.
+fn named<'a>(model: &'a Model, targets: &[Target]) -> (Vec<&'a Machine>, Vec<&'a Unit>) {
+    let (mut machines, mut units) = (BTreeSet::new(), BTreeSet::new());
+    for target in targets {
+        match target {
+            Target::Machine(id) => drop(machines.insert(*id)),
+            Target::Unit(name) => drop(units.insert(name.clone())),
+            Target::Service(service) => {
+                let numbers = model.services.get(service).into_iter().flat_map(|service| &service.units);
+                units.extend(numbers.map(|number| UnitName { service: service.clone(), number: *number }));
+            }
+        }
+    }
+    let principals = units.iter().filter_map(|name| model.units.get(name));
+    let subordinates: Vec<UnitName> = principals.flat_map(|unit| unit.subordinates.iter().cloned()).collect();
+    units.extend(subordinates);
+    let units: Vec<&Unit> = units.iter().filter_map(|name| model.units.get(name)).collect();
+    machines.extend(units.iter().map(|unit| unit.machine));
+    (machines.iter().filter_map(|id| model.machines.get(id)).collect(), units)
 }
 
 /// Whether nothing at all is being done or due in the environment.

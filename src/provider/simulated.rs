@@ -3,12 +3,13 @@
 //! It keeps state as a real one does, needs no rights and no I/O, and can be told to fail, to lose a machine behind the
 //! controller's back, and what commands shall answer. Thousands of instances are cheap.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::Notify;
 
 use super::{
     ExecControl, ExecEnd, ExecRequest, Execution, FileKind, FileStat, Hardware, Instance, InstanceName, InstanceSpec,
@@ -17,6 +18,9 @@ use super::{
 
 /// The first address that an instance gets; each further one gets the next free.
 const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+
+/// Calls that are remembered: an environment may be simulated for years.
+const CALLS_KEPT: usize = 10_000;
 
 /// What a simulated command answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +58,8 @@ struct SimulatedInstance {
     address: Ipv4Addr,
     state: InstanceState,
     files: Files,
+    /// Told when it stops or goes.
+    ended: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -66,8 +72,11 @@ struct World {
     damage: Option<(String, Vec<PublishedPort>)>,
     failures: BTreeMap<String, VecDeque<Failure>>,
     answer: Option<Answer>,
-    calls: Vec<SimulatedCall>,
+    calls: VecDeque<SimulatedCall>,
     latency: Duration,
+    /// Addresses that were given back, and how many were ever given out: the lowest free one without a search.
+    freed: BTreeSet<Ipv4Addr>,
+    given: u32,
 }
 
 struct Failure {
@@ -78,7 +87,11 @@ struct Failure {
 
 /// A hypervisor that only remembers.
 #[derive(Default)]
-pub struct SimulatedProvider(Mutex<World>, tokio::sync::Notify);
+pub struct SimulatedProvider {
+    world: Mutex<World>,
+    /// Told when the network is damaged.
+    damaged: Notify,
+}
 
 impl SimulatedProvider {
     pub fn new() -> Self {
@@ -108,16 +121,15 @@ impl SimulatedProvider {
 
     /// The instance is deleted behind the controller's back.
     pub fn vanish(&self, name: &InstanceName) {
-        self.world().instances.remove(name);
-        self.1.notify_waiters();
+        self.world().remove(name);
     }
 
     /// The instance is stopped behind the controller's back.
     pub fn stop_behind(&self, name: &InstanceName) {
         if let Some(instance) = self.world().instances.get_mut(name) {
             instance.state = InstanceState::Stopped;
+            instance.ended.notify_waiters();
         }
-        self.1.notify_waiters();
     }
 
     /// The network is damaged behind the controller's back, which closes all ports.
@@ -127,7 +139,7 @@ impl SimulatedProvider {
         let before = world.damage.take().map_or(published, |(_, before)| before);
         world.damage = Some((words.to_owned(), before));
         drop(world);
-        self.1.notify_waiters();
+        self.damaged.notify_waiters();
     }
 
     /// The ports that are open now.
@@ -140,20 +152,23 @@ impl SimulatedProvider {
         self.world().instances.get(name).map(|instance| instance.spec.clone())
     }
 
-    /// Every call so far, failed ones too.
+    /// The last calls, failed ones too.
     pub fn calls(&self) -> Vec<SimulatedCall> {
-        self.world().calls.clone()
+        self.world().calls.iter().cloned().collect()
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every call begins here: it is noted, takes its time, and fails if it was told to.
     async fn begin(&self, kind: &'static str, instance: Option<&InstanceName>) -> Result<(), ProviderError> {
         let (latency, failure) = {
             let mut world = self.world();
-            world.calls.push(SimulatedCall { kind, instance: instance.cloned() });
+            world.calls.push_back(SimulatedCall { kind, instance: instance.cloned() });
+            if world.calls.len() > CALLS_KEPT {
+                world.calls.pop_front();
+            }
             (world.latency, world.due_failure(kind))
         };
         if !latency.is_zero() {
@@ -186,10 +201,18 @@ impl World {
         }
     }
 
-    fn free_address(&self) -> Ipv4Addr {
-        let taken: std::collections::BTreeSet<Ipv4Addr> = self.instances.values().map(|i| i.address).collect();
-        let first = u32::from(FIRST_ADDRESS);
-        (first..).map(Ipv4Addr::from).find(|address| !taken.contains(address)).unwrap_or(FIRST_ADDRESS)
+    fn free_address(&mut self) -> Ipv4Addr {
+        self.freed.pop_first().unwrap_or_else(|| {
+            self.given += 1;
+            Ipv4Addr::from(u32::from(FIRST_ADDRESS) + self.given - 1)
+        })
+    }
+
+    fn remove(&mut self, name: &InstanceName) -> Option<SimulatedInstance> {
+        let removed = self.instances.remove(name)?;
+        self.freed.insert(removed.address);
+        removed.ended.notify_waiters();
+        Some(removed)
     }
 }
 
@@ -221,7 +244,7 @@ impl Provider for SimulatedProvider {
 
     async fn disturbed(&self) -> String {
         loop {
-            let mut change = std::pin::pin!(self.1.notified());
+            let mut change = std::pin::pin!(self.damaged.notified());
             change.as_mut().enable();
             let damage = self.world().damage.as_ref().map(|(words, _)| words.clone());
             if let Some(words) = damage {
@@ -243,7 +266,8 @@ impl Provider for SimulatedProvider {
     async fn teardown(&self) -> Result<(), ProviderError> {
         self.begin("teardown", None).await?;
         let mut world = self.world();
-        world.instances.clear();
+        let names: Vec<InstanceName> = world.instances.keys().cloned().collect();
+        names.iter().for_each(|name| drop(world.remove(name)));
         world.published.clear();
         world.open = false;
         Ok(())
@@ -269,13 +293,12 @@ impl Provider for SimulatedProvider {
             let layer = world.layers.get(key).ok_or_else(|| ProviderError::NoLayer(key.clone()))?;
             files.extend(layer.iter().map(|(path, file)| (path.clone(), file.clone())));
         }
-        let address = world.free_address();
-        let instance = world.instances.entry(spec.name.clone()).or_insert_with(|| SimulatedInstance {
-            spec: spec.clone(),
-            address,
-            state: InstanceState::Running,
-            files,
-        });
+        if !world.instances.contains_key(&spec.name) {
+            let (address, ended) = (world.free_address(), Arc::default());
+            let made = SimulatedInstance { spec: spec.clone(), address, state: InstanceState::Running, files, ended };
+            world.instances.insert(spec.name.clone(), made);
+        }
+        let instance = world.instance(&spec.name)?;
         instance.state = InstanceState::Running;
         Ok(Instance { name: spec.name.clone(), address: instance.address, hardware: hardware(&instance.spec) })
     }
@@ -288,16 +311,22 @@ impl Provider for SimulatedProvider {
 
     async fn stop(&self, name: &InstanceName) -> Result<(), ProviderError> {
         self.begin("stop", Some(name)).await?;
-        self.world().instance(name)?.state = InstanceState::Stopped;
-        self.1.notify_waiters();
+        let mut world = self.world();
+        let instance = world.instance(name)?;
+        instance.state = InstanceState::Stopped;
+        instance.ended.notify_waiters();
         Ok(())
     }
 
     async fn ended(&self, name: &InstanceName) {
         loop {
-            let mut change = std::pin::pin!(self.1.notified());
+            let running = |instance: &&SimulatedInstance| instance.state == InstanceState::Running;
+            let ended = self.world().instances.get(name).filter(running).map(|instance| instance.ended.clone());
+            let Some(ended) = ended else { return };
+            let mut change = std::pin::pin!(ended.notified());
             change.as_mut().enable();
-            if self.world().instances.get(name).is_none_or(|instance| instance.state != InstanceState::Running) {
+            // It may have ended before the watch began.
+            if self.world().instances.get(name).filter(running).is_none() {
                 return;
             }
             change.await;
@@ -306,8 +335,7 @@ impl Provider for SimulatedProvider {
 
     async fn destroy(&self, name: &InstanceName) -> Result<(), ProviderError> {
         self.begin("destroy", Some(name)).await?;
-        self.world().instances.remove(name);
-        self.1.notify_waiters();
+        self.world().remove(name);
         Ok(())
     }
 
@@ -406,7 +434,7 @@ impl Provider for SimulatedProvider {
     async fn seal(&self, name: &InstanceName, key: &LayerKey) -> Result<(), ProviderError> {
         self.begin("seal", Some(name)).await?;
         let mut world = self.world();
-        match world.instances.remove(name) {
+        match world.remove(name) {
             Some(instance) => {
                 world.layers.entry(key.clone()).or_insert(instance.files);
                 Ok(())

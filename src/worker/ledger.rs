@@ -8,6 +8,7 @@
 //! # Caveats
 //! Readers wait while a batch is written (some milliseconds), so that nobody acts on what may be lost.
 
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -15,10 +16,11 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::model::{Change, ChangeError, Event, Millis, Model, Observed};
 use crate::plan::nudge::Concerned;
-use crate::store::{Entry, Journal, StoreError};
+use crate::store::{Entry, Journal, Page, StoreError, Wanted};
 
-/// Entries after which the model is kept as a snapshot, so that a start reads at most about that many.
-const SNAPSHOT_EVERY: u64 = 2_000;
+/// Entries from one snapshot to the next for each unit, at least: a snapshot costs as much as the model is large, and so
+/// each entry its share of a few units, however many there are.
+const SNAPSHOT_PER_UNIT: u64 = 4;
 /// Most changes written in one transaction.
 const BATCH: usize = 256;
 
@@ -43,9 +45,17 @@ pub struct Committed {
 }
 
 enum Request {
-    Change { change: Change, by: String, answer: Option<oneshot::Sender<Result<Committed, LedgerError>>> },
-    Read { newest: u64, answer: oneshot::Sender<Result<Vec<Entry>, LedgerError>> },
+    Change(Asked),
+    Read { wanted: Wanted, page: Page, answer: oneshot::Sender<Result<Vec<Entry>, LedgerError>> },
     Probe { answer: oneshot::Sender<Result<(), LedgerError>> },
+    Copy { path: PathBuf, answer: oneshot::Sender<Result<(), LedgerError>> },
+}
+
+struct Asked {
+    change: Change,
+    by: String,
+    user: Option<String>,
+    answer: Option<oneshot::Sender<Result<Committed, LedgerError>>>,
 }
 
 /// Where the writer lives.
@@ -84,7 +94,7 @@ impl Ledger {
         nudges: mpsc::UnboundedSender<Concerned>,
         writing: Writing,
     ) -> Result<Ledger, StoreError> {
-        let (model, last) = load(journal.as_mut())?;
+        let Loaded { model, last, snapshot } = load(journal.as_mut())?;
         let model = Arc::new(RwLock::new(model));
         let (requests, inbox) = mpsc::unbounded_channel();
         let version = Arc::new(watch::Sender::new(0));
@@ -99,14 +109,14 @@ impl Ledger {
             departures: departures.clone(),
             sequence: sequence_sender,
             last,
-            last_snapshot: last,
+            last_snapshot: snapshot,
         };
         match writing {
             Writing::Thread => {
                 std::thread::Builder::new()
                     .name("ledger".to_owned())
                     .spawn(move || writer.run(inbox))
-                    .map_err(|error| StoreError::Simulated(format!("cannot start the ledger's thread: {error}")))?;
+                    .map_err(|source| StoreError::Thread { source })?;
             }
             Writing::Task(lag) => drop(tokio::spawn(writer.run_as_task(inbox, lag))),
         }
@@ -118,10 +128,20 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]; nothing was changed then.
     pub async fn commit(&self, by: &str, change: Change) -> Result<Committed, LedgerError> {
-        let (answer, answered) = oneshot::channel();
-        let request = Request::Change { change, by: by.to_owned(), answer: Some(answer) };
-        self.requests.send(request).map_err(|_| LedgerError::Stopped)?;
-        let result = answered.await.map_err(|_| LedgerError::Stopped)?;
+        self.change(Asked { change, by: by.to_owned(), user: None, answer: None }).await
+    }
+
+    /// The same for a command that `user` has typed.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; nothing was changed then.
+    pub async fn commit_for(&self, user: &str, by: &str, change: Change) -> Result<Committed, LedgerError> {
+        let (user, by) = (Some(user.to_owned()), by.to_owned());
+        self.change(Asked { change, by, user, answer: None }).await
+    }
+
+    async fn change(&self, asked: Asked) -> Result<Committed, LedgerError> {
+        let result = self.ask(|answer| Request::Change(Asked { answer: Some(answer), ..asked })).await;
         if let Err(LedgerError::Journal(words)) = &result {
             self.observe_journal(Some(words));
         }
@@ -133,9 +153,7 @@ impl Ledger {
     /// # Errors
     /// The journal's words.
     pub async fn probe(&self) -> Result<(), LedgerError> {
-        let (answer, answered) = oneshot::channel();
-        self.requests.send(Request::Probe { answer }).map_err(|_| LedgerError::Stopped)?;
-        let result = answered.await.map_err(|_| LedgerError::Stopped)?;
+        let result = self.ask(|answer| Request::Probe { answer }).await;
         match &result {
             Ok(()) => self.observe_journal(None),
             Err(LedgerError::Journal(words)) => self.observe_journal(Some(words)),
@@ -156,16 +174,31 @@ impl Ledger {
     /// Asks for a change without waiting; it comes before any later one. A refusal is dropped.
     pub fn submit(&self, by: &str, change: Change) {
         // A ledger that has stopped takes no more: the controller is going down.
-        let _ = self.requests.send(Request::Change { change, by: by.to_owned(), answer: None });
+        let _ = self.requests.send(Request::Change(Asked { change, by: by.to_owned(), user: None, answer: None }));
     }
 
-    /// The newest so many entries of the journal, the oldest first.
+    /// A look back into the journal, the oldest first.
     ///
     /// # Errors
     /// The journal's words.
-    pub async fn entries(&self, newest: u64) -> Result<Vec<Entry>, LedgerError> {
+    pub async fn past(&self, wanted: Wanted, page: Page) -> Result<Vec<Entry>, LedgerError> {
+        self.ask(|answer| Request::Read { wanted, page, answer }).await
+    }
+
+    /// Writes a copy of the journal to a new file, as it is between two commits.
+    ///
+    /// # Errors
+    /// The journal's words.
+    pub async fn copy_to(&self, path: PathBuf) -> Result<(), LedgerError> {
+        self.ask(|answer| Request::Copy { path, answer }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Request,
+    ) -> Result<T, LedgerError> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(Request::Read { newest, answer }).map_err(|_| LedgerError::Stopped)?;
+        self.requests.send(request(answer)).map_err(|_| LedgerError::Stopped)?;
         answered.await.map_err(|_| LedgerError::Stopped)?
     }
 
@@ -216,17 +249,44 @@ impl Ledger {
     }
 }
 
-/// The model that the journal adds up to, and the number of its last entry.
-fn load(journal: &mut dyn Journal) -> Result<(Model, u64), StoreError> {
-    // A snapshot only saves time: one that this version cannot read is passed over.
-    let snapshot = journal.read_snapshot()?;
-    let known = snapshot.and_then(|(sequence, bytes)| Some((serde_json::from_slice(&bytes).ok()?, sequence)));
-    let (mut model, mut last): (Model, u64) = known.unwrap_or_default();
+/// What a journal adds up to.
+pub(crate) struct Loaded {
+    pub model: Model,
+    /// Number of the last entry.
+    pub last: u64,
+    /// Number of the last entry in the snapshot that it began with; 0 is none.
+    snapshot: u64,
+}
+
+/// Begins with the newest snapshot that can be read: the one before and the entries after it give the same. One that
+/// cannot be read is forgotten only when it is known that all is there without it.
+pub(crate) fn load(journal: &mut dyn Journal) -> Result<Loaded, StoreError> {
+    let (mut model, mut last) = (Model::default(), 0);
+    let mut unreadable = Vec::new();
+    while let Some((sequence, bytes)) = journal.read_snapshot(unreadable.len() as u32)? {
+        match serde_json::from_slice(&bytes) {
+            Ok(read) => {
+                (model, last) = (read, sequence);
+                break;
+            }
+            Err(error) => {
+                tracing::warn!("the snapshot of entry {sequence} cannot be read: {error}");
+                unreadable.push(sequence);
+            }
+        }
+    }
+    let snapshot = last;
     for entry in journal.read_after(last)? {
+        if entry.sequence != last + 1 {
+            return Err(StoreError::Gap { expected: last + 1 });
+        }
         model.apply(&entry.event, entry.at);
         last = entry.sequence;
     }
-    Ok((model, last))
+    for sequence in unreadable {
+        journal.forget_snapshot(sequence)?;
+    }
+    Ok(Loaded { model, last, snapshot })
 }
 
 struct Writer {
@@ -247,7 +307,7 @@ impl Writer {
     fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Request>) {
         let mut batch = Vec::new();
         while inbox.blocking_recv_many(&mut batch, BATCH) > 0 {
-            if !self.write(std::mem::take(&mut batch)) {
+            if !self.serve(std::mem::take(&mut batch)) {
                 return; // the controller sees that the ledger has ended, and ends
             }
         }
@@ -264,39 +324,84 @@ impl Writer {
                     batch.push(request);
                 }
             }
-            if !self.write(std::mem::take(&mut batch)) {
+            if !self.serve(std::mem::take(&mut batch)) {
                 return;
             }
         }
     }
 
+    /// The changes in one transaction, then what only looks. False if the model in memory is not to be trusted any more.
+    fn serve(&mut self, batch: Vec<Request>) -> bool {
+        let (mut changes, mut others) = (Vec::new(), Vec::new());
+        for request in batch {
+            match request {
+                Request::Change(asked) => changes.push(asked),
+                other => others.push(other),
+            }
+        }
+        if !self.write(changes) {
+            return false;
+        }
+        others.into_iter().for_each(|request| self.look(request));
+        self.keep_snapshot();
+        true
+    }
+
+    /// What needs the journal and not the model: nobody waits for it but who asked, and later commits.
+    fn look(&mut self, request: Request) {
+        let told = |error: StoreError| LedgerError::Journal(super::chain(&error));
+        // Who asked may have gone away meanwhile.
+        match request {
+            Request::Change(_) => {}
+            Request::Read { wanted, page, answer } => {
+                let _ = answer.send(self.journal.read_past(&wanted, page).map_err(told));
+            }
+            Request::Probe { answer } => {
+                let _ = answer.send(self.journal.probe().map_err(told));
+            }
+            Request::Copy { path, answer } => {
+                let _ = answer.send(self.journal.copy_to(&path).map_err(told));
+            }
+        }
+    }
+
+    /// Readers go on meanwhile; only the next commit waits.
+    fn keep_snapshot(&mut self) {
+        let bytes = {
+            let model = self.model.read().unwrap_or_else(PoisonError::into_inner);
+            let spacing = self.journal.snapshot_every().max(SNAPSHOT_PER_UNIT * model.units.len() as u64);
+            if self.last - self.last_snapshot < spacing {
+                return;
+            }
+            serde_json::to_vec(&*model)
+        };
+        self.last_snapshot = self.last;
+        // Entries are dropped in its favour: it must be readable.
+        let readable = bytes.and_then(|bytes| serde_json::from_slice::<Model>(&bytes).map(|_| bytes));
+        let kept = match readable {
+            Ok(bytes) => self.journal.write_snapshot(self.last, &bytes).map_err(|error| super::chain(&error)),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(words) = kept {
+            tracing::warn!("no snapshot: {words}");
+        }
+    }
+
     /// False if the model in memory is not to be trusted any more.
-    fn write(&mut self, batch: Vec<Request>) -> bool {
+    fn write(&mut self, batch: Vec<Asked>) -> bool {
+        if batch.is_empty() {
+            return true;
+        }
         let at = (self.clock)();
         let model_lock = self.model.clone();
         let mut model = model_lock.write().unwrap_or_else(PoisonError::into_inner);
         let mut entries: Vec<Entry> = Vec::new();
         let mut answers: Vec<Answer> = Vec::new();
-        for request in batch {
-            let (change, by, answer) = match request {
-                Request::Change { change, by, answer } => (change, by, answer),
-                Request::Read { newest, answer } => {
-                    let from = self.last.saturating_sub(newest);
-                    let read = self.journal.read_after(from);
-                    // Who asked may have gone away meanwhile.
-                    let _ = answer.send(read.map_err(|error| LedgerError::Journal(super::chain(&error))));
-                    continue;
-                }
-                Request::Probe { answer } => {
-                    let _ =
-                        answer.send(self.journal.probe().map_err(|error| LedgerError::Journal(super::chain(&error))));
-                    continue;
-                }
-            };
+        for Asked { change, by, user, answer } in batch {
             let result = model.change(change, at).map_err(LedgerError::Refused).map(|events| {
                 for event in &events {
                     let sequence = self.last + entries.len() as u64 + 1;
-                    entries.push(Entry { sequence, at, by: by.clone(), event: event.clone() });
+                    entries.push(Entry { sequence, at, by: by.clone(), user: user.clone(), event: event.clone() });
                 }
                 Committed { sequence: self.last + entries.len() as u64, events }
             });
@@ -320,9 +425,9 @@ impl Writer {
             let restored = load(self.journal.as_mut());
             let trusted = restored.is_ok();
             match restored {
-                Ok((restored, last)) => {
-                    *model = restored;
-                    self.last = last;
+                Ok(restored) => {
+                    *model = restored.model;
+                    self.last = restored.last;
                 }
                 Err(error) => tracing::error!("the journal cannot be read: {}; stopping", super::chain(&error)),
             }
@@ -338,7 +443,6 @@ impl Writer {
         for entry in &entries {
             concerned.add(&model, &entry.event);
         }
-        let snapshot = (self.last - self.last_snapshot >= SNAPSHOT_EVERY).then(|| serde_json::to_vec(&*model));
         drop(model);
 
         if concerned.departure {
@@ -350,12 +454,6 @@ impl Writer {
         self.version.send_modify(|version| *version += 1);
         for (answer, result) in answers {
             reply(answer, result);
-        }
-        if let Some(Ok(bytes)) = snapshot {
-            self.last_snapshot = self.last;
-            if let Err(error) = self.journal.write_snapshot(self.last, &bytes) {
-                tracing::warn!("no snapshot: {}", super::chain(&error));
-            }
         }
         true
     }

@@ -3,11 +3,9 @@
 //! # Caveats
 //! Lines that were written within the last moment before a `kill -9` may be lost; nothing else depends on them.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -15,13 +13,16 @@ use tokio::sync::watch;
 
 use crate::model::{LogLevel, MachineId, Millis, UnitName};
 
-use super::capped::CappedFile;
 use super::ledger::Clock;
+use super::logfiles::LogFiles;
 
-/// Lines kept in memory for replay.
+/// Lines kept in memory for replay, and most bytes that they take.
 const KEPT: usize = 10_000;
-/// Files kept open. A host lets a process have a thousand, and an environment may have more machines than that.
-const OPEN: usize = 64;
+const KEPT_BYTES: usize = 4 << 20;
+/// What a line takes besides its texts.
+const LINE_BYTES: usize = size_of::<Line>() + 32;
+/// Bytes of a line; what is longer is cut.
+const LONGEST: usize = 16 << 10;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
@@ -35,9 +36,13 @@ pub struct Line {
     pub message: String,
 }
 
+impl Line {
+    fn bytes(&self) -> usize {
+        LINE_BYTES + self.entity.len() + self.module.len() + self.message.len()
+    }
+}
+
 pub struct Logbook {
-    /// `None` keeps the log in memory only (simulated environments).
-    folder: Option<PathBuf>,
     clock: Clock,
     inner: Mutex<Inner>,
     last: watch::Sender<u64>,
@@ -46,27 +51,42 @@ pub struct Logbook {
 #[derive(Default)]
 struct Inner {
     lines: VecDeque<Line>,
+    /// Of all lines.
+    bytes: usize,
     sequence: u64,
-    files: BTreeMap<MachineId, CappedFile>,
+    /// `None` keeps the log in memory only.
+    files: Option<LogFiles>,
+}
+
+impl Inner {
+    fn push(&mut self, line: Line) {
+        self.bytes += line.bytes();
+        self.lines.push_back(line);
+        while self.lines.len() > KEPT || self.bytes > KEPT_BYTES {
+            let Some(oldest) = self.lines.pop_front() else { return };
+            self.bytes -= oldest.bytes();
+        }
+    }
 }
 
 impl Logbook {
-    /// Opens the log in `folder`; the last lines of an earlier controller are read back.
+    /// Opens the log in a folder, whose files take at most so many bytes; the last lines of an earlier controller are
+    /// read back.
     ///
     /// # Errors
     /// The folder cannot be made or read.
-    pub fn open(folder: Option<PathBuf>, clock: Clock) -> io::Result<Logbook> {
+    pub fn open(folder: Option<(PathBuf, u64)>, clock: Clock) -> io::Result<Logbook> {
         let mut inner = Inner::default();
-        if let Some(folder) = &folder {
-            std::fs::create_dir_all(folder)?;
-            inner.lines = read_back(folder)?;
-            for line in &mut inner.lines {
+        if let Some((folder, budget)) = folder {
+            let files = LogFiles::open(folder, budget)?;
+            for line in read_back(&files)? {
                 inner.sequence += 1;
-                line.sequence = inner.sequence;
+                inner.push(Line { sequence: inner.sequence, ..line });
             }
+            inner.files = Some(files);
         }
         let last = watch::Sender::new(inner.sequence);
-        Ok(Logbook { folder, clock, inner: Mutex::new(inner), last })
+        Ok(Logbook { clock, inner: Mutex::new(inner), last })
     }
 
     pub fn unit(&self, unit: &UnitName, machine: MachineId, line: (LogLevel, &str, &str)) {
@@ -91,17 +111,14 @@ impl Logbook {
                 entity: entity.clone(),
                 level,
                 module: module.to_owned(),
-                message: message.to_owned(),
+                message: cut(message),
             };
-            if let Some(folder) = &self.folder
-                && let Err(error) = append(&mut inner.files, folder, machine, &line)
+            if let Some(files) = &mut inner.files
+                && let Err(error) = files.append(machine, &format!("{}\n", render(&line)))
             {
                 tracing::warn!("the log of machine {machine} cannot be written: {error}");
             }
-            inner.lines.push_back(line);
-            if inner.lines.len() > KEPT {
-                inner.lines.pop_front();
-            }
+            inner.push(line);
         }
         let sequence = inner.sequence;
         drop(inner);
@@ -125,20 +142,12 @@ impl Logbook {
     }
 }
 
-fn append(
-    files: &mut BTreeMap<MachineId, CappedFile>,
-    folder: &Path,
-    machine: MachineId,
-    line: &Line,
-) -> io::Result<()> {
-    if files.len() >= OPEN && !files.contains_key(&machine) {
-        files.clear(); // opening one again is quick
+/// A line that a machine never ended must not push out all others.
+fn cut(message: &str) -> String {
+    if message.len() <= LONGEST {
+        return message.to_owned();
     }
-    let file = match files.entry(machine) {
-        Entry::Occupied(open) => open.into_mut(),
-        Entry::Vacant(vacant) => vacant.insert(CappedFile::open(&folder.join(format!("{}.log", machine.tag())))?),
-    };
-    file.write_all(format!("{}\n", render(line)).as_bytes())
+    format!("{}… ({} bytes in all)", &message[..message.floor_char_boundary(LONGEST)], message.len())
 }
 
 /// `unit-mysql-0: 2026-11-23T15:46:30.123Z INFO install message`
@@ -168,20 +177,11 @@ fn parse(text: &str) -> Option<Line> {
     Some(Line { sequence: 0, at, entity: entity.to_owned(), level, module, message })
 }
 
-fn read_back(folder: &Path) -> io::Result<VecDeque<Line>> {
-    let mut lines = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.starts_with("machine-") {
-            let reader = BufReader::new(File::open(&path)?);
-            lines.extend(reader.split(b'\n').map_while(Result::ok).filter_map(|l| parse(&String::from_utf8_lossy(&l))));
-        }
-    }
+fn read_back(files: &LogFiles) -> io::Result<Vec<Line>> {
+    let mut lines: Vec<Line> = files.tails(KEPT_BYTES as u64)?.iter().filter_map(|line| parse(line)).collect();
     // Stable: lines of one file that share a millisecond keep their order.
     lines.sort_by_key(|line| line.at);
-    let surplus = lines.len().saturating_sub(KEPT);
-    Ok(lines.drain(surplus..).collect())
+    Ok(lines)
 }
 
 #[cfg(test)]
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn lines_are_read_back_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        let path = Some(folder.path().to_owned());
+        let path = Some((folder.path().to_owned(), 1 << 20));
         let first = Logbook::open(path.clone(), clock()).unwrap();
         first.unit(&"mysql/0".parse().unwrap(), MachineId::new(1), (LogLevel::Info, "install", "one\ntwo: three"));
         first.machine_error(MachineId::new(1), "provisioner", "no room");
@@ -211,5 +211,18 @@ mod tests {
             ]
         );
         assert_eq!(*second.last().borrow(), 3);
+    }
+
+    #[test]
+    fn what_is_kept_in_memory_is_bounded_in_lines_and_in_bytes() {
+        let book = Logbook::open(None, clock()).unwrap();
+        let short = || book.machine_info(MachineId::new(1), "m", "short");
+        (0..KEPT + 10).for_each(|_| short());
+        assert_eq!(book.lines_after(0, |_| true).len(), KEPT);
+        let long = "x".repeat(LONGEST * 2);
+        (0..1_000).for_each(|_| book.machine_info(MachineId::new(1), "m", &long));
+        let kept = book.lines_after(0, |_| true);
+        assert!(kept.iter().map(Line::bytes).sum::<usize>() <= KEPT_BYTES && kept.len() > 200);
+        assert!(kept[0].message.ends_with("x… (32768 bytes in all)"), "{}", kept[0].message.len());
     }
 }

@@ -34,6 +34,7 @@ pub mod layers;
 pub mod ledger;
 pub mod locks;
 pub mod logbook;
+pub mod logfiles;
 pub mod observer;
 pub mod provisioner;
 pub mod unit_agent;

@@ -107,9 +107,11 @@ pub async fn observe(world: &World) -> Result<(), ProviderError> {
             crate::model::Provision::Running { instance, .. } => Some((machine.id, instance.clone())),
             _ => None,
         });
-        let sight = |instance: &str| match instances.iter().find(|(name, _)| name.as_str() == instance) {
-            Some((_, InstanceState::Running)) => Sighting::Running,
-            Some((_, InstanceState::Stopped)) => Sighting::Stopped,
+        let states: HashMap<&str, InstanceState> =
+            instances.iter().map(|(name, state)| (name.as_str(), *state)).collect();
+        let sight = |instance: &str| match states.get(instance) {
+            Some(InstanceState::Running) => Sighting::Running,
+            Some(InstanceState::Stopped) => Sighting::Stopped,
             None => Sighting::Missing,
         };
         running.map(|(id, instance)| (id, sight(&instance))).collect()

@@ -18,8 +18,10 @@ pub enum Told {
     TimedOut(Vec<String>),
 }
 
-/// Looking anew costs as much as what is looked at is large: at most so often.
+/// Between two looks, at least.
 const GAP: Duration = Duration::from_millis(40);
+/// A look costs as much as what is looked at is large: at most one part of so many of the time is spent on looking.
+const PATIENCE: u32 = 10;
 
 /// Tells on `out` until the end, or until nobody listens.
 pub async fn wait(
@@ -34,6 +36,7 @@ pub async fn wait(
     let mut shown: BTreeMap<String, Progress> = BTreeMap::new();
     loop {
         changes.mark_unchanged();
+        let begun = Instant::now();
         let (all, end, fresh) = {
             let (model, observed) = (ledger.model(), ledger.observed());
             let all = settled::progress(&model, &observed, &targets, condition);
@@ -45,6 +48,7 @@ pub async fn wait(
             let end = verdict(&all, || settled::at_rest(&model, &observed));
             (all, end, fresh)
         };
+        let gap = GAP.max(begun.elapsed() * PATIENCE);
         for progress in fresh {
             if out.send(Told::Progress(progress)).await.is_err() {
                 return;
@@ -57,7 +61,7 @@ pub async fn wait(
         }
         let changed = async {
             let told = changes.changed().await;
-            tokio::time::sleep(GAP).await;
+            tokio::time::sleep(gap).await;
             told
         };
         let over = async {

@@ -80,6 +80,10 @@ fn a_bad_file_is_told_with_its_line() {
     let cases = [
         ("environments:\n  a:\n    type: local\n    colour: red\n", ", line 4: environments.a: unknown field `colour`"),
         ("environments:\n  a:\n    type: ec2\n", ", line 3: environments.a.type: unknown variant `ec2`"),
+        (
+            "environments:\n  a:\n    type: local\n    log-size: 20\n",
+            ", line 3: environments.a: invalid log-size \"20\": write `20M`, from 1M to 100G\n",
+        ),
         ("environments:\n  a: 5\n", ", line 2: environments.a: invalid type: integer `5`"),
         ("environments:\n  a: {type: local}\n  a: {type: local}\n", "duplicate entry with key \"a\""),
         ("default: a\n", "missing field `environments`"),

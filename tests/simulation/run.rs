@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use encanto::api::{EnvironmentKind, LOG_SIZE};
 use encanto::charm::{CharmHost, Limits};
-use encanto::controller::{Controller, Parts};
+use encanto::controller::{Controller, Origin, Parts};
 use encanto::model::{Change, MachineId, Millis, ServiceName};
 use encanto::plan::settled::{Condition, at_rest};
 use encanto::provider::simulated::SimulatedProvider;
@@ -359,7 +360,9 @@ pub fn parts(sim: &Arc<Sim>, provider: &Arc<FlakyProvider>) -> Parts {
     Parts {
         environment: "sim".parse().unwrap(),
         series: "bookworm".into(),
+        origin: Origin { kind: EnvironmentKind::Simulated, user: "me".into() },
         prefix: PREFIX.into(),
+        log_size: LOG_SIZE,
         folder: None,
         repository: None,
         journal: Box::new(WatchedJournal(sim.clone())),

@@ -1,11 +1,12 @@
 //! What a simulated world shares: its dice, its clock, what is broken at the moment, and who judges.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use encanto::model::{Event, Millis, UnitName};
-use encanto::store::{Entry, Journal, MemoryJournal, StoreError};
+use encanto::store::{Entry, Journal, MemoryJournal, Page, StoreError, Wanted};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -234,8 +235,25 @@ impl Journal for WatchedJournal {
         self.0.state().journal.write_snapshot(sequence, model)
     }
 
-    fn read_snapshot(&mut self) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-        self.0.state().journal.read_snapshot()
+    fn read_snapshot(&mut self, back: u32) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+        self.0.state().journal.read_snapshot(back)
+    }
+
+    fn read_past(&mut self, wanted: &Wanted, page: Page) -> Result<Vec<Entry>, StoreError> {
+        self.0.state().journal.read_past(wanted, page)
+    }
+
+    fn forget_snapshot(&mut self, sequence: u64) -> Result<(), StoreError> {
+        self.0.state().journal.forget_snapshot(sequence)
+    }
+
+    fn copy_to(&mut self, path: &Path) -> Result<(), StoreError> {
+        self.0.state().journal.copy_to(path)
+    }
+
+    /// Often, so that controllers begin from a snapshot and what is left of a compacted journal.
+    fn snapshot_every(&self) -> u64 {
+        40
     }
 
     fn probe(&mut self) -> Result<(), StoreError> {

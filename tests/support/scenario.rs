@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use encanto::api::backend::Backend;
+use encanto::api::backend::{Asker, Backend};
 use encanto::api::server::Handle;
 use encanto::api::{self, CharmSource, Done, EnvironmentStatus, Refusal};
 use encanto::charm::{CharmHost, Limits};
-use encanto::controller::{Controller, ControllerBackend, Parts};
+use encanto::controller::{Controller, ControllerBackend, Origin, Parts};
 use encanto::model::{Event, Hook, MachineId, Model, Observed, UnitName, check};
 use encanto::plan::nudge::Concerned;
 use encanto::plan::settled::at_rest;
@@ -95,7 +95,9 @@ impl Scenario {
             environment: "test".parse().unwrap(),
             series: "bookworm".into(),
             prefix: "me-test-".into(),
+            origin: Origin { kind: api::EnvironmentKind::Simulated, user: "me".into() },
             folder: Some(self.folder.path().to_owned()),
+            log_size: encanto::api::LOG_SIZE,
             repository: None,
             journal: Box::new(self.journal.clone()),
             provider: self.provider.clone(),
@@ -138,7 +140,8 @@ impl Scenario {
     }
 
     pub async fn ask<V: Handle>(&self, request: V) -> Result<V::Answer, Refusal> {
-        request.handle(self.backend(), "test").await
+        let by = Asker { user: "ana".into(), command: V::PATH.into() };
+        request.handle(self.backend(), &by).await
     }
 
     pub async fn deploy(&self, charm: &str, units: u32) -> Done {

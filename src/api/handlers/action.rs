@@ -16,7 +16,7 @@ use super::super::actions::{
     ActionInfo, ActionQueued, ActionTask, ActionTasks, ActionTasksAnswer, ActionTiming, ActionsAnswer, CancelAction,
     ListActions, ParamInfo, RunAction, ShowAction,
 };
-use super::super::backend::Backend;
+use super::super::backend::{Asker, Backend};
 use super::super::requests::{Done, Refusal};
 use super::super::server::Handle;
 use super::super::status::LogLine;
@@ -31,7 +31,7 @@ const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[async_trait]
 impl Handle for ListActions {
-    async fn handle(self, backend: &dyn Backend, _by: &str) -> Result<ActionsAnswer, Refusal> {
+    async fn handle(self, backend: &dyn Backend, _by: &Asker) -> Result<ActionsAnswer, Refusal> {
         let service: ServiceName = name(&self.service)?;
         let model = backend.model();
         let found = model.services.get(&service);
@@ -61,13 +61,13 @@ fn param_info(ParamDecl { option, required }: &ParamDecl) -> ParamInfo {
 
 #[async_trait]
 impl Handle for RunAction {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<ActionQueued, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<ActionQueued, Refusal> {
         let call = ActionCall {
             unit: name(&self.unit)?,
             name: name(&self.action)?,
             params: self.params,
             timeout: self.timeout.map(|seconds| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX)),
-            by: by.to_owned(),
+            by: by.to_string(),
         };
         let events = backend.commit(by, Change::QueueAction(Box::new(call))).await?;
         let queued = events.iter().find_map(|event| match event {
@@ -80,7 +80,7 @@ impl Handle for RunAction {
 
 #[async_trait]
 impl Handle for ShowAction {
-    async fn handle(self, backend: &dyn Backend, _by: &str) -> Result<ActionTask, Refusal> {
+    async fn handle(self, backend: &dyn Backend, _by: &Asker) -> Result<ActionTask, Refusal> {
         let id: ActionId = name(&self.id)?;
         let patience = self.timeout.map_or(FOREVER, |seconds| FOREVER.min(Duration::from_secs(seconds)));
         let deadline = Instant::now() + patience;
@@ -123,7 +123,7 @@ fn task(model: &Model, id: ActionId) -> Result<ActionTask, Refusal> {
 
 #[async_trait]
 impl Handle for ActionTasks {
-    async fn handle(self, backend: &dyn Backend, _by: &str) -> Result<ActionTasksAnswer, Refusal> {
+    async fn handle(self, backend: &dyn Backend, _by: &Asker) -> Result<ActionTasksAnswer, Refusal> {
         let patterns = patterns(&self.patterns)?;
         let model = backend.model();
         let wanted = |action: &&Action| patterns.is_empty() || patterns.iter().any(|p| p.matches(&action.unit));
@@ -133,7 +133,7 @@ impl Handle for ActionTasks {
 
 #[async_trait]
 impl Handle for CancelAction {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let actions = self.ids.iter().map(|id| name(id)).collect::<Result<Vec<_>, _>>()?;
         backend.commit(by, Change::CancelActions { actions }).await?;
         Ok(Done::default())

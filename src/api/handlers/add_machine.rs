@@ -4,14 +4,14 @@ use async_trait::async_trait;
 
 use crate::model::{Change, Event, MachineId, NameError};
 
-use super::super::backend::Backend;
+use super::super::backend::{Asker, Backend};
 use super::super::requests::{AddMachine, Done, Refusal};
 use super::super::server::Handle;
 use super::{constraint_notes, constraints, done, refusal};
 
 #[async_trait]
 impl Handle for AddMachine {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let host = host(self.placement.as_deref())?;
         let known = backend.model().series.clone();
         if let Some(series) = self.series.as_ref().filter(|series| **series != known) {

@@ -4,14 +4,14 @@ use async_trait::async_trait;
 
 use crate::model::{Change, EndpointRef};
 
-use super::super::backend::Backend;
+use super::super::backend::{Asker, Backend};
 use super::super::requests::{AddRelation, DestroyRelation, Done, Refusal};
 use super::super::server::Handle;
 use super::name;
 
 #[async_trait]
 impl Handle for AddRelation {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let (one, other) = two(&self.endpoints)?;
         let targets = vec![one.service.to_string(), other.service.to_string()];
         backend.commit(by, Change::AddRelation { one, other }).await?;
@@ -21,7 +21,7 @@ impl Handle for AddRelation {
 
 #[async_trait]
 impl Handle for DestroyRelation {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let (one, other) = two(&self.endpoints)?;
         let targets = vec![one.service.to_string(), other.service.to_string()];
         backend.commit(by, Change::DestroyRelation { one, other }).await?;

@@ -4,14 +4,14 @@ use async_trait::async_trait;
 
 use crate::model::{Change, Constraints, Deployment, Placement, ServiceName};
 
-use super::super::backend::Backend;
+use super::super::backend::{Asker, Backend};
 use super::super::requests::{Deploy, Done, Refusal};
 use super::super::server::Handle;
 use super::{constraint_notes, constraints, done, generated, name, placement};
 
 #[async_trait]
 impl Handle for Deploy {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let placement = placement(self.to.as_deref())?;
         let constraints = constraints(self.constraints.as_deref())?;
         let given: Option<ServiceName> = self.service.as_deref().map(name).transpose()?;

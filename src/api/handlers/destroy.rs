@@ -4,14 +4,14 @@ use async_trait::async_trait;
 
 use crate::model::{Change, MachineId, ServiceName, UnitName};
 
-use super::super::backend::Backend;
+use super::super::backend::{Asker, Backend};
 use super::super::requests::{DestroyMachine, DestroyService, DestroyUnit, Done, Refusal};
 use super::super::server::Handle;
 use super::name;
 
 #[async_trait]
 impl Handle for DestroyUnit {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let units = names::<UnitName>(&self.units, "no units specified")?;
         backend.commit(by, Change::DestroyUnits { units, force: self.force }).await?;
         Ok(Done { notes: Vec::new(), targets: self.units })
@@ -20,7 +20,7 @@ impl Handle for DestroyUnit {
 
 #[async_trait]
 impl Handle for DestroyService {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let services = names::<ServiceName>(&self.services, "no service specified")?;
         backend.commit(by, Change::DestroyServices { services, force: self.force }).await?;
         Ok(Done { notes: Vec::new(), targets: self.services })
@@ -29,7 +29,7 @@ impl Handle for DestroyService {
 
 #[async_trait]
 impl Handle for DestroyMachine {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let machines = names::<MachineId>(&self.machines, "no machines specified")?;
         backend.commit(by, Change::DestroyMachines { machines, force: self.force }).await?;
         Ok(Done { notes: Vec::new(), targets: self.machines })

@@ -6,14 +6,14 @@ use async_trait::async_trait;
 
 use crate::model::{Change, Port, PublishedMapping};
 
-use super::super::backend::Backend;
+use super::super::backend::{Asker, Backend};
 use super::super::requests::{Done, Expose, Refusal, Unexpose};
 use super::super::server::Handle;
 use super::name;
 
 #[async_trait]
 impl Handle for Expose {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let published = self.publish.iter().map(|text| mapping(text)).collect::<Result<BTreeSet<_>, _>>()?;
         let targets = vec![self.service.clone()];
         backend.commit(by, Change::Expose { service: name(&self.service)?, published }).await?;
@@ -23,7 +23,7 @@ impl Handle for Expose {
 
 #[async_trait]
 impl Handle for Unexpose {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         backend.commit(by, Change::Unexpose { service: name(&self.service)? }).await?;
         Ok(Done::default())
     }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::model::{ChangeError, ConfigValue, ServiceName};
 
-use super::super::backend::Backend;
+use super::super::backend::{Asker, Backend};
 use super::super::requests::{GetConfig, Refusal};
 use super::super::server::Handle;
 use super::super::status::{OptionInfo, ServiceConfig};
@@ -12,7 +12,7 @@ use super::{name, refusal};
 
 #[async_trait]
 impl Handle for GetConfig {
-    async fn handle(self, backend: &dyn Backend, _by: &str) -> Result<ServiceConfig, Refusal> {
+    async fn handle(self, backend: &dyn Backend, _by: &Asker) -> Result<ServiceConfig, Refusal> {
         let service: ServiceName = name(&self.service)?;
         let model = backend.model();
         let found = model.services.get(&service);

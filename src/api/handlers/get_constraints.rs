@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::model::{ChangeError, ServiceName};
 
-use super::super::backend::Backend;
+use super::super::backend::{Asker, Backend};
 use super::super::requests::{ConstraintsAnswer, GetConstraints, Refusal};
 use super::super::server::Handle;
 use super::{name, refusal};
@@ -12,7 +12,7 @@ use super::{name, refusal};
 #[async_trait]
 impl Handle for GetConstraints {
     /// Of a service what was said of itself, without what it has of the environment, as in Juju.
-    async fn handle(self, backend: &dyn Backend, _by: &str) -> Result<ConstraintsAnswer, Refusal> {
+    async fn handle(self, backend: &dyn Backend, _by: &Asker) -> Result<ConstraintsAnswer, Refusal> {
         let service: Option<ServiceName> = self.service.as_deref().map(name).transpose()?;
         let model = backend.model();
         let constraints = match service {

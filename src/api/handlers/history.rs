@@ -2,59 +2,117 @@
 
 use async_trait::async_trait;
 
-use crate::model::{Event, Hook, MachineId, RelationHook, UnitName};
+use crate::model::{Event, Hook, MachineId, RelationHook, Subject, UnitName};
 
-use super::super::backend::{Backend, Recorded};
+use super::super::backend::{Asker, Backend, Recorded};
 use super::super::requests::{
     History, HistoryAnswer, HistoryEntry, Refusal, StatusLog, StatusLogAnswer, StatusLogEntry,
 };
 use super::super::server::Handle;
 use super::{is_machine, name, time_text};
 
-/// Entries of the journal that are looked through: hours of a busy environment.
-const LOOKED_AT: u64 = 20_000;
+/// Entries that are read at once.
+const PAGE: usize = 500;
 
 #[async_trait]
 impl Handle for History {
-    async fn handle(self, backend: &dyn Backend, _by: &str) -> Result<HistoryAnswer, Refusal> {
-        let mut entries: Vec<HistoryEntry> = Vec::new();
-        let mut last: Option<(i64, String)> = None;
-        for recorded in backend.recorded(LOOKED_AT).await?.into_iter().filter(|r| !r.by.starts_with('@')) {
-            let effect = told(&recorded.event);
-            // One command's events have its name and its moment.
-            let same = last.as_ref().is_some_and(|(at, by)| *at == recorded.at && *by == recorded.by);
-            match entries.last_mut() {
-                Some(entry) if same => entry.effects.extend(effect),
-                _ => entries.push(HistoryEntry {
-                    time: time_text(recorded.at),
-                    command: recorded.by.clone(),
-                    effects: effect.into_iter().collect(),
-                }),
+    async fn handle(self, backend: &dyn Backend, _by: &Asker) -> Result<HistoryAnswer, Refusal> {
+        let oldest = self.since.map(|seconds| backend.now().saturating_sub_unsigned(seconds.saturating_mul(1000)));
+        let mut commands = Commands { request: &self, found: Vec::new(), open: None };
+        let mut before = u64::MAX;
+        loop {
+            let page = backend.recorded(None, before, PAGE).await?;
+            let last = page.len() < PAGE;
+            before = page.first().map_or(0, |recorded| recorded.sequence);
+            for recorded in page.into_iter().rev() {
+                let too_old = oldest.is_some_and(|oldest| recorded.at < oldest);
+                if too_old || commands.found.len() == self.lines {
+                    return Ok(commands.answer());
+                }
+                commands.add(recorded);
             }
-            last = Some((recorded.at, recorded.by));
+            if last {
+                return Ok(commands.answer());
+            }
         }
-        entries.drain(..entries.len().saturating_sub(self.lines));
-        Ok(HistoryAnswer { entries })
     }
+}
+
+/// Puts the entries of a command together again, from the newest to the oldest.
+struct Commands<'a> {
+    request: &'a History,
+    found: Vec<HistoryEntry>,
+    open: Option<(Recorded, Vec<String>)>,
+}
+
+impl Commands<'_> {
+    fn add(&mut self, recorded: Recorded) {
+        let effect = told(&recorded.event);
+        // One command's events have its name, its user and its moment.
+        let same = |(first, _): &&mut (Recorded, Vec<String>)| {
+            (first.at, &first.by, &first.user) == (recorded.at, &recorded.by, &recorded.user)
+        };
+        match self.open.as_mut().filter(same) {
+            Some((_, effects)) => effects.extend(effect),
+            None => {
+                self.close();
+                self.open = Some((recorded, effect.into_iter().collect()));
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        let Some((recorded, mut effects)) = self.open.take() else { return };
+        effects.reverse();
+        let entry = HistoryEntry {
+            time: time_text(recorded.at),
+            user: recorded.user.unwrap_or_default(),
+            command: recorded.by,
+            effects,
+        };
+        if self.found.len() < self.request.lines && wanted(self.request, &entry) {
+            self.found.push(entry);
+        }
+    }
+
+    fn answer(mut self) -> HistoryAnswer {
+        self.close();
+        self.found.reverse();
+        HistoryAnswer { entries: self.found }
+    }
+}
+
+fn wanted(request: &History, entry: &HistoryEntry) -> bool {
+    let by_user = request.user.as_ref().is_none_or(|user| *user == entry.user);
+    let mut texts = std::iter::once(&entry.command).chain(&entry.effects);
+    by_user && request.about.as_ref().is_none_or(|about| texts.any(|text| mentions(text, about)))
+}
+
+/// Whether `about` is a word of the text: `mysql` is meant by `mysql/0` and `mysql:db` too, not by `mysql-b`.
+fn mentions(text: &str, about: &str) -> bool {
+    let words = text.split(|c: char| c.is_whitespace() || "(),".contains(c));
+    let mut starts = words.filter_map(|word| word.strip_prefix(about));
+    starts.any(|rest| rest.is_empty() || rest.starts_with(['/', ':']))
 }
 
 #[async_trait]
 impl Handle for StatusLog {
-    async fn handle(self, backend: &dyn Backend, _by: &str) -> Result<StatusLogAnswer, Refusal> {
-        let of_entity: Box<dyn Fn(&Recorded) -> Option<StatusLogEntry> + Send> =
-            if is_machine(&self.entity) || !self.entity.contains('/') {
-                let machine: MachineId = name(&self.entity)?;
-                Box::new(move |recorded| of_machine(recorded, machine))
-            } else {
-                let unit: UnitName = name(&self.entity)?;
-                Box::new(move |recorded| of_unit(recorded, &unit))
-            };
-        let mut entries: Vec<StatusLogEntry> =
-            backend.recorded(LOOKED_AT).await?.iter().filter_map(of_entity).collect();
-        if entries.is_empty() {
+    async fn handle(self, backend: &dyn Backend, _by: &Asker) -> Result<StatusLogAnswer, Refusal> {
+        let subject = if is_machine(&self.entity) || !self.entity.contains('/') {
+            Subject::Machine(name(&self.entity)?)
+        } else {
+            Subject::Unit(name(&self.entity)?)
+        };
+        let recorded = backend.recorded(Some(&subject), u64::MAX, self.lines.max(1)).await?;
+        if recorded.is_empty() {
             return Err(Refusal::new(format!("nothing is recorded of \"{}\"", self.entity))
                 .hint("`encanto status` lists units and machines"));
         }
+        let told = |recorded: &Recorded| match &subject {
+            Subject::Unit(unit) => of_unit(recorded, unit),
+            Subject::Machine(machine) => of_machine(recorded, *machine),
+        };
+        let mut entries: Vec<StatusLogEntry> = recorded.iter().filter_map(told).collect();
         entries.drain(..entries.len().saturating_sub(self.lines));
         Ok(StatusLogAnswer { entries })
     }
@@ -131,6 +189,10 @@ fn named(hook: &Hook) -> String {
 fn told(event: &Event) -> Option<String> {
     Some(match event {
         Event::EnvironmentCreated { name, .. } => format!("environment {name} created"),
+        Event::EnvironmentBackedUp {} => "state of the environment backed up".to_owned(),
+        Event::EnvironmentRestored { taken, .. } => {
+            format!("state of the environment restored from the backup of {}", time_text(*taken))
+        }
         Event::MachineAdded { machine, .. } => format!("machine {machine} added"),
         Event::MachineRetried { machine } => format!("machine {machine} tried again"),
         Event::MachineDying { machine } => format!("machine {machine} dying"),
@@ -166,4 +228,16 @@ fn told(event: &Event) -> Option<String> {
         Event::HookSkipped { unit, hook, .. } => format!("unit {unit}: {hook} counts as run"),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_meant_by_its_units_and_endpoints_and_not_by_its_neighbours() {
+        assert!(mentions("relation 3 (wiki:db mysql:db) added", "mysql"));
+        assert!(mentions("unit mysql/0 added on machine 1", "mysql/0") && mentions("deploy mysql", "mysql"));
+        assert!(!mentions("deploy mysql-b", "mysql") && !mentions("unit mysql/10 dying", "mysql/1"));
+    }
 }

@@ -4,6 +4,7 @@ mod action;
 mod add_machine;
 mod add_relation;
 mod add_unit;
+pub(super) mod backup;
 mod check;
 mod controller;
 pub(super) mod debug_hooks;

@@ -4,14 +4,14 @@ use async_trait::async_trait;
 
 use crate::model::Change;
 
-use super::super::backend::Backend;
+use super::super::backend::{Asker, Backend};
 use super::super::requests::{Done, Refusal, Resolved, RetryProvisioning};
 use super::super::server::Handle;
 use super::name;
 
 #[async_trait]
 impl Handle for Resolved {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         backend.commit(by, Change::Resolve { unit: name(&self.unit)?, retry: self.retry }).await?;
         Ok(Done { notes: Vec::new(), targets: vec![self.unit] })
     }
@@ -19,7 +19,7 @@ impl Handle for Resolved {
 
 #[async_trait]
 impl Handle for RetryProvisioning {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         if self.machines.is_empty() {
             return Err(Refusal::new("no machines specified"));
         }

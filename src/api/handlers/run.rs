@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 use crate::model::{ChangeError, MachineId, Model, ServiceName, UnitName};
 
 use super::super::actions::{Run, RunAnswer, RunResult};
-use super::super::backend::{Backend, RunLine, RunTarget};
+use super::super::backend::{Asker, Backend, RunLine, RunTarget};
 use super::super::base64;
 use super::super::requests::Refusal;
 use super::super::server::Handle;
@@ -23,10 +23,10 @@ const NO_TARGETS: &str = "no targets: name them with --unit, --service, --machin
 
 #[async_trait]
 impl Handle for Run {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<RunAnswer, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<RunAnswer, Refusal> {
         let targets = targets(&backend.model(), &self)?;
         let share = OUTPUT / targets.len().max(1) / 2;
-        let line = RunLine { text: self.command, timeout: Duration::from_secs(self.timeout), by: by.to_owned() };
+        let line = RunLine { text: self.command, timeout: Duration::from_secs(self.timeout), by: by.to_string() };
         // In the order of the targets, and ended with this future.
         let results = stream::iter(targets).map(|target| one(backend, target, &line, share)).buffered(PARALLEL);
         Ok(RunAnswer { results: results.collect().await })

@@ -4,14 +4,14 @@ use async_trait::async_trait;
 
 use crate::model::{Change, ServiceName};
 
-use super::super::backend::Backend;
+use super::super::backend::{Asker, Backend};
 use super::super::requests::{Done, Refusal, SetConfig, UnsetConfig};
 use super::super::server::Handle;
 use super::{generated, name};
 
 #[async_trait]
 impl Handle for SetConfig {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let targets = vec![self.service.clone()];
         backend.commit(by, Change::SetConfig { service: name(&self.service)?, values: self.values }).await?;
         Ok(Done { notes: Vec::new(), targets })
@@ -20,7 +20,7 @@ impl Handle for SetConfig {
 
 #[async_trait]
 impl Handle for UnsetConfig {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let service: ServiceName = name(&self.service)?;
         let generated = {
             let model = backend.model();

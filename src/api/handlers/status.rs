@@ -10,14 +10,14 @@ use crate::model::{
     UnitName, WorkloadState,
 };
 
-use super::super::backend::Backend;
+use super::super::backend::{Asker, Backend};
 use super::super::requests::{Refusal, Status, VERSION};
 use super::super::server::Handle;
 use super::super::status::{EnvironmentStatus, MachineStatus, ServiceStatus, UnitStatus, WorkloadStatusInfo};
 
 #[async_trait]
 impl Handle for Status {
-    async fn handle(self, backend: &dyn Backend, _by: &str) -> Result<EnvironmentStatus, Refusal> {
+    async fn handle(self, backend: &dyn Backend, _by: &Asker) -> Result<EnvironmentStatus, Refusal> {
         let patterns = patterns(&self.patterns)?;
         Ok(now(backend, &patterns))
     }

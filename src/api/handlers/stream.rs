@@ -1,7 +1,7 @@
 //! What `exec` and `debug-hooks` share: a request that becomes a stream of frames.
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{SinkExt, StreamExt};
@@ -10,9 +10,10 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio_util::codec::Framed;
 
-use super::super::backend::Session;
+use super::super::backend::{Asker, Session};
 use super::super::frames::{FrameCodec, UPGRADE};
-use super::super::requests::{COMMAND_HEADER, Refusal};
+use super::super::requests::Refusal;
+use super::super::server::Peer;
 
 /// A request is an argument vector or some names: that much is plenty.
 const REQUEST_LIMIT: usize = 1 << 20;
@@ -20,8 +21,8 @@ const REQUEST_LIMIT: usize = 1 << 20;
 /// A stream that was asked for.
 pub struct Wanted<R> {
     pub request: R,
-    /// The command, for the journal.
-    pub by: String,
+    /// For the journal.
+    pub by: Asker,
     upgrade: OnUpgrade,
 }
 
@@ -31,7 +32,8 @@ impl<R: DeserializeOwned> Wanted<R> {
         let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() else {
             return Err(Refusal::new(format!("this needs `Upgrade: {UPGRADE}`")));
         };
-        let by = parts.headers.get(COMMAND_HEADER).and_then(|by| by.to_str().ok()).unwrap_or_default().to_owned();
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>().map_or_else(Peer::default, |info| info.0);
+        let by = peer.asks(&parts.headers, "");
         let read = match axum::body::to_bytes(body, REQUEST_LIMIT).await {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),

@@ -4,14 +4,14 @@ use async_trait::async_trait;
 
 use crate::model::{Change, ChangeError, ServiceName, Upgrade};
 
-use super::super::backend::Backend;
+use super::super::backend::{Asker, Backend};
 use super::super::requests::{CharmSource, Done, Refusal, UpgradeCharm};
 use super::super::server::Handle;
 use super::{generated, name, refusal};
 
 #[async_trait]
 impl Handle for UpgradeCharm {
-    async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let service: ServiceName = name(&self.service)?;
         let current = {
             let model = backend.model();

@@ -8,15 +8,17 @@ use axum::extract::State;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::super::requests::Watch;
 use super::super::server::Shared;
 use super::status::{Pattern, now, patterns};
 
-/// At most so often: nobody reads faster, and a status costs as much as the environment is large.
+/// At most so often: nobody reads faster.
 const GAP: Duration = Duration::from_millis(100);
+/// A status costs as much as the environment is large: at most one part of so many of the time is spent on it.
+const PATIENCE: u32 = 5;
 
 pub async fn handle(State(backend): State<Shared>, Json(request): Json<Watch>) -> Response {
     let patterns = match patterns(&request.patterns) {
@@ -34,7 +36,9 @@ async fn tell(backend: Shared, patterns: Vec<Pattern>, out: mpsc::Sender<Result<
     let mut told = None;
     loop {
         changes.mark_unchanged();
+        let begun = Instant::now();
         let status = now(backend.as_ref(), &patterns);
+        let gap = GAP.max(begun.elapsed() * PATIENCE);
         if told.as_ref() != Some(&status) {
             let event = Event::default().json_data(&status).unwrap_or_default();
             if out.send(Ok(event)).await.is_err() {
@@ -44,7 +48,7 @@ async fn tell(backend: Shared, patterns: Vec<Pattern>, out: mpsc::Sender<Result<
         }
         let changed = async {
             let changed = changes.changed().await;
-            sleep(GAP).await;
+            sleep(gap).await;
             changed
         };
         tokio::select! {

@@ -79,7 +79,7 @@ fn not_yet(settings: &EnvironmentSettings) -> Result<(), Failure> {
 }
 
 /// All that stands in the way is told at once; then nothing is changed.
-fn ready_host(session: &Session<'_>, settings: &EnvironmentSettings) -> Result<(), Failure> {
+pub(super) fn ready_host(session: &Session<'_>, settings: &EnvironmentSettings) -> Result<(), Failure> {
     let findings = session.host.check(settings);
     let blocking: Vec<_> = findings.iter().filter(|finding| finding.blocking).collect();
     if !blocking.is_empty() {

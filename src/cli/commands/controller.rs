@@ -66,7 +66,7 @@ fn start(session: &Session<'_>, settings: &EnvironmentSettings) -> Outcome {
     Ok(DONE)
 }
 
-async fn stop(session: &Session<'_>, settings: &EnvironmentSettings) -> Outcome {
+pub(super) async fn stop(session: &Session<'_>, settings: &EnvironmentSettings) -> Outcome {
     let client = match Client::connect(settings).await {
         Ok(client) => client.for_command("controller stop"),
         Err(ClientError::NotRunning { .. }) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::api::{Client, ClientError, ControllerInfo, DestroyEnvironment as Request, EnvironmentSettings};
 use crate::cli::account;
-use crate::cli::environments::{Home, kind_name};
+use crate::cli::environments::Home;
 use crate::cli::error::{DONE, Failure, Outcome};
 use crate::cli::process::Process;
 use crate::cli::session::{Session, block_on};
@@ -84,7 +84,7 @@ fn confirm(session: &Session<'_>, settings: &EnvironmentSettings) -> Result<(), 
         "WARNING: this command will destroy the \"{}\" environment (type: {})\nThis includes all machines, services, \
          data and other resources.\n\nContinue [y/N]? ",
         settings.name,
-        kind_name(settings.kind)
+        settings.kind.as_str()
     ));
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(|error| Failure::io("cannot read the answer", &error))?;

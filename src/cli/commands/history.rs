@@ -4,21 +4,33 @@ use crate::api::History as Request;
 use crate::cli::error::{DONE, Outcome};
 use crate::cli::render::{self, Format, structured};
 use crate::cli::session::Session;
+use crate::cli::values::seconds;
 
-/// Show which commands changed the environment, when, and what came of them
+/// Show which commands changed the environment, when, by whom, and what came of them
 ///
-/// A table, the newest last, unless --format asks for YAML or JSON.
+/// A table, the newest last, unless --format asks for YAML or JSON. The user is the one whom the kernel names, so root
+/// for what was typed with sudo. Values of settings are never in it.
 #[derive(Debug, clap::Args)]
 pub struct History {
+    /// Only what has to do with this service, unit (`mysql/0`) or other name
+    #[arg(value_name = "NAME")]
+    about: Option<String>,
     /// The newest so many
     #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
     lines: usize,
+    /// Only what this user asked for
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Only what is not older, e.g. `30m` or `8h`
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    since: Option<u64>,
 }
 
 impl History {
     pub fn run(self, session: &Session<'_>) -> Outcome {
         let format = Format::of_table(session.format)?;
-        let answer = session.ask("history", &Request { lines: self.lines })?;
+        let request = Request { lines: self.lines, about: self.about, user: self.user, since: self.since };
+        let answer = session.ask("history", &request)?;
         let text = match format {
             Format::Tabular => render::record::history(session.output.paint, &answer.entries),
             other => structured(Some(other), &answer.entries)?,

@@ -4,6 +4,7 @@ mod action;
 mod add_machine;
 mod add_relation;
 mod add_unit;
+mod backup;
 mod bootstrap;
 mod completion;
 mod config;
@@ -23,6 +24,7 @@ mod get_constraints;
 mod history;
 mod init;
 mod resolved;
+mod restore;
 mod retry_provisioning;
 mod run;
 mod scp;
@@ -119,6 +121,8 @@ commands! {
     DestroyMachine(destroy_machine);
     #[command(visible_aliases = ["remove-service", "remove-application"])]
     DestroyService(destroy_service);
+    Backup(backup);
+    Restore(restore);
     Completion(completion);
     Version(version);
 }

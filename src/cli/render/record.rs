@@ -19,14 +19,15 @@ pub fn status_log(paint: Paint, entries: &[StatusLogEntry]) -> String {
 
 /// A line for each thing that came of a command; the command is named once, and not at all if nothing came of it.
 pub fn history(paint: Paint, entries: &[HistoryEntry]) -> String {
-    let mut rows: Vec<[Cell; 3]> = Vec::new();
+    let mut rows: Vec<[Cell; 4]> = Vec::new();
     for entry in entries.iter().filter(|entry| !entry.effects.is_empty()) {
-        let head = [Cell::styled(moment(&entry.time), DIM), Cell::styled(entry.command.as_str(), BOLD)];
-        let [time, command] = head;
-        rows.push([time, command, entry.effects.first().map(String::as_str).unwrap_or_default().into()]);
-        rows.extend(entry.effects.iter().skip(1).map(|effect| ["".into(), "".into(), effect.as_str().into()]));
+        let (time, command) = (Cell::styled(moment(&entry.time), DIM), Cell::styled(entry.command.as_str(), BOLD));
+        let first = entry.effects.first().map(String::as_str).unwrap_or_default();
+        rows.push([time, entry.user.as_str().into(), command, first.into()]);
+        let more = entry.effects.iter().skip(1);
+        rows.extend(more.map(|effect| ["".into(), "".into(), "".into(), effect.as_str().into()]));
     }
-    columns(paint, ["TIME", "COMMAND", "EFFECT"], &rows)
+    columns(paint, ["TIME", "USER", "COMMAND", "EFFECT"], &rows)
 }
 
 /// `2026-11-23T15:46:30.123Z` as `2026-11-23 15:46:30Z`.
@@ -48,14 +49,15 @@ mod tests {
     fn the_history_names_a_command_once() {
         let entry = |command: &str, effects: &[&str]| HistoryEntry {
             time: TIME.into(),
+            user: "ana".into(),
             command: command.into(),
             effects: effects.iter().map(|effect| (*effect).to_owned()).collect(),
         };
         let entries = [entry("deploy mysql", &["machine 1 added", "unit mysql/0 added"]), entry("noop", &[])];
         insta::assert_snapshot!(history(PLAIN, &entries), @r"
-        TIME                 COMMAND      EFFECT
-        2026-11-23 15:46:30Z deploy mysql machine 1 added
-                                          unit mysql/0 added
+        TIME                 USER COMMAND      EFFECT
+        2026-11-23 15:46:30Z ana  deploy mysql machine 1 added
+                                               unit mysql/0 added
         ");
     }
 

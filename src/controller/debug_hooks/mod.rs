@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::backend::Session;
+use crate::api::backend::{Asker, Session};
 use crate::api::{DebugHooks, Frame, Refusal};
 use crate::charm::{Prompt, Reply};
 use crate::model::{Change, Life, LogLevel, UnitName};
@@ -33,7 +33,7 @@ use words::Command;
 const MAX_WHO: usize = 80;
 
 /// Begins a session. A hook that failed and is wanted is tried again at once, within it.
-pub async fn open(world: &World, by: &str, unit: UnitName, request: DebugHooks) -> Result<Session, Refusal> {
+pub async fn open(world: &World, by: &Asker, unit: UnitName, request: DebugHooks) -> Result<Session, Refusal> {
     let hooks: BTreeSet<String> = request.hooks.into_iter().collect();
     // It stands in log lines.
     let who: String = request.who.chars().filter(|c| !c.is_control()).take(MAX_WHO).collect();
@@ -57,11 +57,11 @@ pub async fn open(world: &World, by: &str, unit: UnitName, request: DebugHooks) 
     Ok(Session { input, output })
 }
 
-async fn retry(world: &World, by: &str, unit: &UnitName, hooks: &BTreeSet<String>) -> Result<(), Refusal> {
+async fn retry(world: &World, by: &Asker, unit: &UnitName, hooks: &BTreeSet<String>) -> Result<(), Refusal> {
     let failed = world.ledger.model().units.get(unit).and_then(|unit| unit.failed.clone());
     let Some(failed) = failed.filter(|failed| debug::stops_at(hooks, &failed.hook, true)) else { return Ok(()) };
     world.debugging.ended(unit, &failed.hook, Some(&failed.message), false);
-    match world.ledger.commit(by, Change::Resolve { unit: unit.clone(), retry: true }).await {
+    match world.ledger.commit_for(&by.user, &by.command, Change::Resolve { unit: unit.clone(), retry: true }).await {
         // Refused: its own retry came first.
         Ok(_) | Err(LedgerError::Refused(_)) => Ok(()),
         Err(error) => Err(Refusal::new(error.to_string())),

@@ -36,6 +36,13 @@ pub enum Change {
         name: EnvironmentName,
         series: String,
     },
+    /// For the history: a copy of the state is handed out.
+    BackUp,
+    /// For the history, and so that no machine gets the number of one that the backup does not know of.
+    Restore {
+        taken: Millis,
+        machines: BTreeSet<MachineId>,
+    },
     HostFound {
         series: String,
         address: Ipv4Addr,
@@ -375,6 +382,14 @@ impl Decider<'_> {
                     return Err(ChangeError::EnvironmentExists);
                 }
                 self.emit(Event::EnvironmentCreated { name, series });
+                Ok(())
+            }
+            Change::BackUp => {
+                self.emit(Event::EnvironmentBackedUp {});
+                Ok(())
+            }
+            Change::Restore { taken, machines } => {
+                self.emit(Event::EnvironmentRestored { taken, machines });
                 Ok(())
             }
             Change::HostFound { series, address, hardware } => {
