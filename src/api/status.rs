@@ -62,6 +62,9 @@ pub struct UnitStatus {
     pub agent_state_info: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_version: Option<String>,
+    /// It speaks for its service.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leader: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

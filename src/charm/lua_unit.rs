@@ -9,7 +9,7 @@ use crate::model::{ConfigValue, Port};
 
 use super::host::{Host, did_you_mean, now, text};
 use super::json::from_json;
-use super::lua_relation;
+use super::{lua_leader, lua_relation};
 use super::scene::Draft;
 use super::secret::Secrets;
 
@@ -50,6 +50,7 @@ pub fn object(lua: &Lua, parts: UnitParts<'_>) -> mlua::Result<Unit> {
     fields.raw_set("state", &state)?;
     add_ports(lua, &methods, draft)?;
     add_relations(lua, &methods, (host, draft, secrets), declared.endpoints)?;
+    lua_leader::add(lua, &methods, (draft, secrets))?;
     let object = host.object("unit", fields, methods, lua.create_table()?)?;
     Ok(Unit { object, state })
 }

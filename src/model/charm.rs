@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::config::OptionDecl;
+use super::hook::Hook;
 use super::names::{CharmName, EndpointName, InterfaceName};
 
 /// Names one version of a charm, e.g. `local:bookworm/mysql-3`.
@@ -92,5 +93,10 @@ impl CharmMeta {
         let provides = self.provides.iter().map(|(name, decl)| (Role::Provider, name, decl));
         let peers = self.peers.iter().map(|(name, decl)| (Role::Peer, name, decl));
         requires.chain(provides).chain(peers)
+    }
+
+    /// Whether it has a function for the hook; one that it does not declare succeeds.
+    pub fn declares(&self, hook: &Hook) -> bool {
+        self.hooks.contains(&hook.to_string())
     }
 }

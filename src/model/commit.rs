@@ -1,10 +1,10 @@
 //! What a hook's commit does to its unit and to the relations that it is in; part of [`Model::apply`].
 
-use super::entities::{Machine, Presence};
+use super::entities::{Machine, Presence, UnitScope};
 use super::event::HookWrites;
 use super::hook::{Hook, RelationHook};
 use super::names::{RelationId, UnitName};
-use super::settings::{Setting, SettingsChange};
+use super::settings::{Setting, Settings, SettingsChange};
 use super::state::Model;
 
 impl Model {
@@ -56,31 +56,25 @@ impl Model {
                 unit.config_seen = None;
             }
             Hook::LeaderElected => unit.elected = true,
+            Hook::LeaderSettingsChanged => unit.leader_seen = Some(writes.leader_version),
             Hook::UpdateStatus => {}
             Hook::ConfigChanged => unit.config_seen = Some(writes.config_version),
             Hook::Start => unit.started = true,
             Hook::Stop => unit.stopped = true,
             Hook::Relation { relation, kind, .. } => {
-                let scope = unit.scopes.entry(*relation).or_default();
-                match kind {
-                    RelationHook::Created => scope.created = true,
-                    RelationHook::Joined(remote) => {
-                        scope.seen.insert(remote.clone(), None);
-                    }
-                    RelationHook::Changed(remote) => {
-                        scope.seen.insert(remote.clone(), Some(writes.remote_version));
-                    }
-                    RelationHook::Departed(remote) => {
-                        scope.seen.remove(remote);
-                        departed = Some((*relation, remote.clone()));
-                    }
-                    RelationHook::Broken => {}
+                // It may have been taken out of the relation by force while the hook ran.
+                if let Some(scope) = unit.scopes.get_mut(relation) {
+                    saw(scope, kind, writes.remote_version);
+                }
+                if let RelationHook::Departed(remote) = kind {
+                    departed = Some((*relation, remote.clone()));
                 }
             }
         }
         for (relation, change) in &writes.settings {
             self.change_settings(name, *relation, change);
         }
+        self.change_leader_settings(name, &writes.leader);
         self.enter_scopes(name);
         if let Some((relation, remote)) = departed {
             self.forget_member_if_unseen(relation, &remote);
@@ -93,19 +87,12 @@ impl Model {
     fn change_settings(&mut self, unit: &UnitName, relation: RelationId, change: &SettingsChange) {
         let member = self.relations.get_mut(&relation).and_then(|relation| relation.members.get_mut(unit));
         let Some(member) = member else { return };
-        let before = member.settings.clone();
-        for (key, value) in change {
-            match value {
-                Some(value) => {
-                    member.settings.insert(key.clone(), value.clone());
-                }
-                None => {
-                    member.settings.shift_remove(key);
-                }
-            }
-        }
-        if member.settings != before {
-            member.version += 1;
+        member.version += u64::from(overlay(&mut member.settings, change));
+    }
+
+    fn change_leader_settings(&mut self, unit: &UnitName, change: &SettingsChange) {
+        if let Some(service) = self.services.get_mut(&unit.service) {
+            service.leader_version += u64::from(overlay(&mut service.leader_settings, change));
         }
     }
 
@@ -130,13 +117,44 @@ impl Model {
 
     /// A skipped hook has seen what there is now.
     pub(super) fn writes_of_skipped(&self, unit: &UnitName, hook: &Hook) -> HookWrites {
-        let config_version = self.services.get(&unit.service).map_or(0, |service| service.config_version);
+        let service = self.services.get(&unit.service);
+        let config_version = service.map_or(0, |service| service.config_version);
+        let leader_version = service.map_or(0, |service| service.leader_version);
         let remote_version = match hook {
             Hook::Relation { relation, kind: RelationHook::Changed(remote), .. } => {
                 self.relations.get(relation).and_then(|r| r.members.get(remote)).map_or(0, |member| member.version)
             }
             _ => 0,
         };
-        HookWrites { config_version, remote_version, ..HookWrites::default() }
+        HookWrites { config_version, remote_version, leader_version, ..HookWrites::default() }
     }
+}
+
+/// What a unit knows of a relation after this hook.
+fn saw(scope: &mut UnitScope, kind: &RelationHook, version: u64) {
+    match kind {
+        RelationHook::Created => scope.created = true,
+        RelationHook::Joined(remote) => {
+            scope.seen.insert(remote.clone(), None);
+        }
+        RelationHook::Changed(remote) => {
+            scope.seen.insert(remote.clone(), Some(version));
+        }
+        RelationHook::Departed(remote) => {
+            scope.seen.remove(remote);
+        }
+        RelationHook::Broken => {}
+    }
+}
+
+/// Whether anything differs now.
+fn overlay(settings: &mut Settings, change: &SettingsChange) -> bool {
+    let before = settings.clone();
+    for (key, value) in change {
+        match value {
+            Some(value) => drop(settings.insert(key.clone(), value.clone())),
+            None => drop(settings.shift_remove(key)),
+        }
+    }
+    *settings != before
 }

@@ -92,6 +92,12 @@ pub struct Service {
     /// Numbers of its units.
     pub units: BTreeSet<u32>,
     pub relations: BTreeSet<RelationId>,
+    /// What the leader tells the other units.
+    #[serde(default)]
+    pub leader_settings: Settings,
+    /// Grows with every change of `leader_settings`.
+    #[serde(default)]
+    pub leader_version: u64,
 }
 
 /// `expose --publish HOSTPORT:PORT`.
@@ -121,6 +127,9 @@ pub struct Unit {
     /// Its leader-elected hook ran.
     #[serde(default)]
     pub elected: bool,
+    /// The service's `leader_version` that its last leader-settings-changed saw.
+    #[serde(default)]
+    pub leader_seen: Option<u64>,
     pub started: bool,
     pub stopped: bool,
     /// The service's `config_version` that its last config-changed saw.

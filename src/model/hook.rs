@@ -16,6 +16,8 @@ pub enum Hook {
     UpgradeCharm,
     /// The unit speaks for its service from now on.
     LeaderElected,
+    /// The leader has written; for the units that do not lead.
+    LeaderSettingsChanged,
     /// From time to time, while nothing else is due.
     UpdateStatus,
     ConfigChanged,
@@ -58,8 +60,16 @@ impl RelationHook {
 }
 
 /// Hooks every charm may declare; those of relations are `<endpoint>-relation-<kind>`.
-pub const UNIT_HOOKS: [&str; 7] =
-    ["install", "upgrade-charm", "leader-elected", "config-changed", "start", "update-status", "stop"];
+pub const UNIT_HOOKS: [&str; 8] = [
+    "install",
+    "upgrade-charm",
+    "leader-elected",
+    "leader-settings-changed",
+    "config-changed",
+    "start",
+    "update-status",
+    "stop",
+];
 pub const RELATION_HOOK_KINDS: [&str; 5] = ["created", "joined", "changed", "departed", "broken"];
 
 impl fmt::Display for Hook {
@@ -70,6 +80,7 @@ impl fmt::Display for Hook {
             Hook::Install => f.write_str("install"),
             Hook::UpgradeCharm => f.write_str("upgrade-charm"),
             Hook::LeaderElected => f.write_str("leader-elected"),
+            Hook::LeaderSettingsChanged => f.write_str("leader-settings-changed"),
             Hook::UpdateStatus => f.write_str("update-status"),
             Hook::ConfigChanged => f.write_str("config-changed"),
             Hook::Start => f.write_str("start"),

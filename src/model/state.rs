@@ -11,6 +11,7 @@ use super::entities::{
     FailedHook, Life, Machine, Member, Millis, Presence, Provision, Relation, Service, Unit, UnitScope,
 };
 use super::event::Event;
+use super::hook::Hook;
 use super::names::{EnvironmentName, MachineId, RelationId, ServiceName, UnitName};
 use super::settings::Settings;
 use super::status::{WorkloadState, WorkloadStatus};
@@ -190,6 +191,8 @@ impl Model {
                 published: Default::default(),
                 units: Default::default(),
                 relations: Default::default(),
+                leader_settings: Default::default(),
+                leader_version: 0,
             };
             self.services.insert(service.clone(), added);
             return;
@@ -235,6 +238,9 @@ impl Model {
 
     fn upgrade_service(&mut self, name: &ServiceName, charm: &CharmUrl, config: &IndexMap<String, ConfigValue>) {
         let Some(service) = self.services.get_mut(name) else { return };
+        // What was written while the charm did not ask for it is not news for its next version.
+        let told = self.charms.get(&service.charm).is_none_or(|old| !old.meta.declares(&Hook::LeaderSettingsChanged));
+        let leader_seen = told.then_some(service.leader_version);
         service.charm = charm.clone();
         service.config = config.clone();
         service.config_version += 1;
@@ -244,6 +250,9 @@ impl Model {
                 unit.charm = charm.clone();
                 unit.prepared_in_place = false;
                 unit.upgrading = unit.installed;
+                if unit.started && leader_seen.is_some() {
+                    unit.leader_seen = leader_seen;
+                }
             }
         }
     }
@@ -314,6 +323,7 @@ impl Model {
             installed: false,
             upgrading: false,
             elected: false,
+            leader_seen: None,
             started: false,
             stopped: false,
             config_seen: None,

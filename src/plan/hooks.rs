@@ -2,7 +2,7 @@
 //!
 //! # Guarantees
 //! install, relation-created for the relations known by then, leader-elected for the first of its service (and for its
-//! successor once it goes), config-changed, start; then relation hooks.
+//! successor once it goes) or leader-settings-changed for the others, config-changed, start; then relation hooks.
 //! After a change of the charm, upgrade-charm comes before anything else, config-changed after it.
 //! joined(u) is followed at once by changed(u). departed comes once for each unit that was joined, broken once and
 //! last, never for a peer relation. A dying unit departs, breaks, stops. A unit in error gets no hook until it is
@@ -50,7 +50,7 @@ pub fn next(model: &Model, name: &UnitName) -> Option<UnitStep> {
     }
     joined_awaits_changed(model, unit)
         .or_else(|| admission(model, unit))
-        .or_else(|| leader_elected(model, unit))
+        .or_else(|| leadership(model, unit))
         .or_else(|| config_changed(model, unit))
         .or_else(|| (!unit.started).then_some(UnitStep::Run(Hook::Start)))
         .or_else(|| unit.scopes.iter().find_map(|(id, scope)| relation_step(model, unit, *id, scope)))
@@ -93,15 +93,24 @@ fn admission(model: &Model, unit: &Unit) -> Option<UnitStep> {
     })
 }
 
-/// Only a charm that declares it is told: others ask `is_leader` in whatever hook comes.
-fn leader_elected(model: &Model, unit: &Unit) -> Option<UnitStep> {
+/// The leader is told once that it leads, the others whenever it has written, and once before they start. Only a charm
+/// that declares the hook is told: others ask in whatever hook comes.
+fn leadership(model: &Model, unit: &Unit) -> Option<UnitStep> {
     let service = model.services.get(&unit.name.service)?;
-    let told = unit.elected || !declares(model, unit, &Hook::LeaderElected);
-    (!told && model.leader(service).as_ref() == Some(&unit.name)).then_some(UnitStep::Run(Hook::LeaderElected))
+    let elected = !unit.elected && declares(model, unit, &Hook::LeaderElected);
+    let written =
+        unit.leader_seen != Some(service.leader_version) && declares(model, unit, &Hook::LeaderSettingsChanged);
+    if !elected && !written {
+        return None;
+    }
+    match model.leader(service) {
+        Some(leader) if leader == unit.name => elected.then_some(UnitStep::Run(Hook::LeaderElected)),
+        _ => written.then_some(UnitStep::Run(Hook::LeaderSettingsChanged)),
+    }
 }
 
 fn declares(model: &Model, unit: &Unit, hook: &Hook) -> bool {
-    model.charm_of(unit).is_some_and(|charm| charm.meta.hooks.contains(&hook.to_string()))
+    model.charm_of(unit).is_some_and(|charm| charm.meta.declares(hook))
 }
 
 /// Whether the unit wants its update-status hook from time to time: it has started, is well, and its charm has one.

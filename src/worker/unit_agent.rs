@@ -125,7 +125,7 @@ async fn run(world: &World, agents: &Agents, name: &UnitName, hook: Hook) -> Opt
         }
     };
     let (hook_context, seen) = prepared;
-    if hook != Hook::Prepare && !charm.meta.hooks.contains(&hook.to_string()) {
+    if hook != Hook::Prepare && !charm.meta.declares(&hook) {
         return Some(committed(name, hook, seen));
     }
     world.ledger.observe(|observed| {

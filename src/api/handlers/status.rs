@@ -148,13 +148,18 @@ fn service_status(
 ) -> ServiceStatus {
     let names = service.units.iter().map(|number| UnitName { service: service.name.clone(), number: *number });
     let units = names.filter(|name| wanted(name)).filter_map(|name| model.units.get(&name));
+    let leader = model.leader(service);
+    let unit = |unit: &Unit| UnitStatus {
+        leader: leader.as_ref() == Some(&unit.name),
+        ..unit_status(model, observed, unit)
+    };
     ServiceStatus {
         charm: service.charm.to_string(),
         exposed: service.exposed,
         life: life(service.life),
         published: service.published.iter().map(|m| format!("{}:{}", m.host_port, m.port)).collect(),
         relations: relations(model, service),
-        units: units.map(|unit| (unit.name.to_string(), unit_status(model, observed, unit))).collect(),
+        units: units.map(|of| (of.name.to_string(), unit(of))).collect(),
     }
 }
 
@@ -194,6 +199,7 @@ fn unit_status(model: &Model, observed: &Observed, unit: &Unit) -> UnitStatus {
         agent_state: state.to_owned(),
         agent_state_info: info,
         agent_version: unit.installed.then(|| VERSION.to_owned()),
+        leader: false,
         life: life(unit.life),
         machine: Some(unit.machine.to_string()),
         open_ports: unit.open_ports.iter().map(|port| port.to_string()).collect(),

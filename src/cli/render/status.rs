@@ -84,6 +84,8 @@ fn unit_row(name: &str, unit: &UnitStatus) -> [Cell; 8] {
         (Some(info), message) => format!("({}) {message}", info.trim_matches(['(', ')'])).trim_end().to_owned(),
         (None, message) => message.to_owned(),
     };
+    // As in Juju 3: a star for the unit that speaks for its service.
+    let name = if unit.leader { format!("{name}*") } else { name.to_owned() };
     [
         name.into(),
         state(&workload.current, None),
