@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 
-use crate::model::{Change, CharmMeta, Event, MachineId, Millis, Model, Observed, ServiceName, UnitName};
+use crate::model::{Change, CharmMeta, Event, MachineId, Millis, Model, Observed, RelationId, ServiceName, UnitName};
 
 use super::requests::{CharmSource, ControllerAnswer, Exec, Frame, Refusal};
 use super::status::{LogLine, WaitEvent};
@@ -49,6 +49,15 @@ pub struct Session {
     pub output: mpsc::Receiver<Frame>,
 }
 
+/// Something that may be on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dying<'a> {
+    Machine(MachineId),
+    Service(&'a ServiceName),
+    Unit(&'a UnitName),
+    Relation(RelationId),
+}
+
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// Makes the change for good and tells what came of it.
@@ -61,6 +70,8 @@ pub trait Backend: Send + Sync + 'static {
     fn random_text(&self, length: u8) -> String;
     /// Told whenever the model or what is observed changes.
     fn changes(&self) -> watch::Receiver<u64>;
+    /// What stands in the way of what is being removed, in words; `None` if it is not, or goes in a moment.
+    fn waits_for(&self, model: &Model, observed: &Observed, dying: Dying<'_>) -> Option<String>;
     fn wait(&self, targets: Vec<WaitTarget>, what: WaitFor, timeout: Option<Duration>) -> mpsc::Receiver<WaitEvent>;
     /// Kept log lines after number `after`.
     fn log_after(&self, after: u64, wanted: &dyn Fn(&LogLine) -> bool) -> Vec<LogLine>;

@@ -9,9 +9,9 @@ use crate::model::{ConfigValue, Port};
 
 use super::host::{Host, did_you_mean, now, text};
 use super::json::from_json;
-use super::{lua_leader, lua_relation};
 use super::scene::Draft;
 use super::secret::Secrets;
+use super::{lua_leader, lua_relation};
 
 /// Names that the charm declares, for errors and for what may be nil.
 pub struct Declared {

@@ -10,11 +10,12 @@ use rand::distr::Alphanumeric;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::backend::{Backend, LoadedCharm, Recorded, Session, WaitFor, WaitTarget};
+use crate::api::backend::{Backend, Dying, LoadedCharm, Recorded, Session, WaitFor, WaitTarget};
 use crate::api::handlers::refusal;
 use crate::api::{CharmSource, ControllerAnswer, Exec, LogLine, ProgressLine, Refusal, VERSION, WaitEvent};
 use crate::charm::{self, CharmFiles};
 use crate::model::{Change, Event, MachineId, Model, Observed, Provision, Sighting, check};
+use crate::plan::removal;
 use crate::plan::settled::{Condition, Target, Verdict};
 use crate::worker::ledger::LedgerError;
 use crate::worker::logbook::{Line, time_text};
@@ -119,6 +120,16 @@ impl Backend for ControllerBackend {
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.world.ledger.changes()
+    }
+
+    fn waits_for(&self, model: &Model, observed: &Observed, dying: Dying<'_>) -> Option<String> {
+        let obstacle = match dying {
+            Dying::Machine(id) => removal::of_machine(model, observed, id),
+            Dying::Service(name) => removal::of_service(model, observed, name),
+            Dying::Unit(name) => removal::of_unit(model, observed, name),
+            Dying::Relation(id) => removal::of_relation(model, observed, id),
+        };
+        obstacle.map(|obstacle| obstacle.to_string())
     }
 
     fn wait(&self, targets: Vec<WaitTarget>, what: WaitFor, timeout: Option<Duration>) -> mpsc::Receiver<WaitEvent> {

@@ -1,6 +1,6 @@
 //! What a hook's commit does to its unit and to the relations that it is in; part of [`Model::apply`].
 
-use super::entities::{Machine, Presence, UnitScope};
+use super::entities::{Machine, Member, Presence, UnitScope};
 use super::event::HookWrites;
 use super::hook::{Hook, RelationHook};
 use super::names::{RelationId, UnitName};
@@ -41,6 +41,7 @@ impl Model {
     pub(super) fn commit_hook(&mut self, name: &UnitName, hook: &Hook, writes: &HookWrites) {
         let Some(unit) = self.units.get_mut(name) else { return };
         unit.failed = None;
+        unit.retried = None;
         unit.failures = 0;
         unit.open_ports.extend(writes.opened.iter().copied());
         unit.open_ports.retain(|port| !writes.closed.contains(port));
@@ -65,6 +66,9 @@ impl Model {
                 // It may have been taken out of the relation by force while the hook ran.
                 if let Some(scope) = unit.scopes.get_mut(relation) {
                     saw(scope, kind, writes.remote_version);
+                    if let RelationHook::Joined(remote) = kind {
+                        self.keep_until_departed(*relation, remote);
+                    }
                 }
                 if let RelationHook::Departed(remote) = kind {
                     departed = Some((*relation, remote.clone()));
@@ -81,6 +85,14 @@ impl Model {
         }
         if let Hook::Relation { relation, kind: RelationHook::Broken, .. } = hook {
             self.leave_scope(name, *relation);
+        }
+    }
+
+    /// A unit that was removed by force while another ran its joined hook: departed is still to come.
+    fn keep_until_departed(&mut self, relation: RelationId, joined: &UnitName) {
+        if let Some(relation) = self.relations.get_mut(&relation) {
+            let gone = Member { presence: Presence::Left, settings: Settings::new(), version: 0 };
+            relation.members.entry(joined.clone()).or_insert(gone);
         }
     }
 

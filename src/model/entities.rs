@@ -137,6 +137,9 @@ pub struct Unit {
     /// The relations it was admitted to.
     pub scopes: BTreeMap<RelationId, UnitScope>,
     pub failed: Option<FailedHook>,
+    /// The failed hook that is to be run again, before any other.
+    #[serde(default)]
+    pub retried: Option<Hook>,
     /// How often the hook that is tried again now has failed.
     #[serde(default)]
     pub failures: u32,

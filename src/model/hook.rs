@@ -59,6 +59,24 @@ impl RelationHook {
     }
 }
 
+impl Hook {
+    /// Its name, and whom it is about: `db-relation-joined (mediawiki/0)`.
+    pub fn told(&self) -> String {
+        match self {
+            Hook::Relation { kind, .. } => match kind.remote() {
+                Some(remote) => format!("{self} ({remote})"),
+                None => self.to_string(),
+            },
+            _ => self.to_string(),
+        }
+    }
+
+    /// Whether it is a hook of this relation.
+    pub fn is_of(&self, id: RelationId) -> bool {
+        matches!(self, Hook::Relation { relation, .. } if *relation == id)
+    }
+}
+
 /// Hooks every charm may declare; those of relations are `<endpoint>-relation-<kind>`.
 pub const UNIT_HOOKS: [&str; 8] = [
     "install",

@@ -120,11 +120,12 @@ impl Model {
                 if let Some(unit) = self.units.get_mut(unit) {
                     unit.failed = Some(FailedHook { hook: hook.clone(), message: message.clone(), at });
                     unit.failures += 1;
+                    unit.retried = None;
                 }
             }
             Event::HookRetried { unit } => {
                 if let Some(unit) = self.units.get_mut(unit) {
-                    unit.failed = None;
+                    unit.retried = unit.failed.take().map(|failed| failed.hook);
                 }
             }
         }
@@ -329,6 +330,7 @@ impl Model {
             config_seen: None,
             scopes: BTreeMap::new(),
             failed: None,
+            retried: None,
             failures: 0,
         };
         self.units.insert(name.clone(), unit);

@@ -6,7 +6,7 @@
 //! After a change of the charm, upgrade-charm comes before anything else, config-changed after it.
 //! joined(u) is followed at once by changed(u). departed comes once for each unit that was joined, broken once and
 //! last, never for a peer relation. A dying unit departs, breaks, stops. A unit in error gets no hook until it is
-//! resolved, unless it is dying.
+//! resolved, unless it is dying; then the failed hook is the first to be run.
 
 use crate::model::{
     Hook, Life, Millis, Model, Presence, Provision, Relation, RelationHook, RelationId, Unit, UnitName, UnitScope,
@@ -48,7 +48,8 @@ pub fn next(model: &Model, name: &UnitName) -> Option<UnitStep> {
     if unit.upgrading {
         return Some(UnitStep::Run(Hook::UpgradeCharm));
     }
-    joined_awaits_changed(model, unit)
+    retried(model, unit)
+        .or_else(|| joined_awaits_changed(model, unit))
         .or_else(|| admission(model, unit))
         .or_else(|| leadership(model, unit))
         .or_else(|| config_changed(model, unit))
@@ -66,6 +67,28 @@ pub fn retry_delay(unit: &Unit, first: Millis) -> Option<Millis> {
 
 /// Five minutes, as in Juju.
 pub const RETRY_MOST: Millis = 300_000;
+
+/// What failed comes first when it is tried again, unless there is nothing any more that it could be about.
+fn retried(model: &Model, unit: &Unit) -> Option<UnitStep> {
+    let hook = unit.retried.as_ref()?;
+    let due = match hook {
+        Hook::LeaderElected | Hook::LeaderSettingsChanged => {
+            leadership(model, unit) == Some(UnitStep::Run(hook.clone()))
+        }
+        Hook::Relation { relation, kind, .. } => {
+            let (scope, relation) = (unit.scope(*relation)?, model.relations.get(relation)?);
+            match kind {
+                RelationHook::Created => !scope.created && relation.life == Life::Alive,
+                RelationHook::Joined(remote) => entered(relation, remote) && !scope.seen.contains_key(remote),
+                RelationHook::Changed(remote) => entered(relation, remote) && scope.seen.contains_key(remote),
+                RelationHook::Departed(remote) => scope.seen.contains_key(remote),
+                RelationHook::Broken => true,
+            }
+        }
+        _ => true,
+    };
+    due.then(|| UnitStep::Run(hook.clone()))
+}
 
 /// Right after joined comes changed, whatever else is due; or departed, if the other was removed by force meanwhile.
 fn joined_awaits_changed(model: &Model, unit: &Unit) -> Option<UnitStep> {

@@ -8,4 +8,5 @@ pub mod exposure;
 pub mod hooks;
 pub mod nudge;
 pub mod provision;
+pub mod removal;
 pub mod settled;

@@ -83,7 +83,10 @@ impl Concerned {
             Event::ScopeAdmitted { unit, .. } => {
                 self.units.insert(unit.clone());
             }
-            Event::ScopeLeft { unit, relation } => self.remotes(model, *relation, unit),
+            Event::ScopeLeft { unit, relation } => {
+                self.units.insert(unit.clone());
+                self.remotes(model, *relation, unit);
+            }
             Event::HookCommitted { unit, hook, writes } => {
                 self.units.insert(unit.clone());
                 self.exposure |= !writes.opened.is_empty() || !writes.closed.is_empty();

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Life, Machine, MachineId, Model, Observed, Provision, ServiceName, Sighting, Unit, UnitName, WorkloadState,
+    Life, Machine, MachineId, Model, Observed, Provision, Relation, ServiceName, Sighting, Unit, UnitName,
+    WorkloadState,
 };
 
-use super::{hooks, provision};
+use super::{hooks, provision, removal};
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,16 +74,33 @@ pub fn progress(model: &Model, observed: &Observed, targets: &[Target], conditio
     all.extend(units.iter().map(|unit| unit_progress(model, observed, unit, condition)));
     for service in model.services.values().filter(|s| s.life == Life::Dying && s.units.is_empty()) {
         if everything || targets.contains(&Target::Service(service.name.clone())) {
-            all.push(Progress {
-                entity: format!("service {}", service.name),
-                parent: None,
-                state: "dying".into(),
-                message: "waits for units of other services to leave its relations".into(),
-                verdict: Verdict::Busy,
-            });
+            let (message, verdict) = dying(removal::of_service(model, observed, &service.name));
+            let entity = format!("service {}", service.name);
+            all.push(Progress { entity, parent: None, state: "dying".into(), message, verdict });
         }
     }
+    all.extend(dying_relations(model, observed, targets));
     all
+}
+
+fn dying_relations(model: &Model, observed: &Observed, targets: &[Target]) -> Vec<Progress> {
+    let wanted = |relation: &Relation| {
+        let of = |target: &Target| matches!(target, Target::Service(name) if relation.endpoint_of(name).is_some());
+        relation.life == Life::Dying && (targets.is_empty() || targets.iter().any(of))
+    };
+    let progress = |relation: &Relation| {
+        let (message, verdict) = dying(removal::of_relation(model, observed, relation.id));
+        let entity = format!("relation {}", relation.key());
+        Progress { entity, parent: None, state: "dying".into(), message, verdict }
+    };
+    model.relations.values().filter(|relation| wanted(relation)).map(progress).collect()
+}
+
+/// What is dying is waited for, unless only an operator can help it on.
+fn dying(obstacle: Option<removal::Obstacle>) -> (String, Verdict) {
+    let stuck = obstacle.as_ref().is_some_and(removal::Obstacle::needs_operator);
+    let message = obstacle.map(|obstacle| obstacle.to_string()).unwrap_or_default();
+    (message, if stuck { Verdict::Failed } else { Verdict::Busy })
 }
 
 /// Whether nothing at all is being done or due in the environment.
@@ -104,7 +122,10 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
             Some(what) => ("pending", what.clone(), Verdict::Busy),
             None => ("started", String::new(), Verdict::Reached),
         },
-        (_, Life::Dying) => ("dying", activity.unwrap_or_default(), Verdict::Busy),
+        (_, Life::Dying) => {
+            let (message, verdict) = dying(removal::of_machine(model, observed, machine.id));
+            ("dying", message, verdict)
+        }
         (Provision::Failed { message }, _) => ("error", message.clone(), Verdict::Failed),
         (Provision::Pending, _) => {
             ("pending", activity.or(observed.opening.clone()).unwrap_or_default(), Verdict::Busy)
@@ -125,7 +146,7 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
         (Provision::Running { .. }, _) => ("started", activity.unwrap_or_default(), Verdict::Reached),
     };
     let verdict = match condition {
-        Condition::Gone if machine.life == Life::Dying => Verdict::Busy,
+        Condition::Gone if machine.life == Life::Dying => verdict,
         Condition::Gone => Verdict::Resting,
         _ => verdict,
     };
@@ -150,7 +171,8 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
     let (state, message, verdict) = if let Some(failed) = unit.failed.as_ref().filter(|_| unit.life == Life::Alive) {
         ("error".to_owned(), format!("hook failed: \"{}\": {}", failed.hook, failed.message), Verdict::Failed)
     } else if unit.life == Life::Dying {
-        ("dying".to_owned(), running.cloned().unwrap_or_default(), Verdict::Busy)
+        let (message, verdict) = dying(removal::of_unit(model, observed, &unit.name));
+        ("dying".to_owned(), message, verdict)
     } else if let Some(message) = broken_machine {
         ("error".to_owned(), format!("machine {} failed: {message}", unit.machine), Verdict::Failed)
     } else if !ready {
@@ -164,7 +186,7 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
         (workload.to_string(), shown(), Verdict::Resting)
     };
     let verdict = match (condition, verdict) {
-        (Condition::Gone, _) if unit.life == Life::Dying => Verdict::Busy,
+        (Condition::Gone, _) if unit.life == Life::Dying => verdict,
         (Condition::Gone, _) => Verdict::Resting,
         (Condition::Started, Verdict::Busy | Verdict::Resting) if unit.started => Verdict::Reached,
         (Condition::Settled, Verdict::Resting) => Verdict::Reached,

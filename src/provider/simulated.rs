@@ -3,7 +3,7 @@
 //! It keeps state as a real one does, needs no rights and no I/O, and can be told to fail, to lose a machine behind the
 //! controller's back, and what commands shall answer. Thousands of instances are cheap.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,13 +19,15 @@ use super::{
 const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
 /// What a simulated command answers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct ExecScript {
     pub exit: i32,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
     /// Never ends by itself: waits for its time limit or to be killed.
     pub hangs: bool,
+    /// One that hangs ends by itself once this says true.
+    pub until: Option<tokio::sync::watch::Receiver<bool>>,
 }
 
 /// A call as tests see it, in order: its kind (the method's name) and its instance.
@@ -66,6 +68,8 @@ struct World {
     answer: Option<Answer>,
     calls: Vec<SimulatedCall>,
     latency: Duration,
+    /// Kinds of calls that do not come back.
+    held: BTreeSet<String>,
 }
 
 struct Failure {
@@ -102,6 +106,16 @@ impl SimulatedProvider {
     /// How long each call takes from now on.
     pub fn set_latency(&self, latency: Duration) {
         self.world().latency = latency;
+    }
+
+    /// Calls of this kind do not come back before [`Self::let_go`].
+    pub fn hold(&self, kind: &str) {
+        self.world().held.insert(kind.to_owned());
+    }
+
+    pub fn let_go(&self, kind: &str) {
+        self.world().held.remove(kind);
+        self.1.notify_waiters();
     }
 
     /// The instance is deleted behind the controller's back.
@@ -146,6 +160,14 @@ impl SimulatedProvider {
         };
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
+        }
+        loop {
+            let mut change = std::pin::pin!(self.1.notified());
+            change.as_mut().enable();
+            if !self.world().held.contains(kind) {
+                break;
+            }
+            change.await;
         }
         failure.map_or(Ok(()), |words| Err(ProviderError::Simulated(words)))
     }
@@ -295,6 +317,7 @@ impl Provider for SimulatedProvider {
             control: Box::new(SimulatedExec {
                 exit: script.exit,
                 hangs: script.hangs,
+                until: script.until,
                 timeout: request.timeout,
                 kill,
                 killed,
@@ -409,6 +432,7 @@ fn plain_answer(request: &ExecRequest, address: Ipv4Addr) -> ExecScript {
 struct SimulatedExec {
     exit: i32,
     hangs: bool,
+    until: Option<tokio::sync::watch::Receiver<bool>>,
     timeout: Option<Duration>,
     kill: tokio::sync::watch::Sender<bool>,
     killed: tokio::sync::watch::Receiver<bool>,
@@ -427,7 +451,15 @@ impl ExecControl for SimulatedExec {
                 None => std::future::pending().await,
             }
         };
+        let until = self.until.clone();
+        let let_go = async {
+            let Some(mut until) = until else { return std::future::pending().await };
+            if until.wait_for(|over| *over).await.is_err() {
+                std::future::pending().await // who would let go is gone
+            }
+        };
         tokio::select! {
+            () = let_go => Ok(ExecEnd::Exited(self.exit)),
             () = out_of_time => Ok(ExecEnd::TimedOut),
             _ = self.killed.wait_for(|killed| *killed) => Ok(ExecEnd::Exited(128 + libc::SIGKILL)),
         }

@@ -24,7 +24,7 @@ impl Handle for DestroyRelation {
     async fn handle(self, backend: &dyn Backend, by: &str) -> Result<Done, Refusal> {
         let (one, other) = two(&self.endpoints)?;
         let targets = vec![one.service.to_string(), other.service.to_string()];
-        backend.commit(by, Change::DestroyRelation { one, other }).await?;
+        backend.commit(by, Change::DestroyRelation { one, other, force: self.force }).await?;
         Ok(Done { notes: Vec::new(), targets })
     }
 }

@@ -8,6 +8,7 @@ mod controller;
 pub(super) mod debug_log;
 mod deploy;
 mod destroy;
+mod dying;
 pub(super) mod exec;
 mod expose;
 mod get;

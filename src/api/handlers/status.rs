@@ -14,6 +14,7 @@ use super::super::backend::Backend;
 use super::super::requests::{Refusal, Status, VERSION};
 use super::super::server::Handle;
 use super::super::status::{EnvironmentStatus, MachineStatus, ServiceStatus, UnitStatus, WorkloadStatusInfo};
+use super::dying;
 
 #[async_trait]
 impl Handle for Status {
@@ -31,7 +32,9 @@ pub(super) fn patterns(texts: &[String]) -> Result<Vec<Pattern>, Refusal> {
 
 pub(super) fn now(backend: &dyn Backend, patterns: &[Pattern]) -> EnvironmentStatus {
     let (model, observed) = (backend.model(), backend.observed());
-    status(&model, &observed, patterns)
+    let mut status = status(&model, &observed, patterns);
+    dying::tell(&mut status, &model, &|what| backend.waits_for(&model, &observed, what));
+    status
 }
 
 /// A glob on a service's or unit's name; a bare name stands for all units of it.
@@ -83,6 +86,7 @@ fn status(model: &Model, observed: &Observed, patterns: &[Pattern]) -> Environme
         environment: model.environment.as_ref().map(|name| name.to_string()).unwrap_or_default(),
         machines: machines.map(|m| (m.id.to_string(), machine_status(observed, m))).collect(),
         services: services.map(|s| (s.name.to_string(), service_status(model, observed, s, &wanted))).collect(),
+        ..EnvironmentStatus::default()
     }
 }
 
@@ -149,14 +153,13 @@ fn service_status(
     let names = service.units.iter().map(|number| UnitName { service: service.name.clone(), number: *number });
     let units = names.filter(|name| wanted(name)).filter_map(|name| model.units.get(&name));
     let leader = model.leader(service);
-    let unit = |unit: &Unit| UnitStatus {
-        leader: leader.as_ref() == Some(&unit.name),
-        ..unit_status(model, observed, unit)
-    };
+    let unit =
+        |unit: &Unit| UnitStatus { leader: leader.as_ref() == Some(&unit.name), ..unit_status(model, observed, unit) };
     ServiceStatus {
         charm: service.charm.to_string(),
         exposed: service.exposed,
         life: life(service.life),
+        life_info: None,
         published: service.published.iter().map(|m| format!("{}:{}", m.host_port, m.port)).collect(),
         relations: relations(model, service),
         units: units.map(|of| (of.name.to_string(), unit(of))).collect(),
@@ -178,7 +181,9 @@ fn unit_status(model: &Model, observed: &Observed, unit: &Unit) -> UnitStatus {
     let machine = model.machines.get(&unit.machine);
     let down = matches!(observed.instances.get(&unit.machine), Some(Sighting::Missing | Sighting::Stopped));
     let running = observed.unit_activity.get(&unit.name).cloned();
-    let (state, info) = match &unit.failed {
+    // What is dying skips the hooks that fail.
+    let failed = unit.failed.as_ref().filter(|_| unit.life == Life::Alive);
+    let (state, info) = match failed {
         Some(failed) => ("error", Some(format!("hook failed: \"{}\": {}", failed.hook, failed.message))),
         None if down && unit.started => ("down", Some("(started)".to_owned())),
         None if unit.stopped => ("stopped", running),
@@ -186,7 +191,7 @@ fn unit_status(model: &Model, observed: &Observed, unit: &Unit) -> UnitStatus {
         None if unit.installed => ("installed", running),
         None => ("pending", running.or_else(|| Some(awaited(machine)))),
     };
-    let workload = match &unit.failed {
+    let workload = match failed {
         Some(failed) => (WorkloadState::Error, format!("hook failed: \"{}\"", failed.hook)),
         None => (unit.workload.state, unit.workload.message.clone()),
     };

@@ -29,7 +29,12 @@ pub fn tabular(paint: Paint, status: &EnvironmentStatus) -> String {
     let mut sections = Vec::new();
     if !status.services.is_empty() {
         let rows: Vec<_> = status.services.iter().map(|(name, service)| service_row(name, service)).collect();
-        sections.push(section(paint, "Services", ["NAME", "STATUS", "EXPOSED", "CHARM", "PUBLISHED"], &rows));
+        sections.push(section(
+            paint,
+            "Services",
+            ["NAME", "STATUS", "EXPOSED", "CHARM", "PUBLISHED", "MESSAGE"],
+            &rows,
+        ));
     }
     let units = status.services.values().flat_map(|service| &service.units);
     let mut units: Vec<_> = units.collect();
@@ -41,7 +46,7 @@ pub fn tabular(paint: Paint, status: &EnvironmentStatus) -> String {
     }
     let relations = relations(status);
     if !relations.is_empty() {
-        sections.push(section(paint, "Relations", ["SERVICE", "RELATION", "WITH"], &relations));
+        sections.push(section(paint, "Relations", ["SERVICE", "RELATION", "WITH", "MESSAGE"], &relations));
     }
     let mut machines: Vec<_> = status.machines.iter().collect();
     machines.sort_by_key(|(id, _)| natural(id));
@@ -58,13 +63,14 @@ fn state(word: &str, life: Option<&str>) -> Cell {
     }
 }
 
-fn service_row(name: &str, service: &ServiceStatus) -> [Cell; 5] {
+fn service_row(name: &str, service: &ServiceStatus) -> [Cell; 6] {
     [
         name.into(),
         state(worst(service), service.life.as_deref()),
         if service.exposed { "true" } else { "false" }.into(),
         service.charm.as_str().into(),
         service.published.join(",").into(),
+        service.life_info.clone().unwrap_or_default().into(),
     ]
 }
 
@@ -116,9 +122,12 @@ fn machine_row(id: &str, machine: &MachineStatus) -> [Cell; 8] {
     ]
 }
 
-fn relations(status: &EnvironmentStatus) -> Vec<[Cell; 3]> {
-    let row = |service: &String, name: &String, others: &Vec<String>| -> [Cell; 3] {
-        [service.as_str().into(), name.as_str().into(), others.join(", ").into()]
+fn relations(status: &EnvironmentStatus) -> Vec<[Cell; 4]> {
+    let row = |service: &String, name: &String, others: &Vec<String>| -> [Cell; 4] {
+        let end = format!("{service}:{name}");
+        let dying = status.dying_relations.iter().find(|(key, _)| key.split(' ').any(|other| other == end));
+        let message = dying.map(|(_, waits)| format!("dying: {waits}")).unwrap_or_default();
+        [service.as_str().into(), name.as_str().into(), others.join(", ").into(), message.into()]
     };
     let of = |(service, info): (_, &ServiceStatus)| {
         info.relations.iter().map(|(name, others)| row(service, name, others)).collect::<Vec<_>>()
@@ -179,6 +188,7 @@ mod tests {
                 .map(|(id, m)| (id.into(), m))
                 .into(),
             services: IndexMap::from([("mysql".into(), mysql)]),
+            ..EnvironmentStatus::default()
         }
     }
 

@@ -1,6 +1,6 @@
 //! destroy-unit, destroy-service, destroy-machine, and what follows when the last reference goes.
 
-use super::super::entities::{Life, Presence, Provision};
+use super::super::entities::{Life, Presence, Provision, Unit};
 use super::super::event::Event;
 use super::super::names::{MachineId, RelationId, ServiceName, UnitName};
 use super::{ChangeError, Decider, MachineRefusal};
@@ -28,6 +28,8 @@ impl Decider<'_> {
         for name in services {
             let Some(service) = self.model.services.get(name) else { continue };
             let alive = service.life == Life::Alive;
+            // Units of other services are told by their hooks, unless they cannot run any, or it was asked for twice.
+            let unable = |unit: &Unit| unit.failed.is_some() || !alive;
             let relations: Vec<RelationId> = service.relations.iter().copied().collect();
             let units: Vec<UnitName> =
                 service.units.iter().map(|number| UnitName { service: name.clone(), number: *number }).collect();
@@ -35,6 +37,9 @@ impl Decider<'_> {
                 self.emit(Event::ServiceDying { service: name.clone() });
             }
             for relation in relations {
+                if force {
+                    self.sever(relation, unable);
+                }
                 self.end_relation(relation);
             }
             for unit in units {
@@ -103,6 +108,23 @@ impl Decider<'_> {
             self.remove_relation_if_done(relation);
         }
         self.remove_service_if_done(&name.service);
+    }
+
+    /// Takes members out of a relation without their hooks; a hook of it that failed is not waited for any more.
+    pub(super) fn sever(&mut self, id: RelationId, whom: impl Fn(&Unit) -> bool) {
+        let Some(relation) = self.model.relations.get(&id) else { return };
+        let inside = relation.members.iter().filter(|(_, member)| member.presence != Presence::Left);
+        let severed: Vec<(UnitName, bool)> = inside
+            .filter_map(|(name, _)| self.model.units.get(name))
+            .filter(|unit| whom(unit))
+            .map(|unit| (unit.name.clone(), unit.failed.as_ref().is_some_and(|failed| failed.hook.is_of(id))))
+            .collect();
+        for (unit, failed_in_it) in severed {
+            self.emit(Event::ScopeLeft { unit: unit.clone(), relation: id });
+            if failed_in_it {
+                self.emit(Event::HookRetried { unit });
+            }
+        }
     }
 
     pub(super) fn end_relation(&mut self, id: RelationId) {

@@ -81,7 +81,12 @@ impl Decider<'_> {
 
     pub(super) fn resolve(&mut self, name: UnitName, retry: bool) -> Result<(), ChangeError> {
         let Some(unit) = self.model.units.get(&name) else { return Err(ChangeError::NoUnit(name)) };
-        let Some(failed) = unit.failed.clone() else { return Err(ChangeError::UnitNotInError(name)) };
+        let failed = match unit.failed.clone() {
+            // What is going away skips its failed hooks by itself.
+            Some(failed) if unit.life == Life::Alive => failed,
+            None if unit.failures > 0 => return Err(ChangeError::AlreadyResolved(name)),
+            _ => return Err(ChangeError::UnitNotInError(name)),
+        };
         if retry {
             self.emit(Event::HookRetried { unit: name });
         } else {

@@ -1,0 +1,32 @@
+//! What `status` says about whatever is being removed: what it waits for.
+
+use crate::model::{Life, Model};
+
+use super::super::backend::Dying;
+use super::super::status::EnvironmentStatus;
+
+/// Fills in what each dying thing of `status` waits for, as `waits_for` says.
+pub fn tell(status: &mut EnvironmentStatus, model: &Model, waits_for: &dyn Fn(Dying<'_>) -> Option<String>) {
+    for machine in model.machines.values().filter(|machine| machine.life == Life::Dying) {
+        if let Some(told) = status.machines.get_mut(&machine.id.to_string()) {
+            told.agent_state_info = waits_for(Dying::Machine(machine.id)).or(told.agent_state_info.take());
+        }
+    }
+    for service in model.services.values().filter(|service| service.life == Life::Dying) {
+        if let Some(told) = status.services.get_mut(service.name.as_str()) {
+            told.life_info = waits_for(Dying::Service(&service.name));
+        }
+    }
+    for unit in model.units.values().filter(|unit| unit.life == Life::Dying) {
+        let service = status.services.get_mut(unit.name.service.as_str());
+        if let Some(told) = service.and_then(|service| service.units.get_mut(&unit.name.to_string())) {
+            told.agent_state_info = waits_for(Dying::Unit(&unit.name)).or(told.agent_state_info.take());
+        }
+    }
+    for relation in model.relations.values().filter(|relation| relation.life == Life::Dying) {
+        if relation.endpoints.iter().any(|end| status.services.contains_key(end.service.as_str())) {
+            let told = waits_for(Dying::Relation(relation.id)).unwrap_or_default();
+            status.dying_relations.insert(relation.key(), told);
+        }
+    }
+}
