@@ -28,7 +28,7 @@ fn charm(name: &str) -> CharmMeta {
         requires: if name == "app" { one("db", "sql") } else { IndexMap::new() },
         peers: one("cluster", "cluster"),
         config: IndexMap::new(),
-        hooks: BTreeSet::new(),
+        hooks: ["leader-elected", "leader-settings-changed"].map(String::from).into(),
         actions: BTreeSet::new(),
         prepares: name == "app",
     }
@@ -47,6 +47,8 @@ enum Ask {
     Work(usize, u8),
     FailHook(usize),
     FailMachine(usize),
+    Part(usize, usize, bool),
+    Resolve(usize, bool),
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -61,6 +63,8 @@ fn ask() -> impl Strategy<Value = Ask> {
         10 => (any::<usize>(), 1..12u8).prop_map(|(n, times)| Ask::Work(n, times)),
         1 => any::<usize>().prop_map(Ask::FailHook),
         1 => any::<usize>().prop_map(Ask::FailMachine),
+        1 => (0..4usize, 0..4usize, any::<bool>()).prop_map(|(a, b, f)| Ask::Part(a, b, f)),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(n, retry)| Ask::Resolve(n, retry)),
     ]
 }
 
@@ -203,6 +207,10 @@ impl World {
     fn commit(&self, unit: UnitName, hook: Hook) -> Change {
         let (_, seen) = encanto::worker::context::of(&self.model, &unit, &hook).unwrap();
         let mut writes = HookWrites { ..seen };
+        let leader = self.model.leader(&self.model.services[&unit.service]);
+        if hook == Hook::ConfigChanged && leader.as_ref() == Some(&unit) {
+            writes.leader = SettingsChange::from([("leader".to_owned(), Some(Setting::plain(unit.to_string())))]);
+        }
         if let Hook::Relation { relation, kind: RelationHook::Joined(_), .. } = &hook {
             let change = SettingsChange::from([("name".to_owned(), Some(Setting::plain(unit.to_string())))]);
             writes.settings.insert(*relation, change);
@@ -261,6 +269,19 @@ impl World {
                     }
                     _ => Ok(()),
                 }
+            }
+            Ask::Part(a, b, force) => {
+                let end = |n| EndpointRef { service: service(n), endpoint: None };
+                self.change(Change::DestroyRelation { one: end(a), other: end(b), force })
+            }
+            Ask::Resolve(n, retry) if !units.is_empty() => {
+                let unit = units[n % units.len()].clone();
+                let skipped = self.model.units[&unit].failed.clone().filter(|_| !retry).map(|failed| failed.hook);
+                let resolved = self.change(Change::Resolve { unit: unit.clone(), retry });
+                if let Some(hook) = skipped.filter(|_| resolved.is_ok()) {
+                    self.oracle.ran(&unit, &hook, false);
+                }
+                resolved
             }
             Ask::FailMachine(n) => match provision::next(&self.model, machines[n % machines.len()], None) {
                 Some(MachineStep::Create { .. }) => {

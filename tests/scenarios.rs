@@ -9,6 +9,7 @@ mod scenarios {
     mod errors;
     mod leadership;
     mod lifecycle;
+    mod placement;
     mod relations;
     mod removal;
     mod restart;

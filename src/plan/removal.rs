@@ -157,3 +157,124 @@ fn worst(obstacles: impl Iterator<Item = Obstacle>) -> Option<Obstacle> {
     }
     first
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Change, EndpointRef, Event};
+
+    /// `app/0` on machine 2, `db/0` on machine 1; they are related, and at rest.
+    fn environment() -> (Model, Observed) {
+        let mut model = Model::default();
+        for line in include_str!("../../tests/fixtures/journal-0.1.jsonl").lines() {
+            let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+            let event: Event = serde_json::from_value(entry["event"].clone()).unwrap();
+            model.apply(&event, 1);
+        }
+        (model, Observed::default())
+    }
+
+    fn unit(name: &str) -> UnitName {
+        name.parse().unwrap()
+    }
+
+    fn ask(model: &mut Model, change: Change) {
+        model.change(change, 2).unwrap();
+    }
+
+    fn destroy(model: &mut Model, name: &str) {
+        ask(model, Change::DestroyUnits { units: vec![unit(name)], force: false });
+    }
+
+    fn part(model: &mut Model) {
+        let end = |name: &str| EndpointRef { service: name.parse().unwrap(), endpoint: None };
+        ask(model, Change::DestroyRelation { one: end("app"), other: end("db"), force: false });
+    }
+
+    fn fail(model: &mut Model, name: &str) {
+        ask(model, Change::FailHook { unit: unit(name), hook: Hook::ConfigChanged, message: "no".into() });
+    }
+
+    fn words(obstacle: Option<Obstacle>) -> String {
+        obstacle.map(|obstacle| obstacle.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_alive_waits_for_nothing() {
+        let (model, observed) = environment();
+        assert_eq!(of_unit(&model, &observed, &unit("db/0")), None);
+        assert_eq!(of_service(&model, &observed, &"db".parse().unwrap()), None);
+        assert_eq!(of_relation(&model, &observed, RelationId(0)), None);
+        assert_eq!(of_machine(&model, &observed, MachineId(1)), None);
+    }
+
+    #[test]
+    fn a_dying_unit_waits_for_its_own_hooks_in_their_order() {
+        let (mut model, mut observed) = environment();
+        destroy(&mut model, "db/0");
+        let told = |model: &Model, observed: &Observed| words(of_unit(model, observed, &unit("db/0")));
+        assert_eq!(told(&model, &observed), "waits for its hook db-relation-departed (app/0)");
+        observed.unit_activity.insert(unit("db/0"), "running config-changed".into());
+        assert_eq!(told(&model, &observed), "waits for its hook config-changed, which runs");
+        observed.unit_activity.insert(unit("db/0"), "running db-relation-departed".into());
+        assert_eq!(told(&model, &observed), "waits for its hook db-relation-departed (app/0), which runs");
+        observed.unit_activity.clear();
+        observed.opening = Some("the disk is full".into());
+        observed.opening_failed = true;
+        assert_eq!(told(&model, &observed), "waits for the host: the disk is full");
+        assert!(of_unit(&model, &observed, &unit("db/0")).unwrap().needs_operator());
+    }
+
+    #[test]
+    fn a_unit_waits_for_its_turn_on_its_machine_only() {
+        let (mut model, mut observed) = environment();
+        destroy(&mut model, "db/0");
+        observed.unit_activity.insert(unit("app/0"), "running start".into());
+        assert_eq!(words(of_unit(&model, &observed, &unit("db/0"))), "waits for its hook db-relation-departed (app/0)");
+        model.machines.get_mut(&MachineId(1)).unwrap().units.insert(unit("app/0"));
+        let told = words(of_unit(&model, &observed, &unit("db/0")));
+        assert_eq!(told, "waits for hook start of app/0 on the same machine");
+    }
+
+    #[test]
+    fn a_relation_waits_for_both_sides_and_names_first_who_cannot_go_on() {
+        let (mut model, mut observed) = environment();
+        part(&mut model);
+        let told = |model: &Model, observed: &Observed| words(of_relation(model, observed, RelationId(0)));
+        assert_eq!(told(&model, &observed), "waits for hook db-relation-departed (db/0) of app/0");
+        fail(&mut model, "db/0");
+        assert_eq!(
+            told(&model, &observed),
+            "waits for db/0, in error at hook config-changed: `encanto resolved db/0`, or \
+             `encanto destroy-relation app:db db:db --force`"
+        );
+        observed.instances.insert(MachineId(1), Sighting::Missing);
+        let lost = "waits for db/0, whose container is gone: `encanto destroy-machine 1 --force`";
+        assert_eq!(told(&model, &observed), lost);
+        assert!(of_relation(&model, &observed, RelationId(0)).unwrap().needs_operator());
+    }
+
+    #[test]
+    fn a_service_waits_for_its_units_and_then_for_those_of_its_relations() {
+        let (mut model, observed) = environment();
+        let db: ServiceName = "db".parse().unwrap();
+        ask(&mut model, Change::DestroyServices { services: vec![db.clone()], force: false });
+        let told = |model: &Model| words(of_service(model, &observed, &db));
+        assert_eq!(told(&model), "waits for hook db-relation-departed (app/0) of db/0");
+        ask(&mut model, Change::DestroyUnits { units: vec![unit("db/0")], force: true });
+        assert_eq!(told(&model), "waits for hook db-relation-departed (db/0) of app/0");
+        fail(&mut model, "app/0");
+        let force = "or `encanto destroy-service db --force`";
+        assert!(told(&model).ends_with(force), "{}", told(&model));
+    }
+
+    #[test]
+    fn a_machine_waits_for_what_the_provider_says() {
+        let (mut model, mut observed) = environment();
+        ask(&mut model, Change::DestroyMachines { machines: vec![MachineId(1)], force: true });
+        let told = |observed: &Observed| words(of_machine(&model, observed, MachineId(1)));
+        assert_eq!(told(&observed), "waits for its container to be destroyed");
+        observed.machine_activity.insert(MachineId(1), "umount: target is busy".into());
+        assert_eq!(told(&observed), "umount: target is busy");
+    }
+}

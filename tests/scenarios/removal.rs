@@ -252,16 +252,16 @@ story!(a_hook_of_a_relation_that_was_cut_meanwhile_leaves_nothing_behind, s, {
 story!(a_dying_unit_says_whose_turn_it_is_on_its_machine, s, {
     s.deploy("db", 1).await;
     s.settle().await;
-    s.add_unit_to("db", "1").await;
-    s.wait_active().await;
+    s.deploy_to("app", "1").await;
+    s.settle().await;
     s.hang_hook("db/0", "config-changed");
     s.set("db", "size", "2").await;
     s.until_runs("db/0", "config-changed").await;
-    s.destroy_unit("db/1", false).await;
-    assert_eq!(s.info_of("db/1").await, "waits for hook config-changed of db/0 on the same machine");
+    s.destroy_unit("app/0", false).await;
+    assert_eq!(s.info_of("app/0").await, "waits for hook config-changed of db/0 on the same machine");
     s.release_hook("db/0", "config-changed");
     s.settle().await;
-    s.expect_last_hooks("db/1", &["stop"]);
+    s.expect_last_hooks("app/0", &["stop"]);
     assert_eq!(s.model().machines[&encanto::model::MachineId(1)].units.len(), 1);
 });
 
@@ -354,6 +354,8 @@ story!(what_dies_while_the_host_is_not_ready_says_so, s, {
     s.provider.hold("open");
     s.start_controller().await;
     s.destroy_unit("db/0", false).await;
+    // It has left its peers, which takes no machine.
+    s.until("only stop is left", |model| model.units[&"db/0".parse().unwrap()].scopes.is_empty()).await;
     assert_eq!(s.info_of("db/0").await, "waits for the host: opening the provider");
     s.provider.let_go("open");
     s.settle().await;

@@ -59,3 +59,58 @@ story!(an_upgrade_waits_for_a_unit_in_error, s, {
     s.settle().await;
     s.expect_status("db/0", "started", "active").await;
 });
+
+story!(a_charm_replaced_before_it_was_installed_is_only_installed, s, {
+    s.fail_hook("db/0", "install");
+    s.deploy("db", 1).await;
+    s.settle().await;
+    s.upgrade("db", "db-next", false).await.unwrap();
+    s.mend("db/0", "install").await;
+    s.wait_active().await;
+    assert!(!s.hooks_of("db/0").contains(&"upgrade-charm".to_owned()), "{:?}", s.hooks_of("db/0"));
+    assert_eq!(s.status().await.services["db"].units["db/0"].workload_status.message, "next red");
+});
+
+story!(a_failed_upgrade_hook_is_resolved_and_config_follows, s, {
+    s.deploy("db", 1).await;
+    s.wait_active().await;
+    s.fail_hook("db/0", "upgrade-charm");
+    s.upgrade("db", "db-next", false).await.unwrap();
+    s.settle().await;
+    s.expect_status("db/0", "error", "error").await;
+    assert!(s.info_of("db/0").await.starts_with("hook failed: \"upgrade-charm\""));
+    s.resolve("db/0").await;
+    s.wait_active().await;
+    s.expect_last_hooks("db/0", &["upgrade-charm (skipped)", "backup-relation-created", "config-changed"]);
+});
+
+story!(a_forced_upgrade_mends_a_relation_hook_of_the_old_charm, s, {
+    s.deploy("db", 1).await;
+    s.deploy("app", 1).await;
+    s.fail_hook("db/0", "db-relation-joined");
+    s.relate("app", "db").await;
+    s.settle().await;
+    s.heal_hook("db/0", "db-relation-joined");
+    s.upgrade("db", "db-next", true).await.unwrap();
+    s.settle().await;
+    let hooks = s.hooks_of("db/0");
+    let upgraded = hooks.iter().position(|hook| hook == "upgrade-charm").unwrap();
+    let joined = hooks.iter().position(|hook| hook == "db-relation-joined app/0").unwrap();
+    assert!(upgraded < joined && hooks[joined + 1] == "db-relation-changed app/0", "{hooks:?}");
+});
+
+story!(an_upgrade_comes_after_the_hook_that_runs_and_before_all_others, s, {
+    s.deploy("db", 1).await;
+    s.wait_active().await;
+    s.hang_hook("db/0", "config-changed");
+    s.set("db", "size", "2").await;
+    s.until_runs("db/0", "config-changed").await;
+    s.upgrade("db", "db-next", false).await.unwrap();
+    s.set("db", "colour", "blue").await;
+    let before = s.hooks_of("db/0").len();
+    s.release_hook("db/0", "config-changed");
+    s.wait_active().await;
+    let order = ["config-changed", "upgrade-charm", "backup-relation-created", "config-changed"];
+    assert_eq!(s.hooks_of("db/0")[before..], order);
+    assert_eq!(s.status().await.services["db"].units["db/0"].workload_status.message, "next blue");
+});

@@ -152,23 +152,16 @@ impl Scenario {
     }
 
     pub async fn try_deploy(&self, charm: &str, service: &str, units: u32) -> Result<Done, Refusal> {
-        let files = [("charm.lua".to_owned(), api::base64::encode(source(charm).as_bytes()))].into();
-        self.ask(api::Deploy {
-            charm: CharmSource::Files { path: format!("./{charm}"), files },
-            service: Some(service.to_owned()),
-            units,
-            to: None,
-            config: Default::default(),
-            constraints: None,
-            expose: false,
-        })
-        .await
+        self.ask(deployment(charm, service, (units, None))).await
+    }
+
+    /// One unit, on a machine that is there already.
+    pub async fn deploy_to(&self, charm: &str, machine: &str) {
+        self.ask(deployment(charm, charm, (1, Some(machine)))).await.unwrap();
     }
 
     pub async fn upgrade(&self, service: &str, charm: &str, force: bool) -> Result<Done, Refusal> {
-        let files = [("charm.lua".to_owned(), api::base64::encode(source(charm).as_bytes()))].into();
-        let charm = Some(CharmSource::Files { path: format!("./{charm}"), files });
-        self.ask(api::UpgradeCharm { service: service.into(), charm, force }).await
+        self.ask(api::UpgradeCharm { service: service.into(), charm: Some(files(charm)), force }).await
     }
 
     pub async fn add_unit(&self, service: &str) {
@@ -262,6 +255,23 @@ impl Scenario {
     pub async fn status(&self) -> EnvironmentStatus {
         self.ask(api::Status { patterns: vec![] }).await.unwrap()
     }
+}
+
+fn deployment(charm: &str, service: &str, (units, to): (u32, Option<&str>)) -> api::Deploy {
+    api::Deploy {
+        charm: files(charm),
+        service: Some(service.to_owned()),
+        units,
+        to: to.map(str::to_owned),
+        config: Default::default(),
+        constraints: None,
+        expose: false,
+    }
+}
+
+fn files(charm: &str) -> CharmSource {
+    let files = [("charm.lua".to_owned(), api::base64::encode(source(charm).as_bytes()))].into();
+    CharmSource::Files { path: format!("./{charm}"), files }
 }
 
 fn now() -> i64 {

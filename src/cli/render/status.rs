@@ -219,4 +219,18 @@ mod tests {
         let status = EnvironmentStatus { services: IndexMap::from([("x".into(), service)]), ..Default::default() };
         assert!(tabular(PLAIN, &status).contains("10.0.3.11      hook failed: \"install\"\n"));
     }
+
+    #[test]
+    fn what_is_dying_says_what_it_waits_for() {
+        let mut status = wiki();
+        let mysql = status.services.get_mut("mysql").unwrap();
+        mysql.life = Some("dying".into());
+        mysql.life_info = Some("waits for hook stop of mysql/9".into());
+        let dying = mysql.units.get_mut("mysql/9").unwrap();
+        dying.life = Some("dying".into());
+        dying.agent_state_info = Some("waits for its hook stop, which runs".into());
+        mysql.units.get_mut("mysql/10").unwrap().leader = true;
+        status.dying_relations.insert("wiki:db mysql:db".into(), "waits for hook db-relation-broken of wiki/0".into());
+        insta::assert_snapshot!(tabular(PLAIN, &status) + "\n" + &yaml(&status).unwrap());
+    }
 }
