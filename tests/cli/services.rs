@@ -244,6 +244,31 @@ fn a_relation_goes_and_comes_again() {
 }
 
 #[test]
+fn what_holds_up_a_removal_is_named_and_can_be_left_behind() {
+    let env = with_charms();
+    let clumsy = "return charm { name = 'clumsy', summary = 's', series = { 'bookworm' },
+        requires = { db = { interface = 'mysql' } },
+        hooks = { start = function() end, ['db-relation-departed'] = function() error('I cannot let go') end } }";
+    env.write("clumsy/charm.lua", clumsy);
+    env.run("deploy ./db").succeeds();
+    env.run("deploy ./clumsy").succeeds();
+    env.run("add-relation clumsy db --wait=30s").succeeds();
+    env.run("destroy-service db --wait=30s").fails().stderr_has(
+        "service db is dying: waits for clumsy/0, in error at hook db-relation-departed: `encanto resolved clumsy/0`, \
+         or `encanto destroy-service db --force`",
+    );
+    env.run("status --format tabular")
+        .succeeds()
+        .stdout_has("clumsy/0* error")
+        .stdout_has("hook failed: \"db-relation-departed\": charm.lua:3: I cannot let go")
+        .stdout_has("clumsy  db       db     dying: waits for clumsy/0, in error at hook db-relation-departed");
+    env.run("remove-relation clumsy db --force --wait=30s").succeeds();
+    let now = status(&env);
+    assert_eq!((now["services"].get("db"), now.get("dying-relations")), (None, None));
+    assert_eq!(now["services"]["clumsy"]["units"]["clumsy/0"]["agent-state"], "started");
+}
+
+#[test]
 fn a_setting_gets_its_default_again() {
     let env = with_charms();
     env.run("deploy ./db --config size=9 --wait=30s").succeeds();

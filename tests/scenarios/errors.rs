@@ -245,3 +245,28 @@ story!(without_automatic_retry_a_failed_hook_waits_for_the_operator, s, {
     assert_eq!(s.begun_of("db/0").iter().filter(|hook| *hook == "start").count(), 1);
     s.expect_status("db/0", "error", "error").await;
 });
+
+story!(a_hook_about_a_unit_that_has_gone_meanwhile_is_not_tried_again, s, {
+    s.deploy("db", 1).await;
+    s.deploy("app", 1).await;
+    s.fail_hook("app/0", "db-relation-changed");
+    s.relate("app", "db").await;
+    s.settle().await;
+    s.expect_status("app/0", "error", "error").await;
+    s.destroy_unit("db/0", true).await;
+    s.mend("app/0", "db-relation-changed").await;
+    s.settle().await;
+    s.expect_last_hooks("app/0", &["db-relation-joined db/0", "db-relation-departed db/0"]);
+});
+
+story!(a_follower_that_leads_by_the_time_its_hook_is_tried_again_is_elected, s, {
+    s.fail_hook("node/1", "leader-settings-changed");
+    s.deploy("node", 2).await;
+    s.settle().await;
+    s.expect_status("node/1", "error", "error").await;
+    s.destroy_unit("node/0", false).await;
+    s.settle().await;
+    s.mend("node/1", "leader-settings-changed").await;
+    s.wait_active().await;
+    s.expect_hooks("node/1", &["install", "ring-relation-created", "leader-elected", "config-changed", "start"]);
+});

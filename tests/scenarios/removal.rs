@@ -377,3 +377,39 @@ story!(an_environment_is_destroyed_in_the_middle_of_everything, s, {
     assert_eq!(s.provider.list().await.unwrap().len(), 0);
     s = Scenario::new().await;
 });
+
+story!(a_unit_whose_machine_could_not_be_made_goes_at_once, s, {
+    s.provider.fail_next("create", "lxc-start: no space left on device");
+    s.deploy("db", 1).await;
+    s.settle().await;
+    let reasons = s.wait_fails(&[], Condition::Active).await;
+    assert!(
+        reasons.contains(&"db/0 is error: machine 1 failed: lxc-start: no space left on device".into()),
+        "{reasons:?}"
+    );
+    s.destroy_unit("db/0", false).await;
+    assert!(s.model().units.is_empty());
+    s.destroy_machine("1", false).await;
+    s.settle().await;
+    assert!(s.machine_numbers().is_empty());
+});
+
+story!(what_is_dying_is_not_touched_by_being_destroyed_again, s, {
+    s.deploy("db", 1).await;
+    s.deploy("app", 1).await;
+    s.relate("app", "db").await;
+    s.wait_active().await;
+    s.hang_hook("app/0", "db-relation-departed");
+    s.destroy_relation("app", "db", false).await;
+    s.destroy_service("app", false).await;
+    s.until_runs("app/0", "db-relation-departed").await;
+    let before = s.journal.entries().len();
+    s.destroy_unit("app/0", false).await;
+    s.destroy_relation("app", "db", false).await;
+    s.destroy_service("app", false).await;
+    let since: Vec<_> = s.journal.entries().split_off(before);
+    assert!(since.iter().all(|entry| entry.by.starts_with('@')), "{since:#?}");
+    s.release_hook("app/0", "db-relation-departed");
+    s.settle().await;
+    s.expect_last_hooks("app/0", &["db-relation-departed db/0", "db-relation-broken", "stop"]);
+});
