@@ -227,6 +227,12 @@ impl World {
         }
     }
 
+    /// By force a unit leaves a relation between joined and changed too.
+    fn cut(&mut self, force: bool) {
+        let inside = |unit: &UnitName, id| self.model.units.get(unit).is_some_and(|unit| unit.scope(id).is_some());
+        self.oracle.awaits_changed.retain(|unit, (relation, _)| !force || inside(unit, *relation));
+    }
+
     fn ask(&mut self, ask: Ask) {
         let service = |n: usize| -> ServiceName { SERVICES[n % 4].parse().unwrap() };
         let machines: Vec<MachineId> = self.model.machines.keys().copied().collect();
@@ -247,7 +253,11 @@ impl World {
             Ask::DestroyUnit(n, force) if !units.is_empty() => {
                 self.change(Change::DestroyUnits { units: vec![units[n % units.len()].clone()], force })
             }
-            Ask::DestroyService(n, force) => self.change(Change::DestroyServices { services: vec![service(n)], force }),
+            Ask::DestroyService(n, force) => {
+                let destroyed = self.change(Change::DestroyServices { services: vec![service(n)], force });
+                self.cut(force);
+                destroyed
+            }
             Ask::DestroyMachine(n, force) => {
                 self.change(Change::DestroyMachines { machines: vec![machines[n % machines.len()]], force })
             }
@@ -272,7 +282,9 @@ impl World {
             }
             Ask::Part(a, b, force) => {
                 let end = |n| EndpointRef { service: service(n), endpoint: None };
-                self.change(Change::DestroyRelation { one: end(a), other: end(b), force })
+                let parted = self.change(Change::DestroyRelation { one: end(a), other: end(b), force });
+                self.cut(force);
+                parted
             }
             Ask::Resolve(n, retry) if !units.is_empty() => {
                 let unit = units[n % units.len()].clone();
