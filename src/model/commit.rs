@@ -11,6 +11,9 @@ impl Model {
     pub(super) fn leave_scope(&mut self, unit: &UnitName, relation: RelationId) {
         if let Some(unit) = self.units.get_mut(unit) {
             unit.scopes.remove(&relation);
+            if unit.retried.as_ref().is_some_and(|hook| hook.is_of(relation)) {
+                (unit.retried, unit.failures) = (None, 0); // there is nothing any more to try it on
+            }
         }
         if let Some(member) = self.relations.get_mut(&relation).and_then(|r| r.members.get_mut(unit)) {
             member.presence = Presence::Left;

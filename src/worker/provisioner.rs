@@ -78,6 +78,7 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
         build: false,
     };
     let created = tokio::select! {
+        biased;
         created = world.provider.create(&spec) => created,
         () = given_up(world, id) => {
             idle(world, id);

@@ -104,3 +104,21 @@ story!(a_new_charm_is_not_told_what_its_predecessor_did_not_ask_for, s, {
     let told = s.hooks_of("db/1").iter().filter(|hook| *hook == "leader-settings-changed").count();
     assert_eq!(told, 1, "what is written from now on");
 });
+
+story!(followers_at_rest_are_told_what_the_leader_writes_in_a_hook_of_its_own, s, {
+    s.try_deploy("node", "upper", 2).await.unwrap();
+    s.try_deploy("node", "lower", 1).await.unwrap();
+    s.wait_active().await;
+    s.hang_hook("upper/0", "up-relation-joined");
+    s.relate("lower:down", "upper:up").await;
+    s.until_runs("upper/0", "up-relation-joined").await;
+    let (follower, lower) = ("upper/1".parse().unwrap(), "lower/0".parse().unwrap());
+    s.until("the follower has met it and rests", |model| {
+        let met = model.units[&follower].scopes.values().any(|scope| scope.seen.contains_key(&lower));
+        met && encanto::plan::hooks::next(model, &follower).is_none()
+    })
+    .await;
+    s.release_hook("upper/0", "up-relation-joined");
+    s.settle().await;
+    s.expect_last_hooks("upper/1", &["leader-settings-changed"]);
+});

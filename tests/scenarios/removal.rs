@@ -224,6 +224,8 @@ story!(a_relation_is_cut_by_force_whatever_its_units_do, s, {
     assert!(s.model().relations.values().all(|relation| relation.is_peer()));
     // Its error was about what is not there any more.
     s.expect_status("app/0", "started", "waiting").await;
+    let resolved = encanto::api::Resolved { unit: "app/0".into(), retry: true };
+    assert_eq!(s.ask(resolved).await.unwrap_err().error, "unit \"app/0\" is not in an error state");
     s.heal_hook("app/0", "db-relation-joined");
     s.relate("app", "db").await;
     s.wait_active().await;

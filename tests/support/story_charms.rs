@@ -55,7 +55,10 @@ end
         // Declares every hook there is, tells its relations and its peers a colour, and lets its leader set the tune.
         "node" => {
             r#"
-local function told(unit, relation) step(unit) relation:set{ colour = unit.config.colour } end
+local function told(unit, relation) step(unit)
+  relation:set{ colour = unit.config.colour }
+  if unit.is_leader and relation.endpoint == "up" then unit:leader_set{ served = relation.remote } end
+end
 local hooks = { install = step, stop = step, ["upgrade-charm"] = step, ["leader-elected"] = step,
   ["leader-settings-changed"] = function(unit) step(unit) unit:set_status("active", unit:leader_get("tune") or "no tune") end,
   start = function(unit) step(unit) unit:set_status("active", unit:leader_get("tune") or "no tune") end,

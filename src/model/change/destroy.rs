@@ -120,10 +120,10 @@ impl Decider<'_> {
             .map(|unit| (unit.name.clone(), unit.failed.as_ref().is_some_and(|failed| failed.hook.is_of(id))))
             .collect();
         for (unit, failed_in_it) in severed {
-            self.emit(Event::ScopeLeft { unit: unit.clone(), relation: id });
             if failed_in_it {
-                self.emit(Event::HookRetried { unit });
+                self.emit(Event::HookRetried { unit: unit.clone() });
             }
+            self.emit(Event::ScopeLeft { unit, relation: id });
         }
     }
 

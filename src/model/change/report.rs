@@ -84,7 +84,7 @@ impl Decider<'_> {
         let failed = match unit.failed.clone() {
             // What is going away skips its failed hooks by itself.
             Some(failed) if unit.life == Life::Alive => failed,
-            None if unit.failures > 0 => return Err(ChangeError::AlreadyResolved(name)),
+            None if unit.retried.is_some() => return Err(ChangeError::AlreadyResolved(name)),
             _ => return Err(ChangeError::UnitNotInError(name)),
         };
         if retry {
