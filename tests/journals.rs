@@ -30,7 +30,7 @@ fn a_journal_of_0_1_gives_the_same_environment() {
     assert_eq!(check::inconsistencies(&model), Vec::<String>::new());
     let units: Vec<String> = model.units.keys().map(ToString::to_string).collect();
     assert_eq!(units, ["app/0", "db/0"]);
-    let machines: Vec<u32> = model.machines.keys().map(|id| id.0).collect();
+    let machines: Vec<u32> = model.machines.keys().map(|id| id.number()).collect();
     assert_eq!(machines, [0, 1, 2, 4]);
     let db = &model.services[&"db".parse().unwrap()];
     assert_eq!((db.config["size"].to_string().as_str(), db.exposed), ("7", false));

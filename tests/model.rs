@@ -39,6 +39,10 @@ enum Ask {
     Deploy(usize, u32),
     AddUnit(usize),
     AddMachine,
+    /// On a machine picked by this number: alone, or with a unit of the service.
+    AddContainer(usize, Option<usize>),
+    /// Of a service, or of the whole environment.
+    SetConstraints(Option<usize>, u64),
     Relate(usize, usize),
     DestroyUnit(usize, bool),
     DestroyService(usize, bool),
@@ -56,6 +60,8 @@ fn ask() -> impl Strategy<Value = Ask> {
         2 => (0..4usize, 1..3u32).prop_map(|(s, n)| Ask::Deploy(s, n)),
         2 => (0..4usize).prop_map(Ask::AddUnit),
         1 => Just(Ask::AddMachine),
+        2 => (any::<usize>(), any::<Option<u8>>()).prop_map(|(n, s)| Ask::AddContainer(n, s.map(usize::from))),
+        1 => (any::<Option<u8>>(), 0..3u64).prop_map(|(s, mem)| Ask::SetConstraints(s.map(usize::from), mem * 64)),
         3 => (0..4usize, 0..4usize).prop_map(|(a, b)| Ask::Relate(a, b)),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(n, f)| Ask::DestroyUnit(n, f)),
         1 => (0..4usize, any::<bool>()).prop_map(|(s, f)| Ask::DestroyService(s, f)),
@@ -179,7 +185,7 @@ impl World {
                 MachineStep::Create { charm, .. } => Change::MachineProvisioned {
                     machine,
                     instance: format!("i-{machine}"),
-                    address: std::net::Ipv4Addr::new(10, 0, 1, machine.0 as u8),
+                    address: std::net::Ipv4Addr::new(10, 0, 1, machine.number() as u8),
                     hardware: HardwareFacts::default(),
                     prepared: charm.map(|charm| charm.url),
                 },
@@ -245,6 +251,19 @@ impl World {
             }
             Ask::AddMachine => {
                 self.change(Change::AddMachines { count: 1, series: None, constraints: Constraints::default() })
+            }
+            Ask::AddContainer(n, unit) => {
+                let machine = machines[n % machines.len()];
+                self.change(match unit {
+                    None => Change::AddContainers { machine, count: 1, constraints: Constraints::default() },
+                    Some(n) => {
+                        Change::AddUnits { service: service(n), count: 1, placement: Placement::Inside(machine) }
+                    }
+                })
+            }
+            Ask::SetConstraints(n, mem) => {
+                let constraints = Constraints { mem: Some(mem), ..Constraints::default() };
+                self.change(Change::SetConstraints { service: n.map(service), constraints })
             }
             Ask::Relate(a, b) => {
                 let end = |n| EndpointRef { service: service(n), endpoint: None };
@@ -364,7 +383,7 @@ fn errors_have_jujus_words() {
     let relate = |a: &str, b: &str| Change::AddRelation { one: end(a), other: end(b) };
     assert_eq!(refused(relate("db", "app")), "service \"db\" not found");
     assert_eq!(
-        refused(Change::DestroyMachines { machines: vec![MachineId(0), MachineId(7)], force: true }),
+        refused(Change::DestroyMachines { machines: vec![MachineId::new(0), MachineId::new(7)], force: true }),
         "no machines were destroyed: machine 0 is required by the environment; machine 7 does not exist"
     );
     let db = "db".parse().unwrap();
@@ -377,7 +396,7 @@ fn errors_have_jujus_words() {
     assert_eq!(refused(relate("app", "app-b")), "no relations found");
     assert_eq!(refused(relate("app:web", "db")), "service \"app\" has no \"web\" relation");
     assert_eq!(
-        refused(Change::DestroyMachines { machines: vec![MachineId(1)], force: false }),
+        refused(Change::DestroyMachines { machines: vec![MachineId::new(1)], force: false }),
         "no machines were destroyed: machine 1 has unit \"db/0\" assigned"
     );
     assert_eq!(

@@ -51,6 +51,8 @@ verbs! {
     Unexpose => "unexpose" -> Done;
     SetConfig => "set" -> Done;
     GetConfig => "get" -> ServiceConfig;
+    GetConstraints => "get-constraints" -> ConstraintsAnswer;
+    SetConstraints => "set-constraints" -> Done;
     Status => "status" -> EnvironmentStatus;
     Check => "check" -> CheckAnswer;
     ControllerInfo => "controller" -> ControllerAnswer;
@@ -93,7 +95,7 @@ pub struct Deploy {
     pub charm: CharmSource,
     pub service: Option<String>,
     pub units: u32,
-    /// A machine id or `lxc`; `None` places each unit by itself.
+    /// A machine id, `lxc` or `lxc:ID`; `None` places each unit by itself.
     pub to: Option<String>,
     /// Strings are read by the option's type; other values must have it.
     pub config: IndexMap<String, serde_json::Value>,
@@ -206,7 +208,7 @@ pub struct AddMachine {
     pub count: u32,
     pub series: Option<String>,
     pub constraints: Option<String>,
-    /// `lxc` or nothing.
+    /// `lxc`, `lxc:ID` or nothing.
     pub placement: Option<String>,
 }
 
@@ -250,6 +252,27 @@ pub struct SetConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GetConfig {
     pub service: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GetConstraints {
+    /// `None` is the whole environment.
+    pub service: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConstraintsAnswer {
+    /// As they would be typed, in Juju's order; an empty value says that the environment's does not count.
+    pub constraints: IndexMap<String, String>,
+}
+
+/// All that was said before is forgotten.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SetConstraints {
+    /// `None` is the whole environment.
+    pub service: Option<String>,
+    /// `mem=512M cpu-cores=1`.
+    pub constraints: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -318,7 +341,7 @@ pub struct DebugLog {
     pub lines: Option<usize>,
     pub replay: bool,
     pub follow: bool,
-    /// Units (`mysql/0`, `unit-mysql-0`), services or machines (`machine-1`, `1`); none is all.
+    /// Units (`mysql/0`, `unit-mysql-0`), services or machines (`1`, `machine-1`, `1/lxc/0`); none is all.
     pub include: Vec<String>,
     /// The same, but what is not shown; wins over `include`. In both `*` stands for anything.
     #[serde(default)]

@@ -55,6 +55,8 @@ pub fn router(backend: Shared) -> Router {
         Unexpose,
         SetConfig,
         GetConfig,
+        GetConstraints,
+        SetConstraints,
         Status,
         Check,
         ControllerInfo,

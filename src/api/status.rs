@@ -34,8 +34,17 @@ pub struct MachineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life: Option<String>,
     pub series: String,
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub containers: IndexMap<String, MachineStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hardware: Option<String>,
+}
+
+impl EnvironmentStatus {
+    /// Each machine, right before the containers on it.
+    pub fn machines_and_containers(&self) -> impl Iterator<Item = (&String, &MachineStatus)> {
+        self.machines.iter().flat_map(|(id, machine)| std::iter::once((id, machine)).chain(&machine.containers))
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

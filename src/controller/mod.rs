@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::EnvironmentName;
 use crate::charm::CharmHost;
-use crate::model::{Change, HardwareFacts, MachineId, Millis, Provision, UnitName};
+use crate::model::{Change, Constraints, HardwareFacts, MachineId, Millis, Provision, UnitName};
 use crate::plan::nudge::Concerned;
 use crate::provider::{InstanceSpec, Provider};
 use crate::store::Journal;
@@ -255,19 +255,19 @@ fn host_found(provider: &dyn Provider, series: &str) -> Change {
 /// Instances that lived in the memory of an earlier controller.
 async fn remake_instances(world: &World) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let known = world.provider.list().await?;
-    let instances: Vec<String> = {
+    let instances: Vec<(String, Constraints)> = {
         let model = world.ledger.model();
         let running = model.machines.values().filter_map(|machine| match &machine.provision {
-            Provision::Running { instance, .. } => Some(instance.clone()),
+            Provision::Running { instance, .. } => Some((instance.clone(), machine.constraints.clone())),
             _ => None,
         });
         running.collect()
     };
-    for instance in instances {
+    for (instance, Constraints { mem: memory, cpu_cores: cores, .. }) in instances {
         let name = crate::provider::InstanceName::new(instance)?;
         if !known.contains_key(&name) {
             let series = world.ledger.model().series.clone();
-            let spec = InstanceSpec { name, series, layers: vec![], memory: None, cores: None, build: false };
+            let spec = InstanceSpec { name, series, layers: vec![], memory, cores, build: false };
             world.provider.create(&spec).await?;
         }
     }

@@ -1,8 +1,9 @@
 //! Lists every inconsistency of a model. Used after each step of a test, before a commit in debug builds, and by
 //! `encanto doctor`.
 
-use super::entities::{Presence, Relation};
-use super::names::UnitName;
+use super::constraints::Constraints;
+use super::entities::{Life, Presence, Relation};
+use super::names::{MachineId, UnitName};
 use super::state::Model;
 
 /// One line for each thing that must not be; empty is well.
@@ -19,20 +20,35 @@ pub fn inconsistencies(model: &Model) -> Vec<String> {
 
 fn machines(model: &Model, found: &mut Vec<String>) {
     for (id, machine) in &model.machines {
-        if id.0 >= model.next_machine {
+        if !was_given_out(model, *id) {
             found.push(format!("machine {id} has a number that was never given out"));
+        }
+        let host = id.host().and_then(|host| model.machines.get(&host));
+        if host.is_some_and(|host| host.life == Life::Dying) && machine.life == Life::Alive {
+            found.push(format!("machine {id} is on a machine that is going and is not going itself"));
+        }
+        if machine.constraints != machine.constraints.over(&Constraints::default()) {
+            found.push(format!("machine {id} was made with constraints that say nothing"));
         }
         for unit in &machine.units {
             if model.units.get(unit).is_none_or(|unit| unit.machine != *id) {
                 found.push(format!("machine {id} lists unit {unit}, which is not on it"));
             }
         }
-        if model.unused.contains(id) == (machine.used || id.0 == 0) {
+        if model.unused.contains(id) == (machine.used || *id == MachineId::HOST) {
             found.push(format!("machine {id} is wrongly listed as used or unused"));
         }
     }
     for id in model.unused.iter().filter(|id| !model.machines.contains_key(id)) {
         found.push(format!("machine {id} is listed as unused and does not exist"));
+    }
+}
+
+/// A container is there only as long as its machine.
+fn was_given_out(model: &Model, id: MachineId) -> bool {
+    match (id.host(), id.container_number()) {
+        (Some(host), Some(number)) => model.machines.get(&host).is_some_and(|host| number < host.next_container),
+        _ => id.number() < model.next_machine,
     }
 }
 

@@ -43,6 +43,9 @@ pub struct Machine {
     pub units: BTreeSet<UnitName>,
     /// Whether it ever hosted a unit; such a machine is not given to another unit by itself.
     pub used: bool,
+    /// The number of the next container on it; never used again.
+    #[serde(default)]
+    pub next_container: u32,
 }
 
 /// How far a machine is.

@@ -67,6 +67,12 @@ pub enum Event {
         machine: MachineId,
     },
 
+    /// What new machines of a service, or of the whole environment, must be like; all that was said before is forgotten.
+    ConstraintsSet {
+        service: Option<ServiceName>,
+        constraints: Constraints,
+    },
+
     ServiceAdded {
         service: ServiceName,
         charm: CharmUrl,

@@ -13,6 +13,7 @@ pub mod constraints;
 pub mod entities;
 pub mod event;
 pub mod hook;
+pub mod machine_id;
 pub mod names;
 pub mod observed;
 pub mod settings;

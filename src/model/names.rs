@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::machine_id::MachineId;
+
 /// A name or id that does not have the form it must have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -14,6 +16,8 @@ pub enum NameError {
     Unit(String),
     #[error("invalid machine id \"{0}\"")]
     Machine(String),
+    #[error("invalid machine id \"{0}\": a container cannot hold containers")]
+    NestedMachine(String),
     #[error("invalid relation name \"{0}\"")]
     Endpoint(String),
     #[error("invalid interface name \"{0}\"")]
@@ -109,7 +113,7 @@ text_name!(
 );
 
 /// A number as Juju writes it: no sign, no leading zero.
-fn plain_number(text: &str) -> Option<u32> {
+pub(super) fn plain_number(text: &str) -> Option<u32> {
     let fits = text == "0" || (!text.starts_with('0') && !text.is_empty());
     if fits && text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
 }
@@ -136,25 +140,9 @@ macro_rules! number_id {
 }
 
 number_id!(
-    /// A machine's number; 0 is the host. Never reused.
-    MachineId
-);
-number_id!(
     /// A relation's number. Never reused.
     RelationId
 );
-
-impl MachineId {
-    /// The host itself, which the controller runs on.
-    pub const HOST: MachineId = MachineId(0);
-}
-
-impl FromStr for MachineId {
-    type Err = NameError;
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        plain_number(text).map(MachineId).ok_or_else(|| NameError::Machine(text.to_owned()))
-    }
-}
 
 /// One instance of a service, e.g. `mysql/0`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -282,13 +270,11 @@ mod tests {
     }
 
     #[test]
-    fn units_and_machines_have_plain_numbers() {
+    fn units_have_plain_numbers() {
         assert_eq!("mysql/0".parse::<UnitName>().map(|u| u.to_string()), Ok("mysql/0".into()));
         for bad in ["mysql", "mysql/", "mysql/01", "mysql/-1", "mysql/1/2", "/1", "mysql/99999999999"] {
             assert_eq!(bad.parse::<UnitName>(), Err(NameError::Unit(bad.into())));
         }
-        assert_eq!("3".parse(), Ok(MachineId(3)));
-        assert_eq!("03".parse::<MachineId>(), Err(NameError::Machine("03".into())));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::charm::{CharmMeta, CharmUrl};
 use super::config::{self, ConfigValue};
+use super::constraints::Constraints;
 use super::entities::{
     FailedHook, Life, Machine, Member, Millis, Presence, Provision, Relation, Service, Unit, UnitScope,
 };
@@ -39,6 +40,9 @@ pub struct Model {
     /// Machines that never hosted a unit, so that placing a unit does not cost more as the model grows.
     pub unused: BTreeSet<MachineId>,
     pub next_machine: u32,
+    /// What machines must be like of which their service says nothing else.
+    #[serde(default)]
+    pub constraints: Constraints,
     pub next_relation: u32,
     /// Kept when a service goes, so that unit numbers are never reused.
     pub next_unit: BTreeMap<ServiceName, u32>,
@@ -77,6 +81,12 @@ impl Model {
             | Event::MachineRetried { .. }
             | Event::MachineDying { .. }
             | Event::MachineRemoved { .. } => self.apply_machine(event),
+            Event::ConstraintsSet { service: None, constraints } => self.constraints = constraints.clone(),
+            Event::ConstraintsSet { service: Some(service), constraints } => {
+                if let Some(service) = self.services.get_mut(service) {
+                    service.constraints = constraints.clone();
+                }
+            }
             Event::CharmAdded { url, digest, meta } => {
                 let key = format!("{}/{}", url.series, url.name);
                 self.next_revision.insert(key, url.revision + 1);
@@ -140,7 +150,14 @@ impl Model {
                 host.provision = provision;
             }
             Event::MachineAdded { machine, series, constraints } => {
-                self.next_machine = self.next_machine.max(machine.0 + 1);
+                match (machine.host(), machine.container_number()) {
+                    (Some(host), Some(number)) => {
+                        if let Some(host) = self.machines.get_mut(&host) {
+                            host.next_container = host.next_container.max(number + 1);
+                        }
+                    }
+                    _ => self.next_machine = self.next_machine.max(machine.number() + 1),
+                }
                 let added =
                     Machine { series: series.clone(), constraints: constraints.clone(), ..new_machine(*machine) };
                 self.machines.insert(*machine, added);
@@ -355,6 +372,11 @@ impl Model {
         self.unused.iter().filter_map(|id| self.machines.get(id))
     }
 
+    /// The containers on a machine; a container has none.
+    pub fn containers_of(&self, id: MachineId) -> impl Iterator<Item = &Machine> {
+        id.containers().into_iter().flat_map(|ids| self.machines.range(ids).map(|(_, machine)| machine))
+    }
+
     pub fn charm_of(&self, unit: &Unit) -> Option<&Charm> {
         self.charms.get(&unit.charm)
     }
@@ -397,5 +419,6 @@ fn new_machine(id: MachineId) -> Machine {
         provision: Provision::Pending,
         units: Default::default(),
         used: false,
+        next_container: 0,
     }
 }

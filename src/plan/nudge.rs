@@ -34,6 +34,7 @@ impl Concerned {
             | Event::CharmRemoved { .. }
             | Event::ServiceAdded { .. }
             | Event::ServiceDying { .. }
+            | Event::ConstraintsSet { .. }
             | Event::UnitStatusSet { .. } => {}
             // So that its agent sees to the next try.
             Event::HookFailed { unit, .. } | Event::HookRetried { unit } => {
@@ -46,6 +47,8 @@ impl Concerned {
             }
             Event::MachineDying { machine } | Event::MachineRemoved { machine } => {
                 self.machines.insert(*machine);
+                // It may have waited for this container to go.
+                self.machines.extend(machine.host());
                 self.departure = true;
             }
             Event::MachineProvisioned { machine, .. } => {

@@ -29,7 +29,8 @@ pub fn next(model: &Model, id: MachineId, sighting: Option<Sighting>) -> Option<
     };
     if machine.life == Life::Dying {
         // Units of a dying machine are gone already; whoever is left would lose the ground under its feet.
-        return machine.units.is_empty().then_some(MachineStep::Destroy { instance });
+        let empty = machine.units.is_empty() && model.containers_of(id).next().is_none();
+        return empty.then_some(MachineStep::Destroy { instance });
     }
     match (&machine.provision, sighting) {
         (Provision::Pending, _) => {

@@ -95,9 +95,18 @@ pub fn of_service(model: &Model, observed: &Observed, name: &ServiceName) -> Opt
 /// `None` for a machine that is not dying.
 pub fn of_machine(model: &Model, observed: &Observed, id: MachineId) -> Option<Obstacle> {
     model.machines.get(&id).filter(|machine| machine.life == Life::Dying)?;
+    if let Some(host) = host(observed) {
+        return Some(host);
+    }
     let activity = observed.machine_activity.get(&id).cloned();
-    let words = activity.unwrap_or_else(|| "waits for its container to be destroyed".to_owned());
-    Some(host(observed).unwrap_or(Obstacle::Machine(words)))
+    let words = activity.unwrap_or_else(|| {
+        let containers: Vec<String> = model.containers_of(id).map(|container| container.id.to_string()).collect();
+        match containers.is_empty() {
+            true => "waits for its container to be destroyed".to_owned(),
+            false => format!("waits for its containers {}", containers.join(", ")),
+        }
+    });
+    Some(Obstacle::Machine(words))
 }
 
 /// What has to happen to a unit that is waited for; `force` is the command that does not wait.
@@ -205,7 +214,7 @@ mod tests {
         assert_eq!(of_unit(&model, &observed, &unit("db/0")), None);
         assert_eq!(of_service(&model, &observed, &"db".parse().unwrap()), None);
         assert_eq!(of_relation(&model, &observed, RelationId(0)), None);
-        assert_eq!(of_machine(&model, &observed, MachineId(1)), None);
+        assert_eq!(of_machine(&model, &observed, MachineId::new(1)), None);
     }
 
     #[test]
@@ -231,7 +240,7 @@ mod tests {
         destroy(&mut model, "db/0");
         observed.unit_activity.insert(unit("app/0"), "running start".into());
         assert_eq!(words(of_unit(&model, &observed, &unit("db/0"))), "waits for its hook db-relation-departed (app/0)");
-        model.machines.get_mut(&MachineId(1)).unwrap().units.insert(unit("app/0"));
+        model.machines.get_mut(&MachineId::new(1)).unwrap().units.insert(unit("app/0"));
         let told = words(of_unit(&model, &observed, &unit("db/0")));
         assert_eq!(told, "waits for hook start of app/0 on the same machine");
     }
@@ -248,7 +257,7 @@ mod tests {
             "waits for db/0, in error at hook config-changed: `encanto resolved db/0`, or \
              `encanto destroy-relation app:db db:db --force`"
         );
-        observed.instances.insert(MachineId(1), Sighting::Missing);
+        observed.instances.insert(MachineId::new(1), Sighting::Missing);
         let lost = "waits for db/0, whose container is gone: `encanto destroy-machine 1 --force`";
         assert_eq!(told(&model, &observed), lost);
         assert!(of_relation(&model, &observed, RelationId(0)).unwrap().needs_operator());
@@ -271,10 +280,10 @@ mod tests {
     #[test]
     fn a_machine_waits_for_what_the_provider_says() {
         let (mut model, mut observed) = environment();
-        ask(&mut model, Change::DestroyMachines { machines: vec![MachineId(1)], force: true });
-        let told = |observed: &Observed| words(of_machine(&model, observed, MachineId(1)));
+        ask(&mut model, Change::DestroyMachines { machines: vec![MachineId::new(1)], force: true });
+        let told = |observed: &Observed| words(of_machine(&model, observed, MachineId::new(1)));
         assert_eq!(told(&observed), "waits for its container to be destroyed");
-        observed.machine_activity.insert(MachineId(1), "umount: target is busy".into());
+        observed.machine_activity.insert(MachineId::new(1), "umount: target is busy".into());
         assert_eq!(told(&observed), "umount: target is busy");
     }
 }

@@ -205,7 +205,11 @@ impl World {
 
 fn hardware(spec: &InstanceSpec) -> Hardware {
     let host = host_hardware();
-    Hardware { cores: spec.cores.unwrap_or(host.cores), memory: spec.memory.unwrap_or(host.memory), arch: host.arch }
+    Hardware {
+        cores: spec.cores.map_or(host.cores, |cores| cores.min(host.cores)),
+        memory: spec.memory.map_or(host.memory, |memory| memory.min(host.memory)),
+        arch: host.arch,
+    }
 }
 
 fn host_hardware() -> Hardware {

@@ -131,7 +131,7 @@ mod tests {
     use crate::model::{Event, MachineId};
 
     fn entry(sequence: u64) -> Entry {
-        let event = Event::MachineDying { machine: MachineId(1) };
+        let event = Event::MachineDying { machine: MachineId::new(1) };
         Entry { sequence, at: 5, by: "destroy-machine 1".into(), event }
     }
 

@@ -27,7 +27,7 @@ const OPEN: usize = 64;
 pub struct Line {
     pub sequence: u64,
     pub at: Millis,
-    /// `unit-mysql-0`, `machine-1`.
+    /// `unit-mysql-0`, `machine-1`, `machine-1-lxc-0`.
     pub entity: String,
     pub level: LogLevel,
     /// A hook, or the worker that wrote it.
@@ -74,11 +74,11 @@ impl Logbook {
     }
 
     pub fn machine_info(&self, machine: MachineId, module: &str, message: &str) {
-        self.write(machine, format!("machine-{machine}"), (LogLevel::Info, module, message));
+        self.write(machine, machine.tag(), (LogLevel::Info, module, message));
     }
 
     pub fn machine_error(&self, machine: MachineId, module: &str, message: &str) {
-        self.write(machine, format!("machine-{machine}"), (LogLevel::Error, module, message));
+        self.write(machine, machine.tag(), (LogLevel::Error, module, message));
     }
 
     fn write(&self, machine: MachineId, entity: String, (level, module, message): (LogLevel, &str, &str)) {
@@ -136,7 +136,7 @@ fn append(
     }
     let file = match files.entry(machine) {
         Entry::Occupied(open) => open.into_mut(),
-        Entry::Vacant(vacant) => vacant.insert(CappedFile::open(&folder.join(format!("machine-{machine}.log")))?),
+        Entry::Vacant(vacant) => vacant.insert(CappedFile::open(&folder.join(format!("{}.log", machine.tag())))?),
     };
     file.write_all(format!("{}\n", render(line)).as_bytes())
 }
@@ -198,8 +198,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = Some(folder.path().to_owned());
         let first = Logbook::open(path.clone(), clock()).unwrap();
-        first.unit(&"mysql/0".parse().unwrap(), MachineId(1), (LogLevel::Info, "install", "one\ntwo: three"));
-        first.machine_error(MachineId(1), "provisioner", "no room");
+        first.unit(&"mysql/0".parse().unwrap(), MachineId::new(1), (LogLevel::Info, "install", "one\ntwo: three"));
+        first.machine_error(MachineId::new(1), "provisioner", "no room");
         let second = Logbook::open(path, clock()).unwrap();
         let texts: Vec<String> = second.lines_after(0, |_| true).iter().map(render).collect();
         assert_eq!(

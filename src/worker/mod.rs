@@ -60,9 +60,9 @@ pub struct World {
 }
 
 impl World {
-    /// `<user>-<environment>-machine-<n>`
+    /// `<user>-<environment>-machine-<n>`, of a container `<user>-<environment>-machine-<n>-lxc-<m>`
     pub fn instance_name(&self, machine: MachineId) -> Result<InstanceName, ProviderError> {
-        InstanceName::new(format!("{}machine-{machine}", self.prefix))
+        InstanceName::new(format!("{}{}", self.prefix, machine.tag()))
     }
 
     /// The scratch instance in which a layer is made.

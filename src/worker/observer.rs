@@ -120,8 +120,7 @@ pub async fn leaked(world: &World) -> Result<Vec<String>, ProviderError> {
     let instances = world.provider.list().await?;
     let model = world.ledger.model();
     let known = |name: &str| {
-        let number = name.strip_prefix(&world.prefix).and_then(|rest| rest.strip_prefix("machine-"));
-        let id = number.and_then(|number| number.parse::<MachineId>().ok());
+        let id = name.strip_prefix(&world.prefix).and_then(MachineId::from_tag);
         id.is_some_and(|id| model.machines.contains_key(&id)) || name.starts_with(&format!("{}{BUILD}", world.prefix))
     };
     Ok(instances.keys().map(|name| name.to_string()).filter(|name| !known(name)).collect())

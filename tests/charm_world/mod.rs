@@ -148,7 +148,7 @@ impl World {
         HookContext {
             hook,
             unit: name.clone(),
-            machine: MachineId(1),
+            machine: MachineId::new(1),
             private_address: me.address.clone(),
             public_address: me.address.clone(),
             is_leader: self.leader(name).as_ref() == Some(name),

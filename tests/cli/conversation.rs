@@ -44,6 +44,17 @@ fn every_verb_sends_what_was_typed() {
         "add-machine",
         json!({ "count": 2, "series": "bookworm", "constraints": "mem=1G cpu-cores=2", "placement": "lxc" }),
     );
+    sends("add-unit mysql --to lxc:1", "add-unit", json!({ "service": "mysql", "units": 1, "to": "lxc:1" }));
+    sends(
+        "add-machine lxc:1",
+        "add-machine",
+        json!({ "count": 1, "series": null, "constraints": null, "placement": "lxc:1" }),
+    );
+    let constraints = |service: Option<&str>, text: &str| json!({ "service": service, "constraints": text });
+    sends("set-constraints mem=1G cores=1", "set-constraints", constraints(None, "mem=1G cores=1"));
+    sends("set-constraints mysql mem=", "set-constraints", constraints(Some("mysql"), "mem="));
+    sends("set-constraints -s mysql tags=a,b", "set-constraints", constraints(Some("mysql"), "tags=a,b"));
+    sends("set-model-constraints", "set-constraints", constraints(None, ""));
     sends("remove-unit mysql/0 mysql/1", "destroy-unit", json!({ "units": ["mysql/0", "mysql/1"], "force": false }));
     sends("destroy-service mysql --force", "destroy-service", json!({ "services": ["mysql"], "force": true }));
     sends("terminate-machine 3", "destroy-machine", json!({ "machines": ["3"], "force": false }));
@@ -143,6 +154,20 @@ fn get_shows_all_settings_or_one() {
     env.run("get db none").succeeds().stdout_is("");
     env.run("get db wrong").fails().stderr_is("error: unknown option \"wrong\"\nhint: encanto get db\n");
     env.run("get db --format tabular").misused().stderr_has("no tabular format");
+}
+
+#[test]
+fn constraints_are_shown_as_they_are_typed() {
+    let env = Env::simulated();
+    let fake = Fake::always(&env, 200, json!({ "constraints": { "cpu-cores": "1", "mem": "512M", "tags": "" } }));
+    env.run("get-constraints mysql").succeeds().stdout_is("cpu-cores=1 mem=512M tags=\n");
+    assert_eq!(fake.was_asked().body, json!({ "service": "mysql" }));
+    env.run("constraints --format yaml").succeeds().stdout_is("cpu-cores: '1'\nmem: 512M\ntags: ''\n");
+    env.run("set-constraints -s mysql wiki mem=1G").misused().stderr_has("the service is given twice");
+    let env = Env::simulated();
+    let fake = Fake::always(&env, 200, json!({ "constraints": {} }));
+    env.run("model-constraints").succeeds().stdout_is("");
+    assert_eq!(fake.was_asked().body, json!({ "service": null }));
 }
 
 #[test]

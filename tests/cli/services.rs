@@ -311,3 +311,34 @@ fn a_folder_of_charms_comes_before_the_built_in_ones() {
     }
     env.run("deploy haproxy").succeeds();
 }
+
+#[test]
+fn containers_live_on_machines() {
+    let env = with_charms();
+    env.run("set-constraints mem=1G").succeeds().stdout_is("").stderr_is("");
+    env.run("deploy ./db --constraints root-disk=8G --wait=30s")
+        .succeeds()
+        .stderr_has("root-disk: recorded only, this provider does not enforce it\n");
+    env.run("deploy ./app other --to 1 --constraints mem=64M --wait=30s")
+        .succeeds()
+        .stderr_has("constraints are for new machines: machine 1 stays as it is\n");
+    env.run("destroy-service other --wait=30s").succeeds();
+    env.run("deploy ./app --to lxc:1 --wait=30s").succeeds().stderr_has("created container 1/lxc/0\n");
+    env.run("wait 1/lxc/0 --for started --timeout 30s").succeeds();
+    let machine = &status(&env)["machines"]["1"];
+    assert_eq!(machine["hardware"], "arch=amd64 cpu-cores=4 mem=1024M");
+    assert_eq!(machine["containers"]["1/lxc/0"]["instance-state"], "running");
+    env.run("status --format tabular").succeeds().stdout_has("\n1/lxc/0 started ").stdout_has(" 1/lxc/0 ");
+    env.run("show-status-log 1/lxc/0").succeeds().stdout_has("started");
+    env.run("debug-log --no-tail -i 1/lxc/0").succeeds().stdout_has("machine-1-lxc-0: ");
+    env.run("history").succeeds().stdout_has("environment: constraints set to \"mem=1024M\"");
+    env.run("ssh 1/lxc/9 true").fails().stderr_has("machine 1/lxc/9 not found");
+    env.run("destroy-unit app/0 --wait=30s").succeeds();
+    env.run("destroy-unit db/0 --wait=30s").succeeds();
+    env.run("destroy-machine 1")
+        .fails()
+        .stderr_has("no machines were destroyed: machine 1 is hosting containers \"1/lxc/0\"\n")
+        .stderr_has("hint: destroy its containers first, or use --force to destroy them with it\n");
+    env.run("remove-machine 1 --force --wait=30s").succeeds();
+    env.run("doctor").succeeds();
+}

@@ -56,7 +56,7 @@ pub fn context(hook: Hook) -> HookContext {
     HookContext {
         hook,
         unit: "app/0".parse().unwrap(),
-        machine: MachineId(1),
+        machine: MachineId::new(1),
         private_address: "10.0.3.7".into(),
         public_address: "10.0.3.7".into(),
         is_leader: true,

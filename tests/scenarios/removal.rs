@@ -114,7 +114,7 @@ story!(a_machine_whose_creation_hangs_says_what_it_does_and_is_destroyed, s, {
     s.deploy("db", 1).await;
     let told = |s: &Scenario| {
         let observed = s.ledger().observed().clone();
-        observed.machine_activity.get(&encanto::model::MachineId(1)).cloned()
+        observed.machine_activity.get(&encanto::model::MachineId::new(1)).cloned()
     };
     wait_for(|| told(&s).is_some()).await;
     let pending = s.status().await.machines["1"].clone();
@@ -264,7 +264,7 @@ story!(a_dying_unit_says_whose_turn_it_is_on_its_machine, s, {
     s.release_hook("db/0", "config-changed");
     s.settle().await;
     s.expect_last_hooks("app/0", &["stop"]);
-    assert_eq!(s.model().machines[&encanto::model::MachineId(1)].units.len(), 1);
+    assert_eq!(s.model().machines[&encanto::model::MachineId::new(1)].units.len(), 1);
 });
 
 story!(force_also_ends_what_is_dying_already, s, {
@@ -312,7 +312,7 @@ story!(a_machine_that_cannot_be_destroyed_says_why_until_it_can, s, {
     s.destroy_machine("1", true).await;
     let words = |s: &Scenario| {
         let observed = s.ledger().observed().clone();
-        observed.machine_activity.get(&encanto::model::MachineId(1)).cloned().unwrap_or_default()
+        observed.machine_activity.get(&encanto::model::MachineId::new(1)).cloned().unwrap_or_default()
     };
     wait_for(|| words(&s) == "umount: target is busy").await;
     let dying = s.status().await.machines["1"].clone();

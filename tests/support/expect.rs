@@ -180,7 +180,7 @@ impl Scenario {
     }
 
     pub fn machine_numbers(&self) -> Vec<u32> {
-        self.model().machines.keys().filter(|id| **id != MachineId::HOST).map(|id| id.0).collect()
+        self.model().machines.keys().filter(|id| **id != MachineId::HOST).map(|id| id.number()).collect()
     }
 }
 

@@ -10,6 +10,8 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::model::MachineId;
+
 use super::super::requests::{DebugLog, Refusal};
 use super::super::server::Shared;
 use super::super::status::LogLine;
@@ -92,16 +94,16 @@ impl Filter {
 enum Named {
     Unit(String),
     Service(String),
-    /// As the log has it: `unit-mysql-0`, `machine-1`.
+    /// As the log has it: `unit-mysql-0`, `machine-1`, `machine-1-lxc-0`.
     Entity(String),
 }
 
 impl Named {
     fn of(text: &str) -> Named {
-        if text == "*" || text == "controller" || text.starts_with("unit-") || text.starts_with("machine-") {
+        if let Ok(machine) = text.strip_prefix("machine-").unwrap_or(text).parse::<MachineId>() {
+            Named::Entity(machine.tag())
+        } else if text == "*" || text == "controller" || text.starts_with("unit-") || text.starts_with("machine-") {
             Named::Entity(text.to_owned())
-        } else if text.bytes().all(|b| b.is_ascii_digit()) {
-            Named::Entity(format!("machine-{text}"))
         } else if text.contains('/') {
             Named::Unit(text.to_owned())
         } else {
@@ -139,6 +141,10 @@ mod tests {
             assert!(!is(text, "unit-mysql-0"), "{text}");
         }
         assert!(is("1", "machine-1") && is("machine-*", "machine-1") && !is("1", "machine-11"));
+        for text in ["1/lxc/0", "machine-1/lxc/0", "machine-1-lxc-0", "machine-1-*"] {
+            assert!(is(text, "machine-1-lxc-0") && !is(text, "machine-1"), "{text}");
+        }
+        assert!(!is("1", "machine-1-lxc-0") && !is("1/lxc/0", "machine-1-lxc-01"));
         assert!(is("my-app", "unit-my-app-3") && !is("my", "unit-my-app-3"));
     }
 

@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 
-use crate::model::{Change, Deployment, ServiceName};
+use crate::model::{Change, Constraints, Deployment, Placement, ServiceName};
 
 use super::super::backend::Backend;
 use super::super::requests::{Deploy, Done, Refusal};
 use super::super::server::Handle;
-use super::{constraints, done, generated, name, placement};
+use super::{constraint_notes, constraints, done, generated, name, placement};
 
 #[async_trait]
 impl Handle for Deploy {
@@ -32,8 +32,15 @@ impl Handle for Deploy {
             constraints,
             expose: self.expose,
         };
+        let mut notes = constraint_notes(&backend.model(), &deployment.constraints);
+        if let Placement::On(machine) = placement
+            && deployment.constraints != Constraints::default()
+        {
+            notes.push(format!("constraints are for new machines: machine {machine} stays as it is"));
+        }
         let events = backend.commit(by, Change::Deploy(Box::new(deployment))).await?;
         let mut done = done(&events);
+        done.notes.extend(notes);
         done.targets = vec![service.to_string()];
         Ok(done)
     }

@@ -8,7 +8,12 @@ use super::super::status::EnvironmentStatus;
 /// Fills in what each dying thing of `status` waits for, as `waits_for` says.
 pub fn tell(status: &mut EnvironmentStatus, model: &Model, waits_for: &dyn Fn(Dying<'_>) -> Option<String>) {
     for machine in model.machines.values().filter(|machine| machine.life == Life::Dying) {
-        if let Some(told) = status.machines.get_mut(&machine.id.to_string()) {
+        let name = machine.id.to_string();
+        let told = match machine.id.host() {
+            None => status.machines.get_mut(&name),
+            Some(host) => status.machines.get_mut(&host.to_string()).and_then(|host| host.containers.get_mut(&name)),
+        };
+        if let Some(told) = told {
             told.agent_state_info = waits_for(Dying::Machine(machine.id)).or(told.agent_state_info.take());
         }
     }

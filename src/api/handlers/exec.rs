@@ -14,7 +14,7 @@ use super::super::backend::Session;
 use super::super::frames::{FrameCodec, UPGRADE};
 use super::super::requests::{Exec, Refusal};
 use super::super::server::Shared;
-use super::{name, refusal};
+use super::{is_machine, name, refusal};
 
 /// A request is an argument vector: that much is plenty.
 const REQUEST_LIMIT: usize = 1 << 20;
@@ -76,14 +76,14 @@ async fn relay(mut wire: Framed<TokioIo<hyper::upgrade::Upgraded>, FrameCodec>, 
 }
 
 fn target(model: &Model, text: &str) -> Result<MachineId, Refusal> {
-    if text.contains('/') {
-        let unit = name(text)?;
-        let found = model.units.get(&unit);
-        found.map(|unit| unit.machine).ok_or_else(|| refusal::of(&ChangeError::NoUnit(unit), model))
-    } else if text.bytes().all(|b| b.is_ascii_digit()) {
+    if is_machine(text) {
         let id = name(text)?;
         let found = model.machines.get(&id);
         found.map(|machine| machine.id).ok_or_else(|| refusal::of(&ChangeError::NoMachine(id), model))
+    } else if text.contains('/') {
+        let unit = name(text)?;
+        let found = model.units.get(&unit);
+        found.map(|unit| unit.machine).ok_or_else(|| refusal::of(&ChangeError::NoUnit(unit), model))
     } else {
         Err(Refusal::new(format!("\"{text}\" is neither a unit nor a machine")).hint("for example `mysql/0` or `1`"))
     }

@@ -9,7 +9,7 @@ use super::super::requests::{
     History, HistoryAnswer, HistoryEntry, Refusal, StatusLog, StatusLogAnswer, StatusLogEntry,
 };
 use super::super::server::Handle;
-use super::{name, time_text};
+use super::{is_machine, name, time_text};
 
 /// Entries of the journal that are looked through: hours of a busy environment.
 const LOOKED_AT: u64 = 20_000;
@@ -41,13 +41,14 @@ impl Handle for History {
 #[async_trait]
 impl Handle for StatusLog {
     async fn handle(self, backend: &dyn Backend, _by: &str) -> Result<StatusLogAnswer, Refusal> {
-        let of_entity: Box<dyn Fn(&Recorded) -> Option<StatusLogEntry> + Send> = if self.entity.contains('/') {
-            let unit: UnitName = name(&self.entity)?;
-            Box::new(move |recorded| of_unit(recorded, &unit))
-        } else {
-            let machine: MachineId = name(&self.entity)?;
-            Box::new(move |recorded| of_machine(recorded, machine))
-        };
+        let of_entity: Box<dyn Fn(&Recorded) -> Option<StatusLogEntry> + Send> =
+            if is_machine(&self.entity) || !self.entity.contains('/') {
+                let machine: MachineId = name(&self.entity)?;
+                Box::new(move |recorded| of_machine(recorded, machine))
+            } else {
+                let unit: UnitName = name(&self.entity)?;
+                Box::new(move |recorded| of_unit(recorded, &unit))
+            };
         let mut entries: Vec<StatusLogEntry> =
             backend.recorded(LOOKED_AT).await?.iter().filter_map(of_entity).collect();
         if entries.is_empty() {
@@ -118,6 +119,10 @@ fn told(event: &Event) -> Option<String> {
         }
         Event::ServiceUpgraded { service, charm, .. } => format!("service {service} upgraded to {charm}"),
         Event::ServiceUnset { service, keys } => format!("service {service}: {} unset", keys.join(", ")),
+        Event::ConstraintsSet { service, constraints } => {
+            let whose = service.as_ref().map_or("environment".to_owned(), |service| format!("service {service}"));
+            format!("{whose}: constraints set to \"{constraints}\"")
+        }
         Event::ServiceExposed { service, .. } => format!("service {service} exposed"),
         Event::ServiceUnexposed { service } => format!("service {service} unexposed"),
         Event::ServiceDying { service } => format!("service {service} dying"),

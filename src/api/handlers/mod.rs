@@ -12,10 +12,12 @@ mod dying;
 pub(super) mod exec;
 mod expose;
 mod get;
+mod get_constraints;
 mod history;
 pub mod refusal;
 mod resolved;
 mod set;
+mod set_constraints;
 mod status;
 mod upgrade_charm;
 pub(super) mod wait;
@@ -23,7 +25,9 @@ pub(super) mod watch;
 
 use indexmap::IndexMap;
 
-use crate::model::{ConstraintError, Constraints, Event, NameError, OptionDecl, Placement};
+use crate::model::{
+    ConstraintError, Constraints, Event, MachineId, Model, NameError, OptionDecl, Placement, Provision,
+};
 
 use super::backend::Backend;
 use super::requests::{Done, Refusal};
@@ -33,7 +37,10 @@ fn done(events: &[Event]) -> Done {
     let mut done = Done::default();
     for event in events {
         match event {
-            Event::MachineAdded { machine, .. } => done.notes.push(format!("created machine {machine}")),
+            Event::MachineAdded { machine, .. } => {
+                let kind = if machine.host().is_some() { "container" } else { "machine" };
+                done.notes.push(format!("created {kind} {machine}"));
+            }
             Event::UnitAdded { unit, machine } => {
                 done.notes.push(format!("unit {unit} is placed on machine {machine}"));
                 done.targets.push(unit.to_string());
@@ -44,19 +51,25 @@ fn done(events: &[Event]) -> Done {
     done
 }
 
-/// `--to`: nothing, `lxc` (a new container) or a machine's number.
+/// `--to`: nothing, `lxc` (a new machine), `lxc:1` (a new container on machine 1) or a machine: `1`, `1/lxc/0`.
 fn placement(to: Option<&str>) -> Result<Placement, Refusal> {
-    match to {
-        None => Ok(Placement::Automatic),
-        Some("lxc" | "new") => Ok(Placement::New),
-        Some(text) => {
-            let machine = text.parse().map_err(|_| {
-                Refusal::new(format!("invalid --to parameter \"{text}\""))
-                    .hint("give a machine's number, or `lxc` for a new container")
-            })?;
-            Ok(Placement::On(machine))
-        }
+    let Some(text) = to else { return Ok(Placement::Automatic) };
+    if matches!(text, "lxc" | "new") {
+        return Ok(Placement::New);
     }
+    let (inside, id) = text.strip_prefix("lxc:").map_or((false, text), |id| (true, id));
+    match id.parse() {
+        Ok(machine) if inside => Ok(Placement::Inside(machine)),
+        Ok(machine) => Ok(Placement::On(machine)),
+        Err(error @ NameError::NestedMachine(_)) => Err(refusal::bad_name(&error)),
+        Err(_) => Err(Refusal::new(format!("invalid --to parameter \"{text}\""))
+            .hint("a machine, `lxc` for a new one, or `lxc:1` for a new container on machine 1")),
+    }
+}
+
+/// Whether a name is that of a machine: `1`, `1/lxc/0`. Units and services begin with a letter.
+fn is_machine(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_digit())
 }
 
 fn constraints(text: Option<&str>) -> Result<Constraints, Refusal> {
@@ -64,11 +77,21 @@ fn constraints(text: Option<&str>) -> Result<Constraints, Refusal> {
     parsed.map_err(|error| {
         let refusal = Refusal::new(error.to_string());
         match error {
-            ConstraintError::Unknown(_) => refusal.hint("constraints are mem, cpu-cores, arch and container"),
+            ConstraintError::Unknown(_) => {
+                refusal.hint("constraints are mem, cpu-cores, arch, container, root-disk and tags")
+            }
             ConstraintError::Malformed(_) => refusal.hint("for example `mem=512M cpu-cores=1`"),
             ConstraintError::Bad { .. } => refusal.hint("for example `mem=512M` or `cpu-cores=1`"),
         }
     })
+}
+
+/// What the operator should know of the constraints he gave.
+fn constraint_notes(model: &Model, constraints: &Constraints) -> Vec<String> {
+    match model.machines.get(&MachineId::HOST).map(|machine| &machine.provision) {
+        Some(Provision::Host { hardware, .. }) => constraints.notes(hardware),
+        _ => Vec::new(),
+    }
 }
 
 fn name<T: std::str::FromStr<Err = NameError>>(text: &str) -> Result<T, Refusal> {

@@ -49,6 +49,9 @@ pub fn of(error: &ChangeError, model: &Model) -> Refusal {
         ChangeError::AlreadyResolved(_) => refusal.hint("its hook is being tried again; `encanto status` shows it"),
         ChangeError::NoMachinesDestroyed(refused) => refused.iter().map(why_it_stays).fold(refusal, with_new_hint),
         ChangeError::CannotAssign { .. } => refusal.hint("without --to it gets a machine of its own"),
+        ChangeError::CannotHost { .. } => refusal.hint("name another machine, e.g. `lxc:1`, or `lxc` for a new one"),
+        ChangeError::Arch { .. } => refusal.hint("machines are containers: they run on this host's processor"),
+        ChangeError::ConstraintsOfSubordinate => refusal.hint("its units live on machines of other services"),
         ChangeError::OneService => refusal.hint("name two services, e.g. `encanto add-relation wordpress mysql`"),
         ChangeError::NoUnitsDestroyed(_) => refusal.hint("`encanto status` lists the units"),
         _ => refusal,
@@ -61,6 +64,9 @@ fn why_it_stays(refused: &MachineRefusal) -> String {
         MachineRefusal::Missing(_) => "`encanto status` lists the machines".to_owned(),
         MachineRefusal::Required(_) => {
             "machine 0 is this host; `encanto destroy-environment` takes everything down".to_owned()
+        }
+        MachineRefusal::HostsContainers { .. } => {
+            "destroy its containers first, or use --force to destroy them with it".to_owned()
         }
         MachineRefusal::HasUnit { .. } => "destroy its units first, or use --force to destroy both at once".to_owned(),
     }
@@ -78,7 +84,10 @@ pub fn bad_name(error: &NameError) -> Refusal {
             refusal.hint("lower-case letters, digits and dashes, beginning with a letter, e.g. `my-wiki`")
         }
         NameError::Unit(_) => refusal.hint("a unit is a service's name and a number, e.g. `mysql/0`"),
-        NameError::Machine(_) => refusal.hint("a machine is a number, e.g. `1`; `encanto status` lists them"),
+        NameError::Machine(_) => refusal.hint(
+            "a machine is a number, e.g. `1`, or a container on one, e.g. `1/lxc/0`; `encanto status` lists them",
+        ),
+        NameError::NestedMachine(_) => refusal.hint("`lxc:1` makes a container on machine 1"),
         NameError::Port(_) => refusal.hint("a port is a number from 1 to 65535, e.g. `80` or `53/udp`"),
         _ => refusal,
     }

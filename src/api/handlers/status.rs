@@ -75,7 +75,18 @@ fn status(model: &Model, observed: &Observed, patterns: &[Pattern]) -> Environme
     let wanted = |unit: &UnitName| patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(unit));
     let units: Vec<&Unit> = model.units.values().filter(|unit| wanted(&unit.name)).collect();
     let hosts: BTreeSet<MachineId> = units.iter().map(|unit| unit.machine).collect();
-    let machines = model.machines.values().filter(|machine| patterns.is_empty() || hosts.contains(&machine.id));
+    // A container is shown inside its machine.
+    let shown = |id: &MachineId| patterns.is_empty() || hosts.contains(id);
+    let containers = |machine: &Machine| -> IndexMap<String, MachineStatus> {
+        let shown = model.containers_of(machine.id).filter(|container| shown(&container.id));
+        shown.map(|container| (container.id.to_string(), machine_status(observed, container))).collect()
+    };
+    let machines = model.machines.values().filter(|machine| machine.id.host().is_none());
+    let machines = machines.filter_map(|machine| {
+        let containers = containers(machine);
+        let wanted = shown(&machine.id) || !containers.is_empty();
+        wanted.then(|| (machine.id.to_string(), MachineStatus { containers, ..machine_status(observed, machine) }))
+    });
     let services = model.services.values().filter(|service| {
         let by_name = |pattern: &Pattern| glob(&pattern.service, service.name.as_str()) && pattern.number == "*";
         patterns.is_empty()
@@ -84,7 +95,7 @@ fn status(model: &Model, observed: &Observed, patterns: &[Pattern]) -> Environme
     });
     EnvironmentStatus {
         environment: model.environment.as_ref().map(|name| name.to_string()).unwrap_or_default(),
-        machines: machines.map(|m| (m.id.to_string(), machine_status(observed, m))).collect(),
+        machines: machines.collect(),
         services: services.map(|s| (s.name.to_string(), service_status(model, observed, s, &wanted))).collect(),
         ..EnvironmentStatus::default()
     }

@@ -15,7 +15,7 @@ use crate::model::{ChangeError, Model};
 use super::super::backend::{Backend, WaitFor, WaitTarget};
 use super::super::requests::{Refusal, Wait};
 use super::super::server::Shared;
-use super::{name, refusal};
+use super::{is_machine, name, refusal};
 
 pub async fn handle(State(backend): State<Shared>, Json(request): Json<Wait>) -> Response {
     let (targets, what) = match asked(backend.as_ref(), &request) {
@@ -47,7 +47,7 @@ fn asked(backend: &dyn Backend, request: &Wait) -> Result<(Vec<WaitTarget>, Wait
 /// What is waited for must be there, unless it is waited for to go.
 fn target(model: &Model, text: &str, what: WaitFor) -> Result<WaitTarget, Refusal> {
     let gone_is_well = what == WaitFor::Gone;
-    let (target, missing) = if text.bytes().all(|b| b.is_ascii_digit()) {
+    let (target, missing) = if is_machine(text) {
         let id = name(text)?;
         (WaitTarget::Machine(id), (!model.machines.contains_key(&id)).then_some(ChangeError::NoMachine(id)))
     } else if text.contains('/') {

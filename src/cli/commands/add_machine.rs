@@ -9,7 +9,7 @@ use crate::cli::values::count;
 /// Add machines that units can be put on later
 #[derive(Debug, clap::Args)]
 pub struct AddMachine {
-    /// The kind of machine: `lxc`
+    /// The kind of machine: `lxc`; `lxc:1` makes a container on machine 1
     #[arg(value_name = "CONTAINER")]
     placement: Option<String>,
     /// How many

@@ -27,7 +27,7 @@ pub struct Deploy {
     /// How many units
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = count, allow_negative_numbers = true)]
     num_units: u32,
-    /// The machine to put it on, e.g. `3`, or `lxc` for a new one
+    /// The machine to put it on: `3`, `lxc` (a new one) or `lxc:3` (a new container on it)
     #[arg(long, value_name = "SPEC")]
     to: Option<String>,
     /// A setting, or a YAML file with settings; may be repeated, the last wins

@@ -17,12 +17,14 @@ mod destroy_unit;
 mod doctor;
 mod expose;
 mod get;
+mod get_constraints;
 mod history;
 mod init;
 mod resolved;
 mod retry_provisioning;
 mod scp;
 mod set;
+mod set_constraints;
 mod show_status_log;
 mod ssh;
 mod status;
@@ -72,6 +74,10 @@ commands! {
     Set(set);
     Unset(unset);
     Config(config);
+    #[command(visible_aliases = ["constraints", "model-constraints"])]
+    GetConstraints(get_constraints);
+    #[command(visible_alias = "set-model-constraints")]
+    SetConstraints(set_constraints);
     #[command(visible_alias = "refresh")]
     UpgradeCharm(upgrade_charm);
     #[command(alias = "stat")]

@@ -67,8 +67,10 @@ impl Place {
             return Ok(Place::Here(text.into()));
         }
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_container =
+            target.split_once("/lxc/").is_some_and(|(machine, container)| digits(machine) && digits(container));
         let is_unit = target.split_once('/').is_some_and(|(service, number)| !service.is_empty() && digits(number));
-        if !is_unit && !digits(target) {
+        if !is_unit && !is_container && !digits(target) {
             return Err(Failure::usage(format!("\"{target}\" is neither a unit nor a machine"))
                 .hint("for example `mysql/0:/etc/hosts` or `1:/etc/hosts`")
                 .hint(format!("a file of this host with a colon in its name is given as \"./{text}\"")));
@@ -85,9 +87,9 @@ mod tests {
     fn a_place_is_here_or_in_a_machine() {
         let there = |text: &str| matches!(Place::of(text), Ok(Place::There(_)));
         let here = |text: &str| matches!(Place::of(text), Ok(Place::Here(_)));
-        assert!(there("mysql/0:/etc") && there("3:x") && there("a-b/12:") && there("1:a:b"));
+        assert!(there("mysql/0:/etc") && there("3:x") && there("a-b/12:") && there("1:a:b") && there("1/lxc/0:/etc"));
         assert!(here("x") && here("./a:b") && here("/tmp/a:b") && here("../1:x"));
-        for text in ["mysql:/etc", "a/b:c", ":x", "x/:y"] {
+        for text in ["mysql:/etc", "a/b:c", ":x", "x/:y", "1/lxc/x:y"] {
             assert!(Place::of(text).is_err(), "{text}");
         }
     }

@@ -20,7 +20,7 @@ pub fn short(status: &EnvironmentStatus) -> String {
 
 pub fn summary(status: &EnvironmentStatus) -> String {
     let addresses: BTreeSet<IpAddr> =
-        status.machines.values().filter_map(|m| m.dns_name.as_ref()?.parse().ok()).collect();
+        status.machines_and_containers().filter_map(|(_, m)| m.dns_name.as_ref()?.parse().ok()).collect();
     let ports: BTreeSet<(u32, &str)> = units(status).flat_map(|(_, unit)| &unit.open_ports).map(|p| port(p)).collect();
     let ports: Vec<&str> = ports.into_iter().map(|(_, text)| text).collect();
     let mut head = vec![vec!["Running on subnets:".to_owned(), subnets(addresses).join(", ")]];
@@ -32,7 +32,8 @@ pub fn summary(status: &EnvironmentStatus) -> String {
     if ports.is_empty() {
         head.push(vec![label.to_owned(), String::new()]);
     }
-    let machines = status.machines.values().map(|machine| machine.agent_state.as_deref().unwrap_or("pending"));
+    let machines =
+        status.machines_and_containers().map(|(_, machine)| machine.agent_state.as_deref().unwrap_or("pending"));
     let workloads = units(status).map(|(_, unit)| unit.workload_status.current.as_str());
     let mut services = vec![vec!["# SERVICES:".to_owned(), format!(" ({})", status.services.len())]];
     let mut sorted: Vec<_> = status.services.iter().collect();
@@ -43,7 +44,7 @@ pub fn summary(status: &EnvironmentStatus) -> String {
         }),
     );
     let blocks = [
-        counted("# MACHINES:", status.machines.len(), machines),
+        counted("# MACHINES:", status.machines_and_containers().count(), machines),
         counted("# UNITS:", units(status).count(), workloads),
         services,
     ];

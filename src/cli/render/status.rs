@@ -48,9 +48,7 @@ pub fn tabular(paint: Paint, status: &EnvironmentStatus) -> String {
     if !relations.is_empty() {
         sections.push(section(paint, "Relations", ["SERVICE", "RELATION", "WITH", "MESSAGE"], &relations));
     }
-    let mut machines: Vec<_> = status.machines.iter().collect();
-    machines.sort_by_key(|(id, _)| natural(id));
-    let rows: Vec<_> = machines.into_iter().map(|(id, machine)| machine_row(id, machine)).collect();
+    let rows: Vec<_> = status.machines_and_containers().map(|(id, machine)| machine_row(id, machine)).collect();
     let names = ["ID", "STATE", "VERSION", "DNS", "INS-ID", "SERIES", "HARDWARE", "MESSAGE"];
     sections.push(section(paint, "Machines", names, &rows));
     sections.join("\n")
@@ -168,14 +166,16 @@ mod tests {
     fn wiki() -> EnvironmentStatus {
         let machine = |id: &str| MachineStatus {
             agent_state: Some("started".into()),
-            dns_name: Some(format!("10.0.3.{id}")),
+            dns_name: Some(format!("10.0.3.{}", id.len() + 8)),
             instance_id: format!("eva-local-machine-{id}"),
             series: "bookworm".into(),
             hardware: Some("arch=amd64".into()),
             ..MachineStatus::default()
         };
+        let mut host = machine("9");
+        host.containers.insert("9/lxc/0".into(), machine("9-lxc-0"));
         let pending = MachineStatus { instance_id: "pending".into(), series: "bookworm".into(), ..Default::default() };
-        let units = [("mysql/10", unit("active", "ready", "10")), ("mysql/9", unit("blocked", "no disk", "9"))];
+        let units = [("mysql/10", unit("active", "ready", "10")), ("mysql/9", unit("blocked", "no disk", "9/lxc/0"))];
         let mysql = ServiceStatus {
             charm: "local:bookworm/mysql-1".into(),
             relations: IndexMap::from([("db".into(), vec!["wiki".into()])]),
@@ -184,9 +184,7 @@ mod tests {
         };
         EnvironmentStatus {
             environment: "local".into(),
-            machines: [("9", machine("9")), ("10", machine("10")), ("11", pending)]
-                .map(|(id, m)| (id.into(), m))
-                .into(),
+            machines: [("9", host), ("10", machine("10")), ("11", pending)].map(|(id, m)| (id.into(), m)).into(),
             services: IndexMap::from([("mysql".into(), mysql)]),
             ..EnvironmentStatus::default()
         }

@@ -25,9 +25,8 @@ impl Decider<'_> {
         }
         let series = self.series_for(&charm)?;
         check_count(units, placement)?;
-        if let Placement::On(machine) = placement {
-            self.assignable(&format!("{name}/0"), machine, &series)?;
-        }
+        self.placeable(&format!("{name}/0"), placement, &series)?;
+        self.satisfiable(&constraints)?;
         let mut settings = parse_settings(&charm.config, &config)?;
         for (key, value) in generated {
             if charm.config.contains_key(&key) && !settings.contains_key(&key) {
@@ -53,15 +52,14 @@ impl Decider<'_> {
         let service = self.alive(name)?;
         let (series, constraints) = (service.charm.series.clone(), service.constraints.clone());
         check_count(count, placement)?;
-        if let Placement::On(machine) = placement {
-            let number = self.model.next_unit.get(name).copied().unwrap_or(0);
-            self.assignable(&format!("{name}/{number}"), machine, &series)?;
-        }
+        let number = self.model.next_unit.get(name).copied().unwrap_or(0);
+        self.placeable(&format!("{name}/{number}"), placement, &series)?;
         for _ in 0..count {
             let number = self.model.next_unit.get(name).copied().unwrap_or(0);
             let unit = UnitName { service: name.clone(), number };
             let machine = match placement {
                 Placement::On(machine) => machine,
+                Placement::Inside(machine) => self.new_container(machine, &series, &constraints),
                 Placement::New => self.new_machine(&series, &constraints),
                 Placement::Automatic => {
                     self.clean_machine(&series, &constraints).unwrap_or_else(|| self.new_machine(&series, &constraints))
@@ -79,6 +77,7 @@ impl Decider<'_> {
         constraints: &Constraints,
     ) -> Result<(), ChangeError> {
         check_count(count, Placement::New)?;
+        self.satisfiable(constraints)?;
         let series = series.unwrap_or_else(|| self.model.series.clone());
         for _ in 0..count {
             self.new_machine(&series, constraints);
@@ -160,22 +159,34 @@ impl Decider<'_> {
     }
 
     fn new_machine(&mut self, series: &str, constraints: &Constraints) -> MachineId {
-        let machine = MachineId(self.model.next_machine);
-        self.emit(Event::MachineAdded { machine, series: series.to_owned(), constraints: constraints.clone() });
+        let machine = MachineId::new(self.model.next_machine);
+        let constraints = constraints.over(&self.model.constraints);
+        self.emit(Event::MachineAdded { machine, series: series.to_owned(), constraints });
         machine
     }
 
-    /// Juju's "clean and empty": alive, not broken, never used, and made with the same constraints.
+    /// Juju's "clean and empty": alive, not broken, never used, without containers, and made with the same limits.
     fn clean_machine(&self, series: &str, constraints: &Constraints) -> Option<MachineId> {
+        let wanted = constraints.over(&self.model.constraints);
         let clean = |machine: &&Machine| {
             machine.id != MachineId::HOST
+                && machine.id.host().is_none()
+                && self.model.containers_of(machine.id).next().is_none()
                 && machine.life == Life::Alive
                 && !machine.used
                 && !matches!(machine.provision, Provision::Failed { .. })
                 && machine.series == series
-                && machine.constraints == *constraints
+                && machine.constraints.same_limits(&wanted)
         };
         self.model.unused_machines().find(clean).map(|machine| machine.id)
+    }
+
+    fn placeable(&self, unit: &str, placement: Placement, series: &str) -> Result<(), ChangeError> {
+        match placement {
+            Placement::On(machine) => self.assignable(unit, machine, series),
+            Placement::Inside(machine) => self.can_host(machine),
+            Placement::Automatic | Placement::New => Ok(()),
+        }
     }
 
     fn assignable(&self, unit: &str, machine: MachineId, series: &str) -> Result<(), ChangeError> {
@@ -193,11 +204,11 @@ impl Decider<'_> {
     }
 }
 
-fn check_count(units: u32, placement: Placement) -> Result<(), ChangeError> {
+pub(super) fn check_count(units: u32, placement: Placement) -> Result<(), ChangeError> {
     match (units, placement) {
         (0, _) => Err(ChangeError::NoUnits),
         (asked, _) if asked > MOST_AT_ONCE => Err(ChangeError::TooMany { asked }),
-        (2.., Placement::On(_)) => Err(ChangeError::SeveralToOneMachine),
+        (2.., Placement::On(_) | Placement::Inside(_)) => Err(ChangeError::SeveralToOneMachine),
         _ => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 //! destroy-unit, destroy-service, destroy-machine, and what follows when the last reference goes.
 
-use super::super::entities::{Life, Presence, Provision, Unit};
+use super::super::entities::{Life, Machine, Presence, Provision, Unit};
 use super::super::event::Event;
 use super::super::names::{MachineId, RelationId, ServiceName, UnitName};
 use super::{ChangeError, Decider, MachineRefusal};
@@ -56,11 +56,8 @@ impl Decider<'_> {
             match self.model.machines.get(id) {
                 None => refused.push(MachineRefusal::Missing(*id)),
                 Some(_) if *id == MachineId::HOST => refused.push(MachineRefusal::Required(*id)),
-                Some(machine) if !force => {
-                    let unit = machine.units.first().cloned();
-                    refused.extend(unit.map(|unit| MachineRefusal::HasUnit { machine: *id, unit }));
-                }
-                Some(_) => {}
+                Some(_) if force => {}
+                Some(machine) => refused.extend(self.what_holds(machine, machines)),
             }
         }
         if !refused.is_empty() {
@@ -72,7 +69,23 @@ impl Decider<'_> {
         Ok(())
     }
 
+    /// Why a machine cannot go without force: its containers, unless they go with it or before it, or its units.
+    fn what_holds(&self, machine: &Machine, going: &[MachineId]) -> Option<MachineRefusal> {
+        let stays = |container: &&Machine| container.life == Life::Alive && !going.contains(&container.id);
+        let containers: Vec<MachineId> = self.model.containers_of(machine.id).filter(stays).map(|c| c.id).collect();
+        if !containers.is_empty() {
+            return Some(MachineRefusal::HostsContainers { machine: machine.id, containers });
+        }
+        let unit = machine.units.first().cloned()?;
+        Some(MachineRefusal::HasUnit { machine: machine.id, unit })
+    }
+
+    /// With all that is on it: its containers go first.
     fn destroy_machine(&mut self, id: MachineId) {
+        let containers: Vec<MachineId> = self.model.containers_of(id).map(|container| container.id).collect();
+        for container in containers {
+            self.destroy_machine(container);
+        }
         let Some(machine) = self.model.machines.get(&id) else { return };
         let units: Vec<UnitName> = machine.units.iter().cloned().collect();
         for unit in units {

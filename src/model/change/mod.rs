@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** on an error nothing was changed. Every function here checks first and emits afterwards.
 
+mod constraints;
+mod container;
 mod deploy;
 mod destroy;
 mod relate;
@@ -45,6 +47,16 @@ pub enum Change {
     AddMachines {
         count: u32,
         series: Option<String>,
+        constraints: Constraints,
+    },
+    AddContainers {
+        machine: MachineId,
+        count: u32,
+        constraints: Constraints,
+    },
+    /// Of a service, or of the whole environment. Machines that are there stay as they are.
+    SetConstraints {
+        service: Option<ServiceName>,
         constraints: Constraints,
     },
     AddRelation {
@@ -171,6 +183,8 @@ pub enum Placement {
     Automatic,
     New,
     On(MachineId),
+    /// A new container on this machine.
+    Inside(MachineId),
 }
 
 /// `service` or `service:endpoint`.
@@ -207,6 +221,14 @@ pub enum ChangeError {
     SeveralToOneMachine,
     #[error("cannot assign unit \"{unit}\" to machine {machine}: {reason}")]
     CannotAssign { unit: String, machine: MachineId, reason: &'static str },
+    #[error("cannot add a container to machine {machine}: {reason}")]
+    CannotHost { machine: MachineId, reason: &'static str },
+    #[error("cannot satisfy arch={wanted}: this host is {host}")]
+    Arch { wanted: String, host: String },
+    #[error("cannot set constraints: service \"{0}\" is not alive")]
+    ConstraintsOfDying(ServiceName),
+    #[error("constraints do not apply to subordinate services")]
+    ConstraintsOfSubordinate,
     #[error("charm \"{charm}\" does not support series \"{series}\"")]
     Series { charm: String, series: String, known: Vec<String> },
     #[error("charm \"{0}\" is a subordinate: subordinate charms are not supported by this version")]
@@ -265,6 +287,12 @@ pub enum MachineRefusal {
     Required(MachineId),
     #[error("machine {machine} has unit \"{unit}\" assigned")]
     HasUnit { machine: MachineId, unit: UnitName },
+    #[error("machine {machine} is hosting containers \"{}\"", listed(.containers))]
+    HostsContainers { machine: MachineId, containers: Vec<MachineId> },
+}
+
+fn listed(machines: &[MachineId]) -> String {
+    machines.iter().map(MachineId::to_string).collect::<Vec<_>>().join(",")
 }
 
 impl Model {
@@ -308,6 +336,8 @@ impl Decider<'_> {
             Change::Deploy(deployment) => self.deploy(*deployment),
             Change::AddUnits { service, count, placement } => self.add_units(&service, count, placement),
             Change::AddMachines { count, series, constraints } => self.add_machines(count, series, &constraints),
+            Change::AddContainers { machine, count, constraints } => self.add_containers(machine, count, &constraints),
+            Change::SetConstraints { service, constraints } => self.set_constraints(service, constraints),
             Change::AddRelation { one, other } => self.add_relation(&one, &other),
             Change::Expose { service, published } => self.expose(service, published),
             Change::Unexpose { service } => self.unexpose(service),

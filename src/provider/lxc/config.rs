@@ -21,8 +21,16 @@ pub struct ContainerConfig<'a> {
     /// Megabytes.
     pub memory: Option<u64>,
     pub cores: Option<u32>,
-    /// The host has cgroup v2 only.
-    pub unified_cgroups: bool,
+    pub cgroups: HostCgroups,
+}
+
+/// How limits are told to this host's kernel. A key that it does not have would stop the container from starting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostCgroups {
+    /// It has cgroup v2 only.
+    pub unified: bool,
+    /// It can limit swap too.
+    pub swap: bool,
 }
 
 /// A cfs period in microseconds: the kernel's own default.
@@ -56,12 +64,21 @@ lxc.net.0.ipv4.gateway = {gateway}
     );
     if let Some(megabytes) = config.memory {
         let bytes = megabytes.saturating_mul(1 << 20);
-        let key = if config.unified_cgroups { "cgroup2.memory.max" } else { "cgroup.memory.limit_in_bytes" };
+        let HostCgroups { unified, swap } = config.cgroups;
+        let key = if unified { "cgroup2.memory.max" } else { "cgroup.memory.limit_in_bytes" };
         let _ = writeln!(text, "lxc.{key} = {bytes}");
+        // Who is over the limit is killed; without this it would fill the host's swap first. Old groups count both.
+        match (swap, unified) {
+            (false, _) => {}
+            (true, true) => text.push_str("lxc.cgroup2.memory.swap.max = 0\n"),
+            (true, false) => {
+                let _ = writeln!(text, "lxc.cgroup.memory.memsw.limit_in_bytes = {bytes}");
+            }
+        }
     }
     if let Some(cores) = config.cores {
         let quota = u64::from(cores).saturating_mul(CPU_PERIOD);
-        if config.unified_cgroups {
+        if config.cgroups.unified {
             let _ = writeln!(text, "lxc.cgroup2.cpu.max = {quota} {CPU_PERIOD}");
         } else {
             let _ = writeln!(text, "lxc.cgroup.cpu.cfs_period_us = {CPU_PERIOD}");
@@ -75,7 +92,7 @@ lxc.net.0.ipv4.gateway = {gateway}
 mod tests {
     use super::*;
 
-    fn sample(unified_cgroups: bool) -> String {
+    fn sample(cgroups: HostCgroups) -> String {
         render_config(&ContainerConfig {
             name: "ana-local-machine-1",
             root: Path::new("/var/lib/lxc/ana-local-machine-1/rootfs"),
@@ -87,24 +104,33 @@ mod tests {
             gateway: Ipv4Addr::new(10, 160, 0, 1),
             memory: Some(256),
             cores: Some(2),
-            unified_cgroups,
+            cgroups,
         })
     }
 
     #[test]
     fn limits_are_written_for_the_cgroups_that_the_host_has() {
-        let hybrid = sample(false);
+        let hybrid = sample(HostCgroups { unified: false, swap: true });
+        let memsw = "lxc.cgroup.memory.memsw.limit_in_bytes = 268435456\n";
+        assert!(hybrid.find(memsw) > hybrid.find("lxc.cgroup.memory.limit_in_bytes = 268435456\n"), "{hybrid}");
         assert!(hybrid.contains("lxc.cgroup.memory.limit_in_bytes = 268435456\n"));
         assert!(hybrid.contains("lxc.cgroup.cpu.cfs_quota_us = 200000\n"));
-        let pure = sample(true);
+        let pure = sample(HostCgroups { unified: true, swap: true });
+        assert!(pure.contains("lxc.cgroup2.memory.swap.max = 0\n"));
         assert!(pure.contains("lxc.cgroup2.memory.max = 268435456\n"));
         assert!(pure.contains("lxc.cgroup2.cpu.max = 200000 100000\n"));
-        assert!(!pure.contains("lxc.cgroup.cpu"));
+        assert!(!pure.contains("lxc.cgroup."));
+        for unified in [true, false] {
+            assert!(
+                !sample(HostCgroups { unified, swap: false }).contains("sw"),
+                "a key that the kernel does not have"
+            );
+        }
     }
 
     #[test]
     fn the_address_and_the_id_range_are_fixed() {
-        let text = sample(true);
+        let text = sample(HostCgroups { unified: true, swap: false });
         assert!(text.contains("lxc.net.0.ipv4.address = 10.160.0.2/22\n"));
         assert!(text.contains("lxc.idmap = u 0 1000000 65536\n"));
     }

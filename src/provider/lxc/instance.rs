@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::config::{ContainerConfig, render_config};
+use super::config::{ContainerConfig, HostCgroups, render_config};
 use super::exec::{MachineFiles, mount_root};
 use super::helper::MountOrder;
 use super::host::allow_hairpin;
@@ -141,7 +141,7 @@ impl LxcProvider {
                 gateway: network.gateway(),
                 memory: record.memory,
                 cores: record.cores,
-                unified_cgroups: has_unified_cgroups(),
+                cgroups: host_cgroups(),
             });
             replace_file(&folder.join("config"), config.as_bytes())?;
             self.mount(name, record).await?;
@@ -460,8 +460,17 @@ fn cable(name: &InstanceName) -> String {
     format!("ve{}", &digest_hex(name.as_str().as_bytes())[..12])
 }
 
-fn has_unified_cgroups() -> bool {
-    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+fn host_cgroups() -> HostCgroups {
+    let base = Path::new("/sys/fs/cgroup");
+    let unified = base.join("cgroup.controllers").exists();
+    let swap = if unified {
+        // The top group has no limits, those below it do.
+        let below = folder_entries(base).unwrap_or_default();
+        below.iter().any(|group| base.join(group).join("memory.swap.max").exists())
+    } else {
+        base.join("memory/memory.memsw.limit_in_bytes").exists()
+    };
+    HostCgroups { unified, swap }
 }
 
 /// First host id of the machines.

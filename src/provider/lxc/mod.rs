@@ -43,6 +43,7 @@ use super::{
     ExecRequest, Execution, FileStat, Hardware, Instance, InstanceName, InstanceSpec, InstanceState, LayerKey,
     Progress, Provider, ProviderError, PublishedPort, WriteOptions,
 };
+use crate::model::MachineId;
 
 /// How many instances are ended at the same time.
 const ENDED_AT_ONCE: usize = 8;
@@ -80,9 +81,9 @@ impl LxcSettings {
         }
     }
 
-    /// What machines' names begin with; a number follows.
-    pub fn machine_prefix(&self) -> String {
-        format!("{}-{}-machine-", self.user, self.environment)
+    /// What machines' names begin with; the machine's tag follows, e.g. `machine-3`.
+    pub fn prefix(&self) -> String {
+        format!("{}-{}-", self.user, self.environment)
     }
 
     fn state(&self, name: &str) -> PathBuf {
@@ -214,13 +215,9 @@ impl LxcProvider {
 
     /// Machines of this environment that have no record: their state folder was lost.
     fn strays(&self) -> Result<Vec<InstanceName>, ProviderError> {
-        let prefix = self.settings.machine_prefix();
+        let prefix = self.settings.prefix();
         let entries = record::folder_entries(&self.settings.lxc_path)?;
-        let ours = |entry: &&String| {
-            entry
-                .strip_prefix(&prefix)
-                .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
-        };
+        let ours = |entry: &&String| entry.strip_prefix(&prefix).and_then(MachineId::from_tag).is_some();
         entries.iter().filter(ours).map(|entry| InstanceName::new(entry.as_str())).collect()
     }
 }

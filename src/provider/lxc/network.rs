@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use crate::model::MachineId;
 use crate::provider::{InstanceName, PublishedPort};
 
 /// Where bridges' subnets are taken from: rarely used by routers, VPNs and other container tools.
@@ -70,7 +71,7 @@ pub fn name_servers(resolv_conf: &str) -> Vec<Ipv4Net> {
         .collect()
 }
 
-/// The hosts file of the name server: each machine by its full name and as `machine-<n>`.
+/// The hosts file of the name server: each machine by its full name and as `machine-<n>` or `machine-<n>-lxc-<m>`.
 pub fn render_hosts(machines: &BTreeMap<InstanceName, Ipv4Addr>) -> String {
     let mut text = String::new();
     for (name, address) in machines {
@@ -85,9 +86,9 @@ pub fn render_hosts(machines: &BTreeMap<InstanceName, Ipv4Addr>) -> String {
 
 /// `machine-3` of `ana-local-machine-3`.
 fn machine_alias(name: &str) -> Option<&str> {
-    let (begin, number) = name.rsplit_once("-machine-")?;
-    let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
-    digits.then(|| &name[begin.len() + 1..])
+    let (begin, _) = name.rsplit_once("-machine-")?;
+    let alias = &name[begin.len() + 1..];
+    MachineId::from_tag(alias).map(|_| alias)
 }
 
 /// The whole table, to be loaded by one `nft -f -`: the kernel replaces it in one transaction.
@@ -215,8 +216,14 @@ mod tests {
     #[test]
     fn machines_have_a_short_name_and_build_instances_have_not() {
         let machine = |text: &str, last| (InstanceName::new(text).unwrap(), Ipv4Addr::new(10, 160, 4, last));
-        let machines = [machine("ana-machine-x-machine-12", 3), machine("ana-local-build-1", 2)].into();
-        let expected = "10.160.4.2 ana-local-build-1\n10.160.4.3 ana-machine-x-machine-12 machine-12\n";
+        let machines = [
+            machine("ana-machine-x-machine-12", 3),
+            machine("ana-local-build-1", 2),
+            machine("ana-local-machine-1-lxc-0", 4),
+        ];
+        let machines = machines.into();
+        let expected = "10.160.4.2 ana-local-build-1\n10.160.4.4 ana-local-machine-1-lxc-0 machine-1-lxc-0\n\
+                        10.160.4.3 ana-machine-x-machine-12 machine-12\n";
         assert_eq!(render_hosts(&machines), expected);
     }
 

@@ -1,0 +1,47 @@
+//! Containers on machines: `--to lxc:1`, `add-machine lxc:1`.
+
+use super::super::constraints::Constraints;
+use super::super::entities::Life;
+use super::super::event::Event;
+use super::super::names::MachineId;
+use super::deploy::check_count;
+use super::{ChangeError, Decider, Placement};
+
+impl Decider<'_> {
+    pub(super) fn add_containers(
+        &mut self,
+        machine: MachineId,
+        count: u32,
+        constraints: &Constraints,
+    ) -> Result<(), ChangeError> {
+        check_count(count, Placement::New)?;
+        self.can_host(machine)?;
+        self.satisfiable(constraints)?;
+        let series = self.model.series.clone();
+        for _ in 0..count {
+            self.new_container(machine, &series, constraints);
+        }
+        Ok(())
+    }
+
+    pub(super) fn can_host(&self, machine: MachineId) -> Result<(), ChangeError> {
+        let found = self.model.machines.get(&machine).ok_or(ChangeError::NoMachine(machine))?;
+        let reason = if machine.host().is_some() {
+            "it is a container itself, and a container cannot hold containers"
+        } else if found.life != Life::Alive {
+            "machine is not alive"
+        } else {
+            return Ok(());
+        };
+        Err(ChangeError::CannotHost { machine, reason })
+    }
+
+    /// `machine` can host.
+    pub(super) fn new_container(&mut self, machine: MachineId, series: &str, constraints: &Constraints) -> MachineId {
+        let next = self.model.machines.get(&machine).map(|machine| machine.next_container).unwrap_or_default();
+        let container = machine.container(next);
+        let constraints = constraints.over(&self.model.constraints);
+        self.emit(Event::MachineAdded { machine: container, series: series.to_owned(), constraints });
+        container
+    }
+}
