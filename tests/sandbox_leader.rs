@@ -1,5 +1,7 @@
 //! What the leader of a service tells its other units, as a charm sees it.
 
+#![allow(clippy::unwrap_used, reason = "test code outside of test functions too")]
+
 mod sandbox_support;
 
 use encanto::charm::{HookOutcome, Limits};
