@@ -13,7 +13,7 @@ use encanto::charm::fake::{FakeMachine, said};
 use encanto::charm::{CharmHost, Limits, builtin_charm, builtin_charms};
 use sandbox_support::on_paused_clock;
 
-const CHARMS: [&str; 5] = ["haproxy", "mediawiki", "memcached", "mysql", "wordpress"];
+const CHARMS: [&str; 6] = ["haproxy", "mediawiki", "memcached", "mysql", "node-exporter", "wordpress"];
 const BALANCER: &str = "/etc/haproxy/haproxy.cfg";
 const LOCAL_SETTINGS: &str = "/etc/mediawiki/LocalSettings.php";
 const BLOG_SETTINGS: &str = "/etc/wordpress/config-default.php";
@@ -84,6 +84,8 @@ fn every_charm_declares_what_classic_bundles_expect() {
                 "memcached Provider cache:memcache",
                 "mysql Provider db:mysql",
                 "mysql Peer cluster:mysql-cluster",
+                "node-exporter Requirer info:juju-info",
+                "node-exporter Provider metrics:prometheus",
                 "wordpress Requirer db:mysql",
                 "wordpress Provider website:http",
                 "wordpress Peer loadbalancer:wordpress-loadbalancer",
@@ -112,6 +114,7 @@ fn prepare_installs_without_starting_and_leaves_no_helper() {
             let service = match name {
                 "mysql" => "mariadb",
                 "haproxy" | "memcached" => name,
+                "node-exporter" => "prometheus-node-exporter",
                 _ => "apache2",
             };
             let dropin = scratch.text(&format!("/etc/systemd/system/{service}.service.d/encanto.conf"));

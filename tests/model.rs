@@ -16,21 +16,31 @@ use proptest::prelude::*;
 
 fn charm(name: &str) -> CharmMeta {
     let endpoint =
-        |interface: &str| EndpointDecl { interface: interface.parse().unwrap(), scope: Scope::Global, optional: false };
-    let one = |name: &str, interface: &str| IndexMap::from([(name.parse().unwrap(), endpoint(interface))]);
+        |interface: &str, scope| EndpointDecl { interface: interface.parse().unwrap(), scope, optional: false };
+    let one =
+        |name: &str, interface: &str| IndexMap::from([(name.parse().unwrap(), endpoint(interface, Scope::Global))]);
+    let shared = |name: &str, interface: &str| (name.parse().unwrap(), endpoint(interface, Scope::Container));
     CharmMeta {
         name: name.parse().unwrap(),
         summary: String::new(),
         description: String::new(),
         series: vec!["bookworm".into()],
-        subordinate: false,
-        provides: if name == "db" { one("db", "sql") } else { one("website", "http") },
-        requires: if name == "app" { one("db", "sql") } else { IndexMap::new() },
+        subordinate: name == "log",
+        provides: match name {
+            "db" => one("db", "sql"),
+            "log" => one("feed", "sql"),
+            _ => one("website", "http"),
+        },
+        requires: match name {
+            "app" => one("db", "sql"),
+            "log" => IndexMap::from([shared("info", "juju-info"), shared("dir", "sql")]),
+            _ => IndexMap::new(),
+        },
         peers: one("cluster", "cluster"),
         config: IndexMap::new(),
         hooks: ["leader-elected", "leader-settings-changed"].map(String::from).into(),
         actions: BTreeSet::new(),
-        prepares: name == "app",
+        prepares: name != "db",
     }
 }
 
@@ -44,6 +54,9 @@ enum Ask {
     /// Of a service, or of the whole environment.
     SetConstraints(Option<usize>, u64),
     Relate(usize, usize),
+    /// Put a subordinate beside every unit of the service.
+    Accompany(usize, usize),
+    Unrelate(usize, bool),
     DestroyUnit(usize, bool),
     DestroyService(usize, bool),
     DestroyMachine(usize, bool),
@@ -51,30 +64,31 @@ enum Ask {
     Work(usize, u8),
     FailHook(usize),
     FailMachine(usize),
-    Part(usize, usize, bool),
     Resolve(usize, bool),
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
     prop_oneof![
-        2 => (0..4usize, 1..3u32).prop_map(|(s, n)| Ask::Deploy(s, n)),
-        2 => (0..4usize).prop_map(Ask::AddUnit),
+        2 => (0..6usize, 1..3u32).prop_map(|(s, n)| Ask::Deploy(s, n)),
+        2 => (0..6usize).prop_map(Ask::AddUnit),
         1 => Just(Ask::AddMachine),
         2 => (any::<usize>(), any::<Option<u8>>()).prop_map(|(n, s)| Ask::AddContainer(n, s.map(usize::from))),
         1 => (any::<Option<u8>>(), 0..3u64).prop_map(|(s, mem)| Ask::SetConstraints(s.map(usize::from), mem * 64)),
-        3 => (0..4usize, 0..4usize).prop_map(|(a, b)| Ask::Relate(a, b)),
+        3 => (0..6usize, 0..6usize).prop_map(|(a, b)| Ask::Relate(a, b)),
+        2 => (4..6usize, 0..6usize).prop_map(|(a, b)| Ask::Accompany(a, b)),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(n, f)| Ask::Unrelate(n, f)),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(n, f)| Ask::DestroyUnit(n, f)),
-        1 => (0..4usize, any::<bool>()).prop_map(|(s, f)| Ask::DestroyService(s, f)),
+        1 => (0..6usize, any::<bool>()).prop_map(|(s, f)| Ask::DestroyService(s, f)),
         1 => (any::<usize>(), any::<bool>()).prop_map(|(n, f)| Ask::DestroyMachine(n, f)),
         10 => (any::<usize>(), 1..12u8).prop_map(|(n, times)| Ask::Work(n, times)),
         1 => any::<usize>().prop_map(Ask::FailHook),
         1 => any::<usize>().prop_map(Ask::FailMachine),
-        1 => (0..4usize, 0..4usize, any::<bool>()).prop_map(|(a, b, f)| Ask::Part(a, b, f)),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(n, retry)| Ask::Resolve(n, retry)),
     ]
 }
 
-const SERVICES: [&str; 4] = ["db", "db-b", "app", "app-b"];
+/// The last two are subordinates.
+const SERVICES: [&str; 6] = ["db", "db-b", "app", "app-b", "log", "log-b"];
 
 /// Watches the hooks of each unit in each relation. Knows Juju's promises, and nothing of `plan`.
 #[derive(Default)]
@@ -84,10 +98,43 @@ struct Oracle {
     /// Unit → (relation, remote): joined ran, changed must be next.
     awaits_changed: BTreeMap<UnitName, (RelationId, UnitName)>,
     broken: BTreeSet<(UnitName, RelationId)>,
+    relations: BTreeMap<RelationId, Vec<RelationEndpoint>>,
+    /// Unit → the principal of its container, which may be itself.
+    homes: BTreeMap<UnitName, UnitName>,
 }
 
 impl Oracle {
-    fn ran(&mut self, unit: &UnitName, hook: &Hook, peer: bool) {
+    fn heard(&mut self, event: &Event) {
+        match event {
+            Event::RelationAdded { relation, endpoints } => {
+                self.relations.insert(*relation, endpoints.clone());
+            }
+            Event::UnitAdded { unit, principal, .. } => {
+                let home = principal.clone().unwrap_or_else(|| unit.clone());
+                let alike = self.homes.iter().find(|(other, of)| other.service == unit.service && **of == home);
+                assert!(alike.is_none(), "{unit} and {alike:?} have one principal");
+                self.homes.insert(unit.clone(), home);
+            }
+            Event::UnitRemoved { unit, .. } => {
+                self.homes.remove(unit);
+                let orphans: Vec<_> = self.homes.iter().filter(|(_, home)| *home == unit).collect();
+                assert!(orphans.is_empty(), "{unit} went before its subordinates {orphans:?}");
+            }
+            _ => {}
+        }
+    }
+
+    /// A unit may know of `remote` in this relation.
+    fn may_meet(&self, unit: &UnitName, relation: RelationId, remote: &UnitName) {
+        let ends = &self.relations[&relation];
+        assert!(unit != remote && ends.iter().any(|end| end.service == remote.service));
+        if ends.iter().any(|end| end.scope == Scope::Container) {
+            let homes = (self.homes.get(unit), self.homes.get(remote));
+            assert!(homes.1.is_none() || homes.0 == homes.1, "{unit} has met {remote}, a stranger, in {relation}");
+        }
+    }
+
+    fn ran(&mut self, unit: &UnitName, hook: &Hook) {
         let order = self.unit_hooks.entry(unit.clone()).or_default();
         let installed = order.iter().any(|name| name == "install");
         match hook {
@@ -109,6 +156,10 @@ impl Oracle {
             assert!(expected || ending, "{unit}: joined by {remote} was followed by {hook}");
         }
         let Hook::Relation { relation, kind, .. } = hook else { return };
+        if let Some(remote) = kind.remote() {
+            self.may_meet(unit, *relation, remote);
+        }
+        let peer = self.relations[relation].len() == 1;
         let key = (unit.clone(), *relation);
         assert!(!self.broken.contains(&key), "{unit}: {hook} after broken");
         let joined = self.joined.entry(key.clone()).or_default();
@@ -159,6 +210,7 @@ impl World {
             Ok(events) => {
                 let problems = check::inconsistencies(&self.model);
                 assert!(problems.is_empty(), "after {said}: {problems:#?}");
+                events.iter().for_each(|event| self.oracle.heard(event));
                 self.events.extend(events);
                 Ok(())
             }
@@ -196,9 +248,7 @@ impl World {
             let (unit, step) = units[pick - machines.len()].clone();
             match step {
                 UnitStep::Run(hook) => {
-                    let peer =
-                        matches!(&hook, Hook::Relation { relation, .. } if self.model.relations[relation].is_peer());
-                    self.oracle.ran(&unit, &hook, peer);
+                    self.oracle.ran(&unit, &hook);
                     self.commit(unit, hook)
                 }
                 UnitStep::Admit(relation) => Change::AdmitScope { unit, relation },
@@ -211,7 +261,10 @@ impl World {
     }
 
     fn commit(&self, unit: UnitName, hook: Hook) -> Change {
-        let (_, seen) = encanto::worker::context::of(&self.model, &unit, &hook).unwrap();
+        let (context, seen) = encanto::worker::context::of(&self.model, &unit, &hook).unwrap();
+        for (id, relation) in &context.relations {
+            relation.remotes.keys().for_each(|remote| self.oracle.may_meet(&unit, *id, remote));
+        }
         let mut writes = HookWrites { ..seen };
         let leader = self.model.leader(&self.model.services[&unit.service]);
         if hook == Hook::ConfigChanged && leader.as_ref() == Some(&unit) {
@@ -239,8 +292,42 @@ impl World {
         self.oracle.awaits_changed.retain(|unit, (relation, _)| !force || inside(unit, *relation));
     }
 
+    /// Nothing is due any more: who is up knows everybody that it is related to, and has the company that it should.
+    fn all_have_met(&self) {
+        let model = &self.model;
+        let up = |unit: &&Unit| unit.started && unit.failed.is_none() && unit.life == Life::Alive;
+        for relation in model.relations.values().filter(|relation| relation.life == Life::Alive) {
+            let ends: Vec<&ServiceName> = relation.endpoints.iter().map(|end| &end.service).collect();
+            let container = relation.endpoints.iter().any(|end| end.scope == Scope::Container);
+            for unit in model.units.values().filter(up).filter(|unit| ends.contains(&&unit.name.service)) {
+                let home = &self.oracle.homes[&unit.name];
+                let others = model.units.values().filter(up).filter(|other| {
+                    let beyond = ends.len() == 1 || other.name.service != unit.name.service;
+                    let near = !container || self.oracle.homes[&other.name] == *home;
+                    ends.contains(&&other.name.service) && beyond && near && other.name != unit.name
+                });
+                for other in others {
+                    let seen = unit.scopes.get(&relation.id).and_then(|scope| scope.seen.get(&other.name));
+                    assert!(
+                        matches!(seen, Some(Some(_))),
+                        "{} never met {} in {}",
+                        unit.name,
+                        other.name,
+                        relation.key()
+                    );
+                }
+                let subordinates = ends.iter().filter(|end| container && end.as_str().starts_with("log"));
+                for service in subordinates.filter(|_| *home == unit.name) {
+                    let has =
+                        self.oracle.homes.iter().any(|(other, of)| other.service == **service && *of == unit.name);
+                    assert!(has, "{} has no unit of {service} with it", unit.name);
+                }
+            }
+        }
+    }
+
     fn ask(&mut self, ask: Ask) {
-        let service = |n: usize| -> ServiceName { SERVICES[n % 4].parse().unwrap() };
+        let service = |n: usize| -> ServiceName { SERVICES[n % 6].parse().unwrap() };
         let machines: Vec<MachineId> = self.model.machines.keys().copied().collect();
         let units: Vec<UnitName> = self.model.units.keys().cloned().collect();
         // Refusals are part of the play.
@@ -269,6 +356,24 @@ impl World {
                 let end = |n| EndpointRef { service: service(n), endpoint: None };
                 self.change(Change::AddRelation { one: end(a), other: end(b) })
             }
+            Ask::Accompany(a, b) => {
+                let end = |n, endpoint: &str| EndpointRef { service: service(n), endpoint: endpoint.parse().ok() };
+                // Of two subordinates, that which has its directory with the other; they may share a container too.
+                let (one, other) = if b < 4 { ("info", "juju-info") } else { ("dir", "feed") };
+                self.change(Change::AddRelation { one: end(a, one), other: end(b, other) })
+            }
+            Ask::Unrelate(n, force) => match self.model.relations.values().nth(n % self.model.relations.len().max(1)) {
+                Some(relation) if !relation.is_peer() => {
+                    let end = |n: usize| {
+                        let RelationEndpoint { service, endpoint, .. } = relation.endpoints[n].clone();
+                        EndpointRef { service, endpoint: Some(endpoint) }
+                    };
+                    let parted = self.change(Change::DestroyRelation { one: end(0), other: end(1), force });
+                    self.cut(force);
+                    parted
+                }
+                _ => Ok(()),
+            },
             Ask::DestroyUnit(n, force) if !units.is_empty() => {
                 self.change(Change::DestroyUnits { units: vec![units[n % units.len()].clone()], force })
             }
@@ -291,26 +396,19 @@ impl World {
                 match hooks::next(&self.model, &unit) {
                     Some(UnitStep::Run(hook)) => {
                         if self.model.units[&unit].life == Life::Dying {
-                            let peer = matches!(&hook, Hook::Relation { relation, .. } if self.model.relations[relation].is_peer());
-                            self.oracle.ran(&unit, &hook, peer);
+                            self.oracle.ran(&unit, &hook);
                         }
                         self.change(Change::FailHook { unit, hook, message: "no".into() })
                     }
                     _ => Ok(()),
                 }
             }
-            Ask::Part(a, b, force) => {
-                let end = |n| EndpointRef { service: service(n), endpoint: None };
-                let parted = self.change(Change::DestroyRelation { one: end(a), other: end(b), force });
-                self.cut(force);
-                parted
-            }
             Ask::Resolve(n, retry) if !units.is_empty() => {
                 let unit = units[n % units.len()].clone();
                 let skipped = self.model.units[&unit].failed.clone().filter(|_| !retry).map(|failed| failed.hook);
                 let resolved = self.change(Change::Resolve { unit: unit.clone(), retry });
                 if let Some(hook) = skipped.filter(|_| resolved.is_ok()) {
-                    self.oracle.ran(&unit, &hook, false);
+                    self.oracle.ran(&unit, &hook);
                 }
                 resolved
             }
@@ -341,7 +439,7 @@ fn deployment(service: &ServiceName, units: u32) -> Change {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_gets_stuck_and_nothing_is_left(asks in prop::collection::vec(ask(), 1..60)) {
@@ -350,6 +448,7 @@ proptest! {
             world.ask(ask);
         }
         world.work_to_the_end();
+        world.all_have_met();
 
         let mut replayed = Model::default();
         for event in &world.events {

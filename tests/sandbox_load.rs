@@ -75,6 +75,32 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
+fn names_of_juju_are_reserved_but_for_requiring_juju_info() {
+    on_runtime(async {
+        let declared = |role: &str, endpoint: &str, interface: &str| {
+            let charm = "return charm { name = \"a\", summary = \"s\", series = { \"x\" },";
+            load(format!("{charm} {role} = {{ [\"{endpoint}\"] = \"{interface}\" }} }}").leak())
+        };
+        assert!(declared("requires", "info", "juju-info").await.is_ok());
+        assert!(declared("provides", "jujube", "x").await.is_ok());
+        for (role, endpoint, interface, expected) in [
+            ("provides", "juju-info", "x", "endpoint name \"juju-info\" is reserved"),
+            ("requires", "juju", "x", "endpoint name \"juju\" is reserved"),
+            ("provides", "info", "juju-info", "interface \"juju-info\" of endpoint \"info\": it is reserved"),
+            ("peers", "info", "juju-info", "interface \"juju-info\" of endpoint \"info\": it is reserved"),
+            ("requires", "info", "juju-x", "interface \"juju-x\" of endpoint \"info\": only juju-info can be required"),
+        ] {
+            let error = declared(role, endpoint, interface).await.unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+        // Any charm may have hooks for the endpoint that it has without declaring it.
+        let main = "return charm { name = 'a', summary = 's', series = { 'x' },\n\
+                    hooks = { ['juju-info-relation-joined'] = function(unit) end } }";
+        assert!(load(main).await.is_ok());
+    });
+}
+
+#[test]
 fn other_failures_have_a_line_too() {
     on_runtime(async {
         for (main, expected) in [

@@ -63,6 +63,10 @@ pub struct ServiceStatus {
     /// Relation name → services on the other side, sorted; a peer relation lists the service itself.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub relations: IndexMap<String, Vec<String>>,
+    /// Of a subordinate: the services on whose machines its units live, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subordinate_to: Vec<String>,
+    /// None of a subordinate: its units are listed below those that they were made for.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub units: IndexMap<String, UnitStatus>,
 }
@@ -83,12 +87,32 @@ pub struct UnitStatus {
     pub leader: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life: Option<String>,
+    /// Absent of a subordinate, which is where its principal is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open_ports: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_address: Option<String>,
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub subordinates: IndexMap<String, UnitStatus>,
+}
+
+impl EnvironmentStatus {
+    /// Every unit, subordinates after the unit that they belong to.
+    pub fn units(&self) -> impl Iterator<Item = (&String, &UnitStatus)> {
+        let principals = self.services.values().flat_map(|service| &service.units);
+        principals.flat_map(|(name, unit)| std::iter::once((name, unit)).chain(&unit.subordinates))
+    }
+
+    /// Those of one service, wherever they are listed: a subordinate's own list is empty.
+    pub fn units_of<'a>(&'a self, service: &'a str) -> impl Iterator<Item = (&'a String, &'a UnitStatus)> {
+        let own = self.services.get(service).map(|service| &service.units).filter(|units| !units.is_empty());
+        let elsewhere = own.is_none().then(|| self.services.values().flat_map(|service| service.units.values()));
+        let below = elsewhere.into_iter().flatten().flat_map(|unit| &unit.subordinates);
+        let below = below.filter(move |(name, _)| name.split('/').next() == Some(service));
+        own.into_iter().flatten().chain(below)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -6,7 +6,10 @@ use indexmap::IndexMap;
 use mlua::{Table, Value};
 
 use crate::model::hook::{RELATION_HOOK_KINDS, UNIT_HOOKS};
-use crate::model::{CharmMeta, CharmName, ConfigValue, EndpointDecl, EndpointName, OptionDecl, OptionKind, Scope};
+use crate::model::names::JUJU_INFO;
+use crate::model::{
+    CharmMeta, CharmName, ConfigValue, EndpointDecl, EndpointName, InterfaceName, OptionDecl, OptionKind, Scope,
+};
 
 use super::host::{did_you_mean, type_name};
 use super::locate::Locator;
@@ -137,7 +140,16 @@ impl Declaration {
                     continue;
                 }
             };
-            match interface.as_deref().map(str::parse) {
+            if endpoint.is_reserved() {
+                self.problem(&path, format!("endpoint name \"{name}\" is reserved"));
+            }
+            match interface.as_deref().map(str::parse::<InterfaceName>) {
+                Some(Ok(interface))
+                    if interface.is_reserved() && !(role == "requires" && interface == InterfaceName::juju_info()) =>
+                {
+                    let what = if role == "requires" { "only juju-info can be required" } else { "it is reserved" };
+                    self.problem(&path, format!("interface \"{interface}\" of endpoint \"{name}\": {what}"));
+                }
                 Some(Ok(interface)) => drop(found.insert(endpoint, EndpointDecl { interface, scope, optional })),
                 Some(Err(error)) => self.problem(&path, format!("{error}")),
                 None => self.problem(&path, format!("endpoint \"{name}\" has no interface")),
@@ -287,10 +299,11 @@ impl Declaration {
             .flat_map(|endpoint| RELATION_HOOK_KINDS.map(|kind| format!("{endpoint}-relation-{kind}")))
             .chain(UNIT_HOOKS.map(str::to_owned))
             .collect();
+        let implicit = RELATION_HOOK_KINDS.map(|kind| format!("{JUJU_INFO}-relation-{kind}"));
         let mut found = BTreeSet::new();
         for (name, value) in self.entries(table, &["hooks"]) {
             let path = ["hooks", name.as_str()];
-            if !known.contains(&name) {
+            if !known.contains(&name) && !implicit.contains(&name) {
                 let message = unknown_hook(&name, &known);
                 self.problem(&path, message);
             } else if !matches!(value, Value::Function(_)) {

@@ -1,5 +1,6 @@
 //! Runs a hook: context in, outcome out, each in a fresh VM.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::model::Hook;
+use crate::model::names::JUJU_INFO;
 
 use super::fault::{Fault, FaultKind, Frame, cut};
 use super::host::Host;
@@ -211,7 +213,8 @@ impl Evaluated {
     fn tables(&self, scene: &Scene, draft: &Arc<Draft>) -> mlua::Result<(lua_unit::Unit, Value)> {
         let (lua, secrets) = (self.vm.lua(), &scene.journal.secrets);
         let names = |key: &str| names(&self.declaration, key);
-        let endpoints = ["provides", "requires", "peers"].into_iter().flat_map(names).collect();
+        let mut endpoints: BTreeSet<String> = ["provides", "requires", "peers"].into_iter().flat_map(names).collect();
+        endpoints.insert(JUJU_INFO.to_owned());
         let declared = Declared { endpoints, options: names("config").into_iter().collect() };
         let methods = self.methods.clone();
         let unit = lua_unit::object(lua, UnitParts { host: &self.host, draft, declared, secrets, methods })?;

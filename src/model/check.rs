@@ -1,8 +1,10 @@
 //! Lists every inconsistency of a model. Used after each step of a test, before a commit in debug builds, and by
 //! `encanto doctor`.
 
+use std::collections::BTreeSet;
+
 use super::constraints::Constraints;
-use super::entities::{Life, Presence, Relation};
+use super::entities::{Life, Presence, Relation, Unit};
 use super::names::{MachineId, UnitName};
 use super::state::Model;
 
@@ -84,6 +86,7 @@ fn units(model: &Model, found: &mut Vec<String>) {
         if !model.machines.get(&unit.machine).is_some_and(|machine| machine.units.contains(name)) {
             found.push(format!("unit {name} is not listed by its machine {}", unit.machine));
         }
+        subordination(model, unit, found);
         for (id, scope) in &unit.scopes {
             let Some(relation) = model.relations.get(id) else {
                 found.push(format!("unit {name} is in relation {id}, which does not exist"));
@@ -99,6 +102,45 @@ fn units(model: &Model, found: &mut Vec<String>) {
     }
 }
 
+/// A subordinate has a principal on its own machine, and a principal one subordinate for each subordinate service that
+/// it shares its container with.
+fn subordination(model: &Model, unit: &Unit, found: &mut Vec<String>) {
+    let name = &unit.name;
+    if model.is_subordinate(&name.service) != unit.principal.is_some() {
+        found.push(format!("unit {name} has principal {:?}, its charm says otherwise", unit.principal));
+    }
+    if let Some(principal) = &unit.principal {
+        let listed = model.units.get(principal).is_some_and(|principal| {
+            principal.subordinates.contains(name) && principal.machine == unit.machine && principal.principal.is_none()
+        });
+        if !listed {
+            found.push(format!("unit {name} is not listed by its principal {principal}"));
+        }
+        let service = model.services.get(&name.service);
+        let brought = service.is_some_and(|service| model.brings(&principal.service, service));
+        if unit.life == Life::Alive && !brought {
+            found.push(format!("unit {name} is alive with no relation to its principal {principal}"));
+        }
+    }
+    let mut services = BTreeSet::new();
+    for subordinate in &unit.subordinates {
+        if model.units.get(subordinate).is_none_or(|unit| unit.principal.as_ref() != Some(name)) {
+            found.push(format!("unit {name} lists subordinate {subordinate}, which is not its own"));
+        }
+        if !services.insert(&subordinate.service) {
+            found.push(format!("unit {name} has two subordinates of service {}", subordinate.service));
+        }
+    }
+    let shared = unit.scopes.keys().filter_map(|id| model.relations.get(id));
+    for relation in shared.filter(|relation| relation.life == Life::Alive && relation.is_container_scoped()) {
+        let other = relation.remote_service(&name.service);
+        let awaited = unit.life == Life::Alive && unit.principal.is_none() && model.is_subordinate(other);
+        if awaited && !services.contains(other) {
+            found.push(format!("unit {name} is in relation {} and has no subordinate of {other}", relation.id));
+        }
+    }
+}
+
 fn members(model: &Model, relation: &Relation, found: &mut Vec<String>) {
     let id = relation.id;
     for endpoint in &relation.endpoints {
@@ -108,6 +150,13 @@ fn members(model: &Model, relation: &Relation, found: &mut Vec<String>) {
         }
     }
     for (name, member) in &relation.members {
+        let opposite = member.opposite.as_ref().and_then(|other| model.units.get(other));
+        let strangers = opposite.zip(model.units.get(name)).is_some_and(|(other, unit)| {
+            other.principal.as_ref().unwrap_or(&other.name) != unit.principal.as_ref().unwrap_or(name)
+        });
+        if strangers {
+            found.push(format!("relation {id} puts {name} and {:?} into one container", member.opposite));
+        }
         let inside = model.units.get(name).is_some_and(|unit| unit.scopes.contains_key(&id));
         if inside == (member.presence == Presence::Left) {
             found.push(format!("relation {id} counts {name} as {:?}, its unit does not", member.presence));

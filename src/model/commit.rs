@@ -70,7 +70,7 @@ impl Model {
                 if let Some(scope) = unit.scopes.get_mut(relation) {
                     saw(scope, kind, writes.remote_version);
                     if let RelationHook::Joined(remote) = kind {
-                        self.keep_until_departed(*relation, remote);
+                        self.keep_until_departed(*relation, (name, remote));
                     }
                 }
                 if let RelationHook::Departed(remote) = kind {
@@ -92,9 +92,10 @@ impl Model {
     }
 
     /// A unit that was removed by force while another ran its joined hook: departed is still to come.
-    fn keep_until_departed(&mut self, relation: RelationId, joined: &UnitName) {
+    fn keep_until_departed(&mut self, relation: RelationId, (unit, joined): (&UnitName, &UnitName)) {
         if let Some(relation) = self.relations.get_mut(&relation) {
-            let gone = Member { presence: Presence::Left, settings: Settings::new(), version: 0 };
+            let opposite = relation.is_container_scoped().then(|| unit.clone());
+            let gone = Member { presence: Presence::Left, settings: Settings::new(), version: 0, opposite };
             relation.members.entry(joined.clone()).or_insert(gone);
         }
     }

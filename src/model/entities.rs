@@ -115,6 +115,12 @@ pub struct Unit {
     pub name: UnitName,
     pub life: Life,
     pub machine: MachineId,
+    /// Of a subordinate: the unit it was made for, on whose machine it lives and without which it does not.
+    #[serde(default)]
+    pub principal: Option<UnitName>,
+    /// The units that were made for this one, at most one of each service.
+    #[serde(default)]
+    pub subordinates: BTreeSet<UnitName>,
     pub charm: CharmUrl,
     pub workload: WorkloadStatus,
     pub workload_since: Millis,
@@ -192,6 +198,9 @@ pub struct Member {
     pub settings: Settings,
     /// Grows with every change of `settings`.
     pub version: u64,
+    /// In a container-scoped relation: the one member it may know, its own principal or its own subordinate.
+    #[serde(default)]
+    pub opposite: Option<UnitName>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,7 +214,29 @@ pub enum Presence {
     Left,
 }
 
+impl RelationEndpoint {
+    /// The endpoint that `service` has without declaring it.
+    pub fn juju_info(service: ServiceName) -> Self {
+        RelationEndpoint {
+            service,
+            endpoint: EndpointName::juju_info(),
+            interface: InterfaceName::juju_info(),
+            role: Role::Provider,
+            scope: Scope::Global,
+        }
+    }
+
+    pub fn is_implicit(&self) -> bool {
+        self.role == Role::Provider && self.endpoint == EndpointName::juju_info()
+    }
+}
+
 impl Relation {
+    /// Whether a unit knows only its own principal, or its own subordinate.
+    pub fn is_container_scoped(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.scope == Scope::Container)
+    }
+
     pub fn is_peer(&self) -> bool {
         self.endpoints.len() == 1
     }
@@ -219,12 +250,16 @@ impl Relation {
         self.endpoints.iter().map(|endpoint| &endpoint.service).find(|other| *other != service).unwrap_or(service)
     }
 
-    /// The members `unit` may know of: those of the other service, or its peers.
+    /// The members `unit` may know of: those of the other service, or its peers; in a container-scoped relation the one
+    /// that shares its container.
     pub fn remotes_of<'a>(&'a self, unit: &'a UnitName) -> impl Iterator<Item = (&'a UnitName, &'a Member)> + 'a {
-        let service = self.remote_service(&unit.service).clone();
-        let first = UnitName { service: service.clone(), number: 0 };
-        let last = UnitName { service, number: u32::MAX };
-        self.members.range(first..=last).filter(move |(name, _)| *name != unit)
+        let container = self.is_container_scoped();
+        let opposite = self.members.get(unit).and_then(|member| member.opposite.as_ref()).filter(|_| container);
+        let service = self.remote_service(&unit.service);
+        let bound = |number| UnitName { service: service.clone(), number };
+        let others = (!container).then(|| self.members.range(bound(0)..=bound(u32::MAX)));
+        let own = opposite.and_then(|opposite| self.members.get_key_value(opposite));
+        own.into_iter().chain(others.into_iter().flatten()).filter(move |(name, _)| *name != unit)
     }
 
     /// Juju's name for it: `wordpress:db mysql:db`.

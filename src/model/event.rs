@@ -111,6 +111,9 @@ pub enum Event {
     UnitAdded {
         unit: UnitName,
         machine: MachineId,
+        /// Of a subordinate: the unit it was made for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        principal: Option<UnitName>,
     },
     UnitStatusSet {
         unit: UnitName,
@@ -121,6 +124,8 @@ pub enum Event {
     },
     UnitRemoved {
         unit: UnitName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        principal: Option<UnitName>,
     },
 
     RelationAdded {

@@ -8,6 +8,7 @@ pub mod change;
 pub mod charm;
 pub mod check;
 mod commit;
+mod company;
 pub mod config;
 pub mod constraints;
 pub mod entities;
@@ -20,7 +21,7 @@ pub mod settings;
 pub mod state;
 pub mod status;
 
-pub use change::{Change, ChangeError, Deployment, EndpointRef, MachineRefusal, Placement, Upgrade};
+pub use change::{Change, ChangeError, Deployment, EndpointRef, MachineRefusal, Placement, UnitRefusal, Upgrade};
 pub use charm::{CharmMeta, CharmUrl, EndpointDecl, Role, Scope};
 pub use config::{ConfigError, ConfigValue, OptionDecl, OptionKind};
 pub use constraints::{ConstraintError, Constraints};

@@ -139,6 +139,32 @@ macro_rules! number_id {
     };
 }
 
+/// The endpoint that every service has without declaring it, and its interface: whoever wants to know no more of a
+/// service than where it is relates to this.
+pub const JUJU_INFO: &str = "juju-info";
+
+impl EndpointName {
+    pub fn juju_info() -> Self {
+        EndpointName(JUJU_INFO.to_owned())
+    }
+
+    /// Names that a charm may not give.
+    pub fn is_reserved(&self) -> bool {
+        self.0 == "juju" || self.0.starts_with("juju-")
+    }
+}
+
+impl InterfaceName {
+    pub fn juju_info() -> Self {
+        InterfaceName(JUJU_INFO.to_owned())
+    }
+
+    /// Interfaces that a charm may not speak, but for requiring [`JUJU_INFO`].
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with("juju")
+    }
+}
+
 number_id!(
     /// A relation's number. Never reused.
     RelationId

@@ -104,7 +104,7 @@ impl Model {
             | Event::ServiceUnexposed { .. }
             | Event::ServiceDying { .. }
             | Event::ServiceRemoved { .. } => self.apply_service(event),
-            Event::UnitAdded { unit, machine } => self.add_unit(unit, *machine, at),
+            Event::UnitAdded { unit, machine, principal } => self.add_unit(unit, (*machine, principal.clone()), at),
             Event::UnitStatusSet { unit, status } => {
                 if let Some(unit) = self.units.get_mut(unit) {
                     unit.set_workload(status.clone(), at);
@@ -115,7 +115,7 @@ impl Model {
                     unit.life = Life::Dying;
                 }
             }
-            Event::UnitRemoved { unit } => self.remove_unit(unit),
+            Event::UnitRemoved { unit, .. } => self.remove_unit(unit),
             Event::RelationAdded { .. }
             | Event::RelationDying { .. }
             | Event::RelationRemoved { .. }
@@ -305,20 +305,25 @@ impl Model {
                     }
                 }
             }
-            Event::ScopeAdmitted { unit, relation } => {
-                let (Some(unit), Some(relation)) = (self.units.get_mut(unit), self.relations.get_mut(relation)) else {
-                    return;
-                };
-                unit.scopes.entry(relation.id).or_default();
-                let member = Member { presence: Presence::Admitted, settings: Settings::new(), version: 1 };
-                relation.members.entry(unit.name.clone()).or_insert(member);
-            }
+            Event::ScopeAdmitted { unit, relation } => self.admit(unit, *relation),
             Event::ScopeLeft { unit, relation } => self.leave_scope(unit, *relation),
             _ => {}
         }
     }
 
-    fn add_unit(&mut self, name: &UnitName, machine: MachineId, at: Millis) {
+    fn admit(&mut self, name: &UnitName, id: RelationId) {
+        let opposite = self.opposite(name, id);
+        let (Some(unit), Some(relation)) = (self.units.get_mut(name), self.relations.get_mut(&id)) else { return };
+        unit.scopes.entry(id).or_default();
+        if let Some(other) = opposite.as_ref().and_then(|other| relation.members.get_mut(other)) {
+            other.opposite = Some(name.clone());
+        }
+        let (presence, settings) = (Presence::Admitted, Settings::new());
+        let member = Member { presence, settings, version: 1, opposite };
+        relation.members.entry(name.clone()).or_insert(member);
+    }
+
+    fn add_unit(&mut self, name: &UnitName, (machine, principal): (MachineId, Option<UnitName>), at: Millis) {
         let Some(service) = self.services.get_mut(&name.service) else { return };
         service.units.insert(name.number);
         let next = self.next_unit.entry(name.service.clone()).or_insert(0);
@@ -328,10 +333,15 @@ impl Model {
             host.used = true;
         }
         self.unused.remove(&machine);
+        if let Some(principal) = principal.as_ref().and_then(|principal| self.units.get_mut(principal)) {
+            principal.subordinates.insert(name.clone());
+        }
         let unit = Unit {
             name: name.clone(),
             life: Life::Alive,
             machine,
+            principal,
+            subordinates: BTreeSet::new(),
             charm: service.charm.clone(),
             workload: WorkloadStatus { state: WorkloadState::Unknown, message: String::new() },
             workload_since: at,
@@ -360,6 +370,9 @@ impl Model {
             self.leave_scope(name, relation);
         }
         let Some(unit) = self.units.remove(name) else { return };
+        if let Some(principal) = unit.principal.as_ref().and_then(|principal| self.units.get_mut(principal)) {
+            principal.subordinates.remove(name);
+        }
         if let Some(machine) = self.machines.get_mut(&unit.machine) {
             machine.units.remove(name);
         }
@@ -379,6 +392,11 @@ impl Model {
 
     pub fn charm_of(&self, unit: &Unit) -> Option<&Charm> {
         self.charms.get(&unit.charm)
+    }
+
+    pub fn units_of<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Unit> + 'a {
+        let name = |number: &u32| UnitName { service: service.name.clone(), number: *number };
+        service.units.iter().filter_map(move |number| self.units.get(&name(number)))
     }
 
     /// What a hook of this service sees.

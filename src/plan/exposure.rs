@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use crate::model::{Model, Port, Service, Unit, UnitName};
+use crate::model::{Model, Port, Unit};
 
 /// A port of a unit's machine that is open to the outside, and the host's port that leads to it, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,7 +17,7 @@ pub struct OpenPort {
 pub fn wanted(model: &Model) -> BTreeSet<OpenPort> {
     let mut open = BTreeSet::new();
     for service in model.services.values().filter(|service| service.exposed) {
-        let units: Vec<&Unit> = units_of(model, service).collect();
+        let units: Vec<&Unit> = model.units_of(service).collect();
         for unit in &units {
             let Some(address) = model.machines.get(&unit.machine).and_then(|machine| machine.address()) else {
                 continue;
@@ -34,9 +34,4 @@ pub fn wanted(model: &Model) -> BTreeSet<OpenPort> {
         }
     }
     open
-}
-
-fn units_of<'a>(model: &'a Model, service: &'a Service) -> impl Iterator<Item = &'a Unit> {
-    let name = |number: &u32| UnitName { service: service.name.clone(), number: *number };
-    service.units.iter().filter_map(move |number| model.units.get(&name(number)))
 }

@@ -5,8 +5,9 @@
 //! successor once it goes) or leader-settings-changed for the others, config-changed, start; then relation hooks.
 //! After a change of the charm, upgrade-charm comes before anything else, config-changed after it.
 //! joined(u) is followed at once by changed(u). departed comes once for each unit that was joined, broken once and
-//! last, never for a peer relation. A dying unit departs, breaks, stops. A unit in error gets no hook until it is
-//! resolved, unless it is dying; then the failed hook is the first to be run.
+//! last, never for a peer relation. A dying unit departs, breaks, stops, and waits for its subordinates, which are dying
+//! too. In a container-scoped relation a unit knows its own principal or its own subordinate and nobody else. A unit in
+//! error gets no hook until it is resolved, unless it is dying; then the failed hook is the first to be run.
 
 use crate::model::{
     Hook, Life, Millis, Model, Presence, Provision, Relation, RelationHook, RelationId, Unit, UnitName, UnitScope,
@@ -32,7 +33,7 @@ pub fn next(model: &Model, name: &UnitName) -> Option<UnitStep> {
         _ => None,
     };
     if unit.life == Life::Dying {
-        return Some(dying(model, unit, machine_ready.is_some()));
+        return dying(model, unit, machine_ready.is_some());
     }
     let by_layer = machine_ready?;
     if unit.failed.is_some() {
@@ -105,7 +106,7 @@ fn admission(model: &Model, unit: &Unit) -> Option<UnitStep> {
     let service = model.services.get(&unit.name.service)?;
     service.relations.iter().find_map(|id| {
         let relation = model.relations.get(id)?;
-        if relation.life == Life::Dying {
+        if !model.may_enter(&unit.name, *id) {
             return None;
         }
         match unit.scope(*id) {
@@ -170,14 +171,17 @@ fn relation_step(model: &Model, unit: &Unit, id: RelationId, scope: &UnitScope) 
     changed.map(|(remote, _)| run(relation, unit, RelationHook::Changed(remote.clone())))
 }
 
-fn dying(model: &Model, unit: &Unit, machine_ready: bool) -> UnitStep {
+fn dying(model: &Model, unit: &Unit, machine_ready: bool) -> Option<UnitStep> {
     if let Some((id, scope)) = unit.scopes.iter().next() {
-        return match model.relations.get(id) {
+        return Some(match model.relations.get(id) {
             Some(relation) if machine_ready => end(relation, unit, scope),
             _ => UnitStep::Leave(*id),
-        };
+        });
     }
-    if unit.started && !unit.stopped && machine_ready { UnitStep::Run(Hook::Stop) } else { UnitStep::Finish }
+    if unit.started && !unit.stopped && machine_ready {
+        return Some(UnitStep::Run(Hook::Stop));
+    }
+    unit.subordinates.is_empty().then_some(UnitStep::Finish)
 }
 
 /// departed for everyone it knows, then broken; a peer relation is left without broken.

@@ -66,7 +66,7 @@ impl Concerned {
             Event::ServiceExposed { .. } | Event::ServiceUnexposed { .. } | Event::ServiceRemoved { .. } => {
                 self.exposure = true;
             }
-            Event::UnitAdded { unit, machine } => {
+            Event::UnitAdded { unit, machine, .. } => {
                 self.units.insert(unit.clone());
                 self.machines.insert(*machine);
             }
@@ -74,7 +74,8 @@ impl Concerned {
                 self.units.insert(unit.clone());
                 self.leader_after(model, unit);
             }
-            Event::UnitRemoved { unit } => {
+            Event::UnitRemoved { unit, principal } => {
+                self.units.extend(principal.clone());
                 self.departure = true;
                 self.exposure = true;
                 self.leader_after(model, unit);

@@ -34,7 +34,7 @@ pub fn next(model: &Model, id: MachineId, sighting: Option<Sighting>) -> Option<
     }
     match (&machine.provision, sighting) {
         (Provision::Pending, _) => {
-            let first = machine.units.first().and_then(|unit| model.units.get(unit));
+            let first = model.principals_on(machine).next();
             let charm = first.and_then(|unit| model.charm_of(unit)).filter(|charm| charm.meta.prepares);
             let charm = charm.map(|charm| Box::new(charm.clone()));
             Some(MachineStep::Create {

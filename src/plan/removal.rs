@@ -64,7 +64,9 @@ impl fmt::Display for Obstacle {
 pub fn of_unit(model: &Model, observed: &Observed, name: &UnitName) -> Option<Obstacle> {
     model.units.get(name).filter(|unit| unit.life == Life::Dying)?;
     match next_of(model, observed, name, "") {
-        Some(Obstacle::Hook { hook, runs, .. }) => Some(Obstacle::Hook { unit: None, hook, runs }),
+        Some(Obstacle::Hook { unit: Some(unit), hook, runs }) if unit == *name => {
+            Some(Obstacle::Hook { unit: None, hook, runs })
+        }
         other => other,
     }
 }
@@ -133,7 +135,10 @@ fn next_of(model: &Model, observed: &Observed, name: &UnitName, force: &str) -> 
         let same = due.filter(|hook| hook.to_string() == running);
         return told(same.map_or(running.to_owned(), |hook| hook.told()), true);
     }
-    let due = due?;
+    let Some(due) = due else {
+        // Its subordinates are dying too; it goes after the last of them.
+        return worst(unit.subordinates.iter().map(|other| awaited(model, observed, other, force)));
+    };
     host(observed).or_else(|| turn(model, observed, name)).or_else(|| told(due.told(), false))
 }
 

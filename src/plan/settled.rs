@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Life, Machine, MachineId, Model, Observed, Provision, Relation, ServiceName, Sighting, Unit, UnitName,
+    Life, Machine, MachineId, Model, Observed, Provision, Relation, Service, ServiceName, Sighting, Unit, UnitName,
     WorkloadState,
 };
 
@@ -52,14 +52,18 @@ pub enum Verdict {
     Failed,
 }
 
-/// How far everything in `targets` is; no targets is everything. Sorted: machines, then units.
+/// How far everything in `targets` is; no targets is everything. A unit is as far as its subordinates are. Sorted:
+/// machines, then units.
 pub fn progress(model: &Model, observed: &Observed, targets: &[Target], condition: Condition) -> Vec<Progress> {
     let everything = targets.is_empty();
     let wanted_unit = |unit: &Unit| {
         everything
             || targets.iter().any(|target| match target {
-                Target::Unit(name) => unit.name == *name,
-                Target::Service(service) => unit.name.service == *service,
+                Target::Unit(name) => unit.name == *name || unit.principal.as_ref() == Some(name),
+                Target::Service(service) => {
+                    let principal = unit.principal.as_ref().is_some_and(|principal| principal.service == *service);
+                    unit.name.service == *service || principal
+                }
                 Target::Machine(_) => false,
             })
     };
@@ -72,6 +76,9 @@ pub fn progress(model: &Model, observed: &Observed, targets: &[Target], conditio
     let mut all: Vec<Progress> =
         machines.map(|machine| machine_progress(model, observed, machine, condition)).collect();
     all.extend(units.iter().map(|unit| unit_progress(model, observed, unit, condition)));
+    let named = model.services.values().filter(|service| targets.contains(&Target::Service(service.name.clone())));
+    let to_come = named.filter(|_| condition != Condition::Gone);
+    all.extend(to_come.filter_map(|service| units_to_come(model, observed, service)));
     for service in model.services.values().filter(|s| s.life == Life::Dying && s.units.is_empty()) {
         if everything || targets.contains(&Target::Service(service.name.clone())) {
             let (message, verdict) = dying(removal::of_service(model, observed, &service.name));
@@ -194,4 +201,28 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
     };
     let parent = Some(format!("machine {}", unit.machine));
     Progress { entity: unit.name.to_string(), parent, state, message, verdict }
+}
+
+/// A subordinate service is not as asked while a unit that it is related to has not yet brought its own.
+fn units_to_come(model: &Model, observed: &Observed, service: &Service) -> Option<Progress> {
+    let shared = service.relations.iter().filter_map(|id| model.relations.get(id)).filter(|relation| {
+        relation.life == Life::Alive && relation.is_container_scoped() && model.is_subordinate(&service.name)
+    });
+    let principals = shared.filter_map(|relation| model.services.get(relation.remote_service(&service.name)));
+    let units = principals.flat_map(|principal| model.units_of(principal)).filter(|unit| unit.principal.is_none());
+    let without: Vec<&Unit> = units
+        .filter(|unit| unit.life == Life::Alive && model.subordinate_of(&unit.name, &service.name).is_none())
+        .collect();
+    let failed = |unit: &&&Unit| unit_progress(model, observed, unit, Condition::Active).verdict == Verdict::Failed;
+    let (blocking, verdict) = match without.iter().find(failed) {
+        Some(failed) => (failed, Verdict::Failed),
+        None => (without.first()?, Verdict::Busy),
+    };
+    Some(Progress {
+        entity: format!("service {}", service.name),
+        parent: None,
+        state: "pending".into(),
+        message: format!("waits for {}", blocking.name),
+        verdict,
+    })
 }

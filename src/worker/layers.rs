@@ -98,7 +98,7 @@ async fn build(world: &World, charm: &Charm, series: &str, key: &String, id: Mac
 }
 
 fn first_unit(model: &Model, id: MachineId) -> Option<UnitName> {
-    model.machines.get(&id)?.units.first().cloned()
+    model.principals_on(model.machines.get(&id)?).next().map(|unit| unit.name.clone())
 }
 
 async fn fail(world: &World, id: MachineId, message: &str) {

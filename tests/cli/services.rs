@@ -313,6 +313,42 @@ fn a_folder_of_charms_comes_before_the_built_in_ones() {
 }
 
 #[test]
+fn a_subordinate_is_listed_below_the_unit_that_it_is_with() {
+    let env = with_charms();
+    env.write(
+        "log/charm.lua",
+        "return charm { name = \"log\", summary = \"s\", series = { \"bookworm\" }, subordinate = true,
+           requires = { info = { interface = \"juju-info\", scope = \"container\" } },
+           hooks = { start = function(unit) unit:open_port(\"514/udp\") unit:set_status(\"active\", \"reads\") end } }\n",
+    );
+    env.run("deploy ./db --wait=30s").succeeds();
+    env.run("deploy ./log --to 1").fails().stderr_has("cannot use --num-units or --to with subordinate service");
+    env.run("deploy ./log --wait=30s")
+        .succeeds()
+        .stderr_is("units come with a relation, e.g. `encanto add-relation log mysql`\n");
+    env.run("add-relation log db --wait=30s").succeeds().stderr_has("log/0: active (reads)\n");
+    let address = status(&env)["machines"]["1"]["dns-name"].as_str().unwrap().to_owned();
+    env.run("status log --format short")
+        .succeeds()
+        .stdout_is(&format!("\n- db/0: {address} (started) 3306/tcp\n  - log/0: {address} (started) 514/udp\n"));
+    env.run("status --format yaml")
+        .succeeds()
+        .stdout_has(
+            "        subordinates:\n          log/0:\n            workload-status:\n              current: active\n",
+        )
+        .stdout_has("    subordinate-to:\n    - db\n");
+    env.run("status --format tabular")
+        .succeeds()
+        .stdout_has("\n  log/0 active         started     0.1.0           514/udp  ");
+    env.run("status --format dot").succeeds().stdout_has("  \"db\" -- \"log\" [label=\"juju-info – info\"];\n");
+    env.run("destroy-unit log/0").fails().stderr_is(
+        "error: no units were destroyed: unit \"log/0\" is a subordinate\n\
+         hint: `encanto destroy-relation log db` takes it off, `encanto destroy-unit db/0` both\n",
+    );
+    env.run("destroy-unit db/0 --wait=30s").succeeds().stderr_has("log/0: gone\n");
+}
+
+#[test]
 fn containers_live_on_machines() {
     let env = with_charms();
     env.run("set-constraints mem=1G").succeeds().stdout_is("").stderr_is("");

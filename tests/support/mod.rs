@@ -1,6 +1,6 @@
 //! A hermetic home for the command line: `env.run("status").fails().stderr_is("…")`.
 
-#![allow(dead_code, reason = "each test binary uses its part of the story")]
+#![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses its part of the story")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code outside of test functions too")]
 
 pub mod document;

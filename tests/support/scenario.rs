@@ -21,7 +21,6 @@ use super::story_charms::source;
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A test that is a story: it begins with an empty environment, and ends with nothing more happening.
-#[allow(unused_macros, reason = "not every test binary tells stories")]
 macro_rules! story {
     ($name:ident, $scenario:ident, $body:block) => {
         #[test]
@@ -42,7 +41,6 @@ macro_rules! story {
         }
     };
 }
-#[allow(unused_imports, reason = "not every test binary tells stories")]
 pub(crate) use story;
 
 /// What the hooks of the charms do on their machines.

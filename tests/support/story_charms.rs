@@ -93,6 +93,24 @@ return charm { name = "node", summary = "s", series = { "bookworm" },
   hooks = { start = step, ["leader-settings-changed"] = step, ["config-changed"] = function(unit)
     if unit.is_leader and unit.config.size > 1 then unit:leader_set{ size = unit.config.size } end end } }"#
         }
+        "log" => {
+            r#"return charm { name = "log", summary = "s", series = { "bookworm" }, subordinate = true,
+  requires = { info = { interface = "juju-info", scope = "container" },
+    directory = { interface = "sql", scope = "container" } },
+  provides = { feed = { interface = "feed" } },
+  hooks = { install = step, ["config-changed"] = step, start = step, stop = step,
+    ["info-relation-joined"] = function(unit, relation) step(unit)
+      unit:set_status("active", `reads {#relation:units()}: {relation.remote}`) end,
+    ["info-relation-changed"] = step, ["info-relation-departed"] = step, ["info-relation-broken"] = step } }"#
+        }
+        "log-alone" => r#"return charm { name = "log", summary = "s", series = { "bookworm" } }"#,
+        "watch" => {
+            r#"return charm { name = "watch", summary = "s", series = { "bookworm" },
+  requires = { feed = { interface = "feed" } },
+  hooks = { start = step, ["feed-relation-joined"] = step, ["feed-relation-departed"] = step,
+    ["juju-info-relation-joined"] = function(unit, relation) step(unit)
+      unit:set_status("active", `read by {#unit:relations("juju-info")}`) end } }"#
+        }
         "db-broken" => r#"return charm { name = "db", summary = "s", series = { "bookworm" } }"#,
         other => panic!("there is no charm {other} in the stories"),
     };

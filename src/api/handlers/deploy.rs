@@ -21,6 +21,7 @@ impl Handle for Deploy {
             None => name(charm.meta.name.as_str())?,
         };
         let generated = generated(backend, &charm.meta.config);
+        let subordinate = charm.meta.subordinate;
         let deployment = Deployment {
             service: service.clone(),
             charm: charm.meta,
@@ -40,6 +41,9 @@ impl Handle for Deploy {
         }
         let events = backend.commit(by, Change::Deploy(Box::new(deployment))).await?;
         let mut done = done(&events);
+        if subordinate {
+            done.notes.push(format!("units come with a relation, e.g. `encanto add-relation {service} mysql`"));
+        }
         done.notes.extend(notes);
         done.targets = vec![service.to_string()];
         Ok(done)

@@ -4,6 +4,7 @@ use crate::model::{Life, Model};
 
 use super::super::backend::Dying;
 use super::super::status::EnvironmentStatus;
+use super::status::unit_of;
 
 /// Fills in what each dying thing of `status` waits for, as `waits_for` says.
 pub fn tell(status: &mut EnvironmentStatus, model: &Model, waits_for: &dyn Fn(Dying<'_>) -> Option<String>) {
@@ -23,8 +24,7 @@ pub fn tell(status: &mut EnvironmentStatus, model: &Model, waits_for: &dyn Fn(Dy
         }
     }
     for unit in model.units.values().filter(|unit| unit.life == Life::Dying) {
-        let service = status.services.get_mut(unit.name.service.as_str());
-        if let Some(told) = service.and_then(|service| service.units.get_mut(&unit.name.to_string())) {
+        if let Some(told) = unit_of(status, unit) {
             told.agent_state_info = waits_for(Dying::Unit(&unit.name)).or(told.agent_state_info.take());
         }
     }

@@ -67,7 +67,7 @@ fn entry(recorded: &Recorded, kind: &str, state: impl Into<String>, message: imp
 fn of_unit(recorded: &Recorded, wanted: &UnitName) -> Option<StatusLogEntry> {
     let asked = if recorded.by.starts_with('@') { String::new() } else { format!("`{}`", recorded.by) };
     match &recorded.event {
-        Event::UnitAdded { unit, machine } if unit == wanted => {
+        Event::UnitAdded { unit, machine, .. } if unit == wanted => {
             Some(entry(recorded, "agent", "allocated", format!("on machine {machine} by {asked}")))
         }
         Event::UnitStatusSet { unit, status } if unit == wanted => {
@@ -84,7 +84,7 @@ fn of_unit(recorded: &Recorded, wanted: &UnitName) -> Option<StatusLogEntry> {
         }
         Event::HookRetried { unit } if unit == wanted => Some(entry(recorded, "agent", "retrying", asked)),
         Event::UnitDying { unit } if unit == wanted => Some(entry(recorded, "agent", "dying", asked)),
-        Event::UnitRemoved { unit } if unit == wanted => Some(entry(recorded, "agent", "removed", asked)),
+        Event::UnitRemoved { unit, .. } if unit == wanted => Some(entry(recorded, "agent", "removed", asked)),
         _ => None,
     }
 }
@@ -127,9 +127,10 @@ fn told(event: &Event) -> Option<String> {
         Event::ServiceUnexposed { service } => format!("service {service} unexposed"),
         Event::ServiceDying { service } => format!("service {service} dying"),
         Event::ServiceRemoved { service } => format!("service {service} removed"),
-        Event::UnitAdded { unit, machine } => format!("unit {unit} added on machine {machine}"),
+        Event::UnitAdded { unit, machine, principal: None } => format!("unit {unit} added on machine {machine}"),
+        Event::UnitAdded { unit, principal: Some(principal), .. } => format!("unit {unit} added beside {principal}"),
         Event::UnitDying { unit } => format!("unit {unit} dying"),
-        Event::UnitRemoved { unit } => format!("unit {unit} removed"),
+        Event::UnitRemoved { unit, .. } => format!("unit {unit} removed"),
         Event::RelationAdded { relation, endpoints } => {
             let ends: Vec<String> = endpoints.iter().map(|e| format!("{}:{}", e.service, e.endpoint)).collect();
             format!("relation {relation} ({}) added", ends.join(" "))

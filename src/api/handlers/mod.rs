@@ -41,7 +41,7 @@ fn done(events: &[Event]) -> Done {
                 let kind = if machine.host().is_some() { "container" } else { "machine" };
                 done.notes.push(format!("created {kind} {machine}"));
             }
-            Event::UnitAdded { unit, machine } => {
+            Event::UnitAdded { unit, machine, .. } => {
                 done.notes.push(format!("unit {unit} is placed on machine {machine}"));
                 done.targets.push(unit.to_string());
             }

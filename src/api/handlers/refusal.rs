@@ -1,6 +1,6 @@
 //! What to type next, for each way in which a change is refused.
 
-use crate::model::{ChangeError, ConfigError, MachineRefusal, Model, NameError};
+use crate::model::{ChangeError, ConfigError, MachineRefusal, Model, NameError, ServiceName, UnitRefusal};
 
 use super::super::requests::Refusal;
 
@@ -51,9 +51,17 @@ pub fn of(error: &ChangeError, model: &Model) -> Refusal {
         ChangeError::CannotAssign { .. } => refusal.hint("without --to it gets a machine of its own"),
         ChangeError::CannotHost { .. } => refusal.hint("name another machine, e.g. `lxc:1`, or `lxc` for a new one"),
         ChangeError::Arch { .. } => refusal.hint("machines are containers: they run on this host's processor"),
-        ChangeError::ConstraintsOfSubordinate => refusal.hint("its units live on machines of other services"),
         ChangeError::OneService => refusal.hint("name two services, e.g. `encanto add-relation wordpress mysql`"),
-        ChangeError::NoUnitsDestroyed(_) => refusal.hint("`encanto status` lists the units"),
+        ChangeError::NoUnitsDestroyed(refused) => {
+            refused.iter().map(|unit| why_it_lives(unit, model)).fold(refusal, with_new_hint)
+        }
+        ChangeError::ServiceIsSubordinate(name) => refusal
+            .hint(format!("its units come with those it is related to, e.g. `encanto add-relation {name} mysql`")),
+        ChangeError::UnitsOfSubordinate
+        | ChangeError::SubordinateWithConstraints
+        | ChangeError::ConstraintsOfSubordinate => {
+            refusal.hint("its units live on the machines of the services that you relate it to")
+        }
         _ => refusal,
     }
 }
@@ -69,6 +77,31 @@ fn why_it_stays(refused: &MachineRefusal) -> String {
             "destroy its containers first, or use --force to destroy them with it".to_owned()
         }
         MachineRefusal::HasUnit { .. } => "destroy its units first, or use --force to destroy both at once".to_owned(),
+    }
+}
+
+/// What to do about a unit that is not destroyed.
+fn why_it_lives(refused: &UnitRefusal, model: &Model) -> String {
+    match refused {
+        UnitRefusal::Missing(_) => "`encanto status` lists the units".to_owned(),
+        UnitRefusal::Subordinate { unit, principal } => {
+            let (one, other) = ends(model, &unit.service, &principal.service);
+            format!("`encanto destroy-relation {one} {other}` takes it off, `encanto destroy-unit {principal}` both")
+        }
+    }
+}
+
+/// Both services as `destroy-relation` wants them: with their endpoints where the services alone would be ambiguous.
+fn ends(model: &Model, one: &ServiceName, other: &ServiceName) -> (String, String) {
+    let relations = model.services.get(one).into_iter().flat_map(|service| &service.relations);
+    let between = relations.filter_map(|id| model.relations.get(id)).filter(|r| r.remote_service(one) == other);
+    let mut between = between.collect::<Vec<_>>().into_iter();
+    match (between.next(), between.next()) {
+        (Some(first), Some(_)) => {
+            let end = |service| first.endpoint_of(service).map(|end| format!("{service}:{}", end.endpoint));
+            (end(one).unwrap_or_default(), end(other).unwrap_or_default())
+        }
+        _ => (one.to_string(), other.to_string()),
     }
 }
 

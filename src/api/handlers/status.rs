@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use indexmap::IndexMap;
 
 use crate::model::{
-    HardwareFacts, Life, Machine, MachineId, Model, Observed, Provision, Service, Sighting, Unit, UnitName,
-    WorkloadState,
+    HardwareFacts, Life, Machine, MachineId, Model, Observed, Provision, Service, ServiceName, Sighting, Unit,
+    UnitName, WorkloadState,
 };
 
 use super::super::backend::Backend;
@@ -33,6 +33,11 @@ pub(super) fn patterns(texts: &[String]) -> Result<Vec<Pattern>, Refusal> {
 pub(super) fn now(backend: &dyn Backend, patterns: &[Pattern]) -> EnvironmentStatus {
     let (model, observed) = (backend.model(), backend.observed());
     let mut status = status(&model, &observed, patterns);
+    for leader in model.services.values().filter_map(|service| model.leader(service)) {
+        if let Some(told) = model.units.get(&leader).and_then(|unit| unit_of(&mut status, unit)) {
+            told.leader = true;
+        }
+    }
     dying::tell(&mut status, &model, &|what| backend.waits_for(&model, &observed, what));
     status
 }
@@ -72,26 +77,25 @@ pub(super) fn glob(pattern: &str, text: &str) -> bool {
 }
 
 fn status(model: &Model, observed: &Observed, patterns: &[Pattern]) -> EnvironmentStatus {
-    let wanted = |unit: &UnitName| patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(unit));
-    let units: Vec<&Unit> = model.units.values().filter(|unit| wanted(&unit.name)).collect();
+    let wanted = |unit: &Unit| patterns.is_empty() || shown(patterns, unit);
+    let units: Vec<&Unit> = model.units.values().filter(|unit| wanted(unit)).collect();
     let hosts: BTreeSet<MachineId> = units.iter().map(|unit| unit.machine).collect();
+    let owners: BTreeSet<&ServiceName> = units.iter().map(|unit| &unit.name.service).collect();
     // A container is shown inside its machine.
-    let shown = |id: &MachineId| patterns.is_empty() || hosts.contains(id);
+    let seen = |id: &MachineId| patterns.is_empty() || hosts.contains(id);
     let containers = |machine: &Machine| -> IndexMap<String, MachineStatus> {
-        let shown = model.containers_of(machine.id).filter(|container| shown(&container.id));
-        shown.map(|container| (container.id.to_string(), machine_status(observed, container))).collect()
+        let seen = model.containers_of(machine.id).filter(|container| seen(&container.id));
+        seen.map(|container| (container.id.to_string(), machine_status(observed, container))).collect()
     };
     let machines = model.machines.values().filter(|machine| machine.id.host().is_none());
     let machines = machines.filter_map(|machine| {
         let containers = containers(machine);
-        let wanted = shown(&machine.id) || !containers.is_empty();
+        let wanted = seen(&machine.id) || !containers.is_empty();
         wanted.then(|| (machine.id.to_string(), MachineStatus { containers, ..machine_status(observed, machine) }))
     });
     let services = model.services.values().filter(|service| {
         let by_name = |pattern: &Pattern| glob(&pattern.service, service.name.as_str()) && pattern.number == "*";
-        patterns.is_empty()
-            || patterns.iter().any(by_name)
-            || service.units.iter().any(|n| wanted(&UnitName { service: service.name.clone(), number: *n }))
+        patterns.is_empty() || patterns.iter().any(by_name) || owners.contains(&service.name)
     });
     EnvironmentStatus {
         environment: model.environment.as_ref().map(|name| name.to_string()).unwrap_or_default(),
@@ -99,6 +103,22 @@ fn status(model: &Model, observed: &Observed, patterns: &[Pattern]) -> Environme
         services: services.map(|s| (s.name.to_string(), service_status(model, observed, s, &wanted))).collect(),
         ..EnvironmentStatus::default()
     }
+}
+
+/// What the status says of a unit, if it is shown: a subordinate stands below its principal.
+pub(super) fn unit_of<'a>(status: &'a mut EnvironmentStatus, unit: &Unit) -> Option<&'a mut UnitStatus> {
+    let above = unit.principal.as_ref().unwrap_or(&unit.name);
+    let told = status.services.get_mut(above.service.as_str())?.units.get_mut(&above.to_string())?;
+    match &unit.principal {
+        None => Some(told),
+        Some(_) => told.subordinates.get_mut(&unit.name.to_string()),
+    }
+}
+
+/// A unit is shown with the whole of its company: a principal brings its subordinates, a subordinate its principal.
+fn shown(patterns: &[Pattern], unit: &Unit) -> bool {
+    let company = std::iter::once(&unit.name).chain(&unit.principal).chain(&unit.subordinates);
+    company.into_iter().any(|name| patterns.iter().any(|pattern| pattern.matches(name)))
 }
 
 fn machine_status(observed: &Observed, machine: &Machine) -> MachineStatus {
@@ -159,13 +179,13 @@ fn service_status(
     model: &Model,
     observed: &Observed,
     service: &Service,
-    wanted: &dyn Fn(&UnitName) -> bool,
+    wanted: &dyn Fn(&Unit) -> bool,
 ) -> ServiceStatus {
-    let names = service.units.iter().map(|number| UnitName { service: service.name.clone(), number: *number });
-    let units = names.filter(|name| wanted(name)).filter_map(|name| model.units.get(&name));
-    let leader = model.leader(service);
-    let unit =
-        |unit: &Unit| UnitStatus { leader: leader.as_ref() == Some(&unit.name), ..unit_status(model, observed, unit) };
+    let units = model.units_of(service).filter(|unit| unit.principal.is_none() && wanted(unit)).map(|unit| {
+        let below = unit.subordinates.iter().filter_map(|name| model.units.get(name)).filter(|unit| wanted(unit));
+        let subordinates = below.map(|unit| (unit.name.to_string(), unit_status(model, observed, unit))).collect();
+        (unit.name.to_string(), UnitStatus { subordinates, ..unit_status(model, observed, unit) })
+    });
     ServiceStatus {
         charm: service.charm.to_string(),
         exposed: service.exposed,
@@ -173,7 +193,8 @@ fn service_status(
         life_info: None,
         published: service.published.iter().map(|m| format!("{}:{}", m.host_port, m.port)).collect(),
         relations: relations(model, service),
-        units: units.map(|of| (of.name.to_string(), unit(of))).collect(),
+        subordinate_to: subordinate_to(model, service),
+        units: units.collect(),
     }
 }
 
@@ -186,6 +207,16 @@ fn relations(model: &Model, service: &Service) -> IndexMap<String, Vec<String>> 
     }
     by_endpoint.sort_keys();
     by_endpoint.into_iter().map(|(endpoint, services)| (endpoint, services.into_iter().collect())).collect()
+}
+
+fn subordinate_to(model: &Model, service: &Service) -> Vec<String> {
+    if !model.is_subordinate(&service.name) {
+        return Vec::new();
+    }
+    let relations = service.relations.iter().filter_map(|id| model.relations.get(id));
+    let shared = relations.filter(|relation| relation.is_container_scoped() && !relation.is_peer());
+    let names: BTreeSet<&ServiceName> = shared.map(|relation| relation.remote_service(&service.name)).collect();
+    names.into_iter().map(ToString::to_string).collect()
 }
 
 fn unit_status(model: &Model, observed: &Observed, unit: &Unit) -> UnitStatus {
@@ -217,9 +248,10 @@ fn unit_status(model: &Model, observed: &Observed, unit: &Unit) -> UnitStatus {
         agent_version: unit.installed.then(|| VERSION.to_owned()),
         leader: false,
         life: life(unit.life),
-        machine: Some(unit.machine.to_string()),
+        machine: unit.principal.is_none().then(|| unit.machine.to_string()),
         open_ports: unit.open_ports.iter().map(|port| port.to_string()).collect(),
         public_address: machine.and_then(Machine::address).map(|address| address.to_string()),
+        subordinates: IndexMap::new(),
     }
 }
 

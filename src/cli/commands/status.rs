@@ -84,8 +84,7 @@ fn advise(output: &Output, status: &EnvironmentStatus, filtered: bool) {
         output.note(&format!("\nenvironment \"{}\" has no services yet", status.environment));
         output.hint("encanto deploy mediawiki");
     }
-    let units = status.services.values().flat_map(|service| &service.units);
-    if let Some((name, _)) = units.into_iter().find(|(_, unit)| unit.agent_state == "error") {
+    if let Some((name, _)) = status.units().find(|(_, unit)| unit.agent_state == "error") {
         output.note("");
         output.hint(&format!("encanto show-status-log {name}"));
         output.hint(&format!("encanto debug-log --replay --no-tail -i {name}"));

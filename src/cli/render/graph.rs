@@ -55,8 +55,8 @@ pub fn graph(status: &EnvironmentStatus) -> Graph {
         nodes.push(Node {
             name: (*name).clone(),
             charm: service.charm.clone(),
-            state: worst(service).to_owned(),
-            units: service.units.values().map(|unit| unit.workload_status.current.clone()).collect(),
+            state: worst(status, name).to_owned(),
+            units: status.units_of(name).map(|(_, unit)| unit.workload_status.current.clone()).collect(),
             exposed: service.exposed,
             dying: service.life.is_some(),
             peers,
@@ -122,6 +122,24 @@ pub mod samples {
         service
     }
 
+    /// The wiki, and a subordinate beside its database.
+    pub fn accompanied() -> EnvironmentStatus {
+        let mut status = wiki();
+        let info = |other: &str| ("info".to_owned(), vec![other.to_owned()]);
+        let subordinate_to = vec!["mysql".to_owned()];
+        let relations = [info("mysql")].into();
+        let logging = ServiceStatus { subordinate_to, relations, ..service("logging", &[], Vec::new()) };
+        status.services.insert("logging".to_owned(), logging);
+        if let Some(mysql) = status.services.get_mut("mysql") {
+            mysql.relations.insert("juju-info".to_owned(), vec!["logging".to_owned()]);
+            let beside = unit("waiting", Some("10.0.3.14"), &["514/udp"]);
+            mysql.units.values_mut().for_each(|unit| {
+                unit.subordinates.insert("logging/0".to_owned(), beside.clone());
+            });
+        }
+        status
+    }
+
     /// A balancer, a wiki, its database, and something nobody talks to.
     pub fn wiki() -> EnvironmentStatus {
         let machine = |id: usize| {
@@ -158,6 +176,15 @@ mod tests {
         assert_eq!(label(&["database"], &["db"]), "database – db");
         assert_eq!(label(&["db", "cache"], &["db"]), "db, cache");
         assert_eq!(label(&["db"], &[]), "db");
+    }
+
+    #[test]
+    fn a_subordinate_is_a_service_with_its_own_units() {
+        let graph = graph(&samples::accompanied());
+        let (at, logging) = graph.nodes.iter().enumerate().find(|(_, node)| node.name == "logging").unwrap();
+        assert_eq!((logging.units.as_slice(), logging.state.as_str()), (&["waiting".to_owned()][..], "waiting"));
+        let edge = graph.edges.iter().find(|edge| edge.ends.0 == at).unwrap();
+        assert_eq!((graph.nodes[edge.ends.1].name.as_str(), edge.label.as_str()), ("mysql", "info – juju-info"));
     }
 
     #[test]

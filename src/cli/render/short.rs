@@ -3,25 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::status::natural;
+use super::status::{in_order, indented, natural};
 use crate::api::{EnvironmentStatus, UnitStatus};
 
 /// A line a unit, each after an end of line: `- mysql/0: 10.0.3.11 (started) 3306/tcp`.
 pub fn short(status: &EnvironmentStatus) -> String {
-    let line = |(name, unit): (&String, &UnitStatus)| {
+    let line = |(depth, name, unit): (usize, &String, &UnitStatus)| {
         let address = unit.public_address.as_deref().map(|address| format!("{address} ")).unwrap_or_default();
         let ports = if unit.open_ports.is_empty() { String::new() } else { format!(" {}", unit.open_ports.join(", ")) };
-        format!("\n- {name}: {address}({}){ports}", unit.agent_state)
+        indented(depth, &format!("- {name}: {address}({}){ports}", unit.agent_state))
     };
-    let mut units: Vec<_> = units(status).collect();
-    units.sort_by_key(|(name, _)| natural(name));
-    units.into_iter().map(line).collect::<String>() + "\n"
+    in_order(status).into_iter().map(|unit| format!("\n{}", line(unit))).collect::<String>() + "\n"
 }
 
 pub fn summary(status: &EnvironmentStatus) -> String {
     let addresses: BTreeSet<IpAddr> =
         status.machines_and_containers().filter_map(|(_, m)| m.dns_name.as_ref()?.parse().ok()).collect();
-    let ports: BTreeSet<(u32, &str)> = units(status).flat_map(|(_, unit)| &unit.open_ports).map(|p| port(p)).collect();
+    let ports: BTreeSet<(u32, &str)> = status.units().flat_map(|(_, unit)| &unit.open_ports).map(|p| port(p)).collect();
     let ports: Vec<&str> = ports.into_iter().map(|(_, text)| text).collect();
     let mut head = vec![vec!["Running on subnets:".to_owned(), subnets(addresses).join(", ")]];
     let mut label = "Utilizing ports:";
@@ -34,7 +32,7 @@ pub fn summary(status: &EnvironmentStatus) -> String {
     }
     let machines =
         status.machines_and_containers().map(|(_, machine)| machine.agent_state.as_deref().unwrap_or("pending"));
-    let workloads = units(status).map(|(_, unit)| unit.workload_status.current.as_str());
+    let workloads = status.units().map(|(_, unit)| unit.workload_status.current.as_str());
     let mut services = vec![vec!["# SERVICES:".to_owned(), format!(" ({})", status.services.len())]];
     let mut sorted: Vec<_> = status.services.iter().collect();
     sorted.sort_by_key(|(name, _)| natural(name));
@@ -45,17 +43,13 @@ pub fn summary(status: &EnvironmentStatus) -> String {
     );
     let blocks = [
         counted("# MACHINES:", status.machines_and_containers().count(), machines),
-        counted("# UNITS:", units(status).count(), workloads),
+        counted("# UNITS:", status.units().count(), workloads),
         services,
     ];
     // The first column is as wide in all blocks.
     let width = blocks.iter().flatten().map(|row| row[0].chars().count()).max().unwrap_or(0) + 1;
     let blocks = blocks.map(|rows| rows_right(&rows, width));
     left(&head) + &blocks.join(&format!("{}\n", " ".repeat(width))) + "\n"
-}
-
-fn units(status: &EnvironmentStatus) -> impl Iterator<Item = (&String, &UnitStatus)> {
-    status.services.values().flat_map(|service| &service.units)
 }
 
 fn port(text: &str) -> (u32, &str) {
@@ -109,7 +103,7 @@ fn rows_right(rows: &[Vec<String>], first: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::graph::samples::wiki;
+    use super::super::graph::samples::{accompanied, wiki};
     use super::*;
 
     #[test]
@@ -120,6 +114,14 @@ mod tests {
              - mediawiki/1: 10.0.3.13 (started) 80/tcp\n- mysql/0: (pending)\n"
         );
         assert_eq!(short(&EnvironmentStatus::default()), "\n");
+    }
+
+    #[test]
+    fn a_subordinate_stands_below_its_principal_and_is_counted() {
+        let status = accompanied();
+        assert!(short(&status).ends_with("\n- mysql/0: (pending)\n  - logging/0: 10.0.3.14 (started) 514/udp\n"));
+        let text = summary(&status);
+        assert!(text.contains("# UNITS: (5)") && text.contains("waiting:  1") && text.contains("514/udp"), "{text}");
     }
 
     #[test]

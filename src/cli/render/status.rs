@@ -28,20 +28,14 @@ fn is_number(text: &str) -> bool {
 pub fn tabular(paint: Paint, status: &EnvironmentStatus) -> String {
     let mut sections = Vec::new();
     if !status.services.is_empty() {
-        let rows: Vec<_> = status.services.iter().map(|(name, service)| service_row(name, service)).collect();
-        sections.push(section(
-            paint,
-            "Services",
-            ["NAME", "STATUS", "EXPOSED", "CHARM", "PUBLISHED", "MESSAGE"],
-            &rows,
-        ));
+        let rows: Vec<_> = status.services.iter().map(|(name, service)| service_row(status, name, service)).collect();
+        let names = ["NAME", "STATUS", "EXPOSED", "CHARM", "PUBLISHED", "MESSAGE"];
+        sections.push(section(paint, "Services", names, &rows));
     }
-    let units = status.services.values().flat_map(|service| &service.units);
-    let mut units: Vec<_> = units.collect();
-    units.sort_by_key(|(name, _)| natural(name));
+    let units = in_order(status);
     if !units.is_empty() {
         let names = ["ID", "WORKLOAD-STATE", "AGENT-STATE", "VERSION", "MACHINE", "PORTS", "PUBLIC-ADDRESS", "MESSAGE"];
-        let rows: Vec<_> = units.into_iter().map(|(name, unit)| unit_row(name, unit)).collect();
+        let rows: Vec<_> = units.iter().map(|(depth, name, unit)| unit_row(&indented(*depth, name), unit)).collect();
         sections.push(section(paint, "Units", names, &rows));
     }
     let relations = relations(status);
@@ -61,10 +55,10 @@ fn state(word: &str, life: Option<&str>) -> Cell {
     }
 }
 
-fn service_row(name: &str, service: &ServiceStatus) -> [Cell; 6] {
+fn service_row(status: &EnvironmentStatus, name: &str, service: &ServiceStatus) -> [Cell; 6] {
     [
         name.into(),
-        state(worst(service), service.life.as_deref()),
+        state(worst(status, name), service.life.as_deref()),
         if service.exposed { "true" } else { "false" }.into(),
         service.charm.as_str().into(),
         service.published.join(",").into(),
@@ -73,10 +67,10 @@ fn service_row(name: &str, service: &ServiceStatus) -> [Cell; 6] {
 }
 
 /// A service is as well as its worst unit.
-pub(super) fn worst(service: &ServiceStatus) -> &str {
+pub(super) fn worst<'a>(status: &'a EnvironmentStatus, service: &'a str) -> &'a str {
     const WORST_FIRST: [&str; 7] = ["error", "blocked", "maintenance", "waiting", "active", "terminated", "unknown"];
     let rank = |state: &str| WORST_FIRST.iter().position(|other| *other == state).unwrap_or(WORST_FIRST.len());
-    let states = service.units.values().map(|unit| unit.workload_status.current.as_str());
+    let states = status.units_of(service).map(|(_, unit)| unit.workload_status.current.as_str());
     states.min_by_key(|state| rank(state)).unwrap_or("unknown")
 }
 
@@ -100,6 +94,22 @@ fn unit_row(name: &str, unit: &UnitStatus) -> [Cell; 8] {
         unit.public_address.clone().unwrap_or_default().into(),
         message.into(),
     ]
+}
+
+/// Every unit in order, each followed by its subordinates, with how deep it stands.
+pub(super) fn in_order(status: &EnvironmentStatus) -> Vec<(usize, &String, &UnitStatus)> {
+    let mut principals: Vec<_> = status.services.values().flat_map(|service| &service.units).collect();
+    principals.sort_by_key(|(name, _)| natural(name));
+    let mut units = Vec::new();
+    for (name, unit) in principals {
+        units.push((0, name, unit));
+        units.extend(unit.subordinates.iter().map(|(name, unit)| (1, name, unit)));
+    }
+    units
+}
+
+pub(super) fn indented(depth: usize, text: &str) -> String {
+    format!("{}{text}", "  ".repeat(depth))
 }
 
 fn machine_row(id: &str, machine: &MachineStatus) -> [Cell; 8] {
@@ -175,17 +185,30 @@ mod tests {
         let mut host = machine("9");
         host.containers.insert("9/lxc/0".into(), machine("9-lxc-0"));
         let pending = MachineStatus { instance_id: "pending".into(), series: "bookworm".into(), ..Default::default() };
-        let units = [("mysql/10", unit("active", "ready", "10")), ("mysql/9", unit("blocked", "no disk", "9/lxc/0"))];
+        let logging = UnitStatus { machine: None, open_ports: Vec::new(), ..unit("maintenance", "reads", "") };
+        let blocked = UnitStatus {
+            subordinates: IndexMap::from([("logging/0".into(), logging)]),
+            ..unit("blocked", "no disk", "9/lxc/0")
+        };
+        let units = [("mysql/10", unit("active", "ready", "10")), ("mysql/9", blocked)];
         let mysql = ServiceStatus {
             charm: "local:bookworm/mysql-1".into(),
-            relations: IndexMap::from([("db".into(), vec!["wiki".into()])]),
+            relations: [("db", "wiki"), ("juju-info", "logging")]
+                .map(|(name, other)| (name.into(), vec![other.into()]))
+                .into(),
             units: units.map(|(name, unit)| (name.to_owned(), unit)).into(),
+            ..ServiceStatus::default()
+        };
+        let logging = ServiceStatus {
+            charm: "local:bookworm/logging-0".into(),
+            relations: IndexMap::from([("info".into(), vec!["mysql".into()])]),
+            subordinate_to: vec!["mysql".into()],
             ..ServiceStatus::default()
         };
         EnvironmentStatus {
             environment: "local".into(),
             machines: [("9", host), ("10", machine("10")), ("11", pending)].map(|(id, m)| (id.into(), m)).into(),
-            services: IndexMap::from([("mysql".into(), mysql)]),
+            services: IndexMap::from([("logging".into(), logging), ("mysql".into(), mysql)]),
             ..EnvironmentStatus::default()
         }
     }

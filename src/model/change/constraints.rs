@@ -19,7 +19,7 @@ impl Decider<'_> {
                 if found.life != Life::Alive {
                     return Err(ChangeError::ConstraintsOfDying(name.clone()));
                 }
-                if self.model.charms.get(&found.charm).is_some_and(|charm| charm.meta.subordinate) {
+                if self.model.is_subordinate(name) {
                     return Err(ChangeError::ConstraintsOfSubordinate);
                 }
                 &found.constraints

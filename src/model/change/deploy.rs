@@ -20,11 +20,12 @@ impl Decider<'_> {
                 Life::Dying => ChangeError::ServiceStillDying(name),
             });
         }
-        if charm.subordinate {
-            return Err(ChangeError::Subordinate(charm.name.to_string()));
-        }
         let series = self.series_for(&charm)?;
-        check_count(units, placement)?;
+        if charm.subordinate {
+            check_subordinate(units, placement, &constraints)?;
+        } else {
+            check_count(units, placement)?;
+        }
         self.placeable(&format!("{name}/0"), placement, &series)?;
         self.satisfiable(&constraints)?;
         let mut settings = parse_settings(&charm.config, &config)?;
@@ -40,7 +41,8 @@ impl Decider<'_> {
         if expose {
             self.emit(Event::ServiceExposed { service: name.clone(), published: Default::default() });
         }
-        self.add_units(&name, units, placement)
+        // Units of a subordinate come with those that it is related to.
+        if charm.subordinate { Ok(()) } else { self.add_units(&name, units, placement) }
     }
 
     pub(super) fn add_units(
@@ -51,12 +53,13 @@ impl Decider<'_> {
     ) -> Result<(), ChangeError> {
         let service = self.alive(name)?;
         let (series, constraints) = (service.charm.series.clone(), service.constraints.clone());
+        if self.model.is_subordinate(name) {
+            return Err(ChangeError::ServiceIsSubordinate(name.clone()));
+        }
         check_count(count, placement)?;
-        let number = self.model.next_unit.get(name).copied().unwrap_or(0);
-        self.placeable(&format!("{name}/{number}"), placement, &series)?;
+        self.placeable(&self.next_unit(name).to_string(), placement, &series)?;
         for _ in 0..count {
-            let number = self.model.next_unit.get(name).copied().unwrap_or(0);
-            let unit = UnitName { service: name.clone(), number };
+            let unit = self.next_unit(name);
             let machine = match placement {
                 Placement::On(machine) => machine,
                 Placement::Inside(machine) => self.new_container(machine, &series, &constraints),
@@ -65,9 +68,24 @@ impl Decider<'_> {
                     self.clean_machine(&series, &constraints).unwrap_or_else(|| self.new_machine(&series, &constraints))
                 }
             };
-            self.emit(Event::UnitAdded { unit, machine });
+            self.emit(Event::UnitAdded { unit, machine, principal: None });
         }
         Ok(())
+    }
+
+    /// The unit that a principal has of each subordinate service it is related to, on the principal's own machine.
+    pub(super) fn add_subordinate(&mut self, principal: &UnitName, service: &ServiceName) {
+        if !self.model.is_subordinate(service) || self.model.subordinate_of(principal, service).is_some() {
+            return;
+        }
+        let Some(machine) = self.model.units.get(principal).map(|unit| unit.machine) else { return };
+        let unit = self.next_unit(service);
+        self.emit(Event::UnitAdded { unit, machine, principal: Some(principal.clone()) });
+    }
+
+    fn next_unit(&self, service: &ServiceName) -> UnitName {
+        let number = self.model.next_unit.get(service).copied().unwrap_or(0);
+        UnitName { service: service.clone(), number }
     }
 
     pub(super) fn add_machines(
@@ -211,6 +229,17 @@ pub(super) fn check_count(units: u32, placement: Placement) -> Result<(), Change
         (2.., Placement::On(_) | Placement::Inside(_)) => Err(ChangeError::SeveralToOneMachine),
         _ => Ok(()),
     }
+}
+
+/// One unit is what is asked when nothing is said.
+fn check_subordinate(units: u32, placement: Placement, constraints: &Constraints) -> Result<(), ChangeError> {
+    if *constraints != Constraints::default() {
+        return Err(ChangeError::SubordinateWithConstraints);
+    }
+    if units != 1 || placement != Placement::Automatic {
+        return Err(ChangeError::UnitsOfSubordinate);
+    }
+    Ok(())
 }
 
 /// Strings are read by the option's type; other values must have it. `null` is refused like a wrong type.

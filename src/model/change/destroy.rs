@@ -3,22 +3,27 @@
 use super::super::entities::{Life, Machine, Presence, Provision, Unit};
 use super::super::event::Event;
 use super::super::names::{MachineId, RelationId, ServiceName, UnitName};
-use super::{ChangeError, Decider, MachineRefusal};
+use super::{ChangeError, Decider, MachineRefusal, UnitRefusal};
 
 impl Decider<'_> {
     pub(super) fn destroy_units(&mut self, units: &[UnitName], force: bool) -> Result<(), ChangeError> {
-        let missing: Vec<String> = units
-            .iter()
-            .filter(|unit| !self.model.units.contains_key(*unit))
-            .map(|unit| format!("unit \"{unit}\" does not exist"))
-            .collect();
-        if !missing.is_empty() {
-            return Err(ChangeError::NoUnitsDestroyed(missing.join("; ")));
+        let refused: Vec<UnitRefusal> = units.iter().filter_map(|unit| self.why_it_stays(unit)).collect();
+        if !refused.is_empty() {
+            return Err(ChangeError::NoUnitsDestroyed(refused));
         }
         for unit in units {
             self.destroy_unit(unit, force);
         }
         Ok(())
+    }
+
+    fn why_it_stays(&self, name: &UnitName) -> Option<UnitRefusal> {
+        match self.model.units.get(name) {
+            None => Some(UnitRefusal::Missing(name.clone())),
+            Some(unit) => {
+                unit.principal.clone().map(|principal| UnitRefusal::Subordinate { unit: name.clone(), principal })
+            }
+        }
     }
 
     pub(super) fn destroy_services(&mut self, services: &[ServiceName], force: bool) -> Result<(), ChangeError> {
@@ -40,7 +45,7 @@ impl Decider<'_> {
                 if force {
                     self.sever(relation, unable);
                 }
-                self.end_relation(relation);
+                self.end_relation(relation, false);
             }
             for unit in units {
                 self.destroy_unit(&unit, force);
@@ -76,7 +81,7 @@ impl Decider<'_> {
         if !containers.is_empty() {
             return Some(MachineRefusal::HostsContainers { machine: machine.id, containers });
         }
-        let unit = machine.units.first().cloned()?;
+        let unit = self.model.principals_on(machine).next()?.name.clone();
         Some(MachineRefusal::HasUnit { machine: machine.id, unit })
     }
 
@@ -103,7 +108,11 @@ impl Decider<'_> {
         if force || untouched {
             self.remove_unit(name);
         } else if unit.life == Life::Alive {
+            let subordinates = unit.subordinates.clone();
             self.emit(Event::UnitDying { unit: name.clone() });
+            for subordinate in subordinates {
+                self.destroy_unit(&subordinate, false);
+            }
         }
     }
 
@@ -112,11 +121,16 @@ impl Decider<'_> {
         machine.is_none_or(|machine| matches!(machine.provision, Provision::Pending | Provision::Failed { .. }))
     }
 
-    /// Takes the unit out of the model and follows up whatever waited for it.
+    /// Takes the unit out of the model, after its subordinates, and follows up whatever waited for it.
     pub(super) fn remove_unit(&mut self, name: &UnitName) {
         let Some(unit) = self.model.units.get(name) else { return };
+        for subordinate in unit.subordinates.clone() {
+            self.remove_unit(&subordinate);
+        }
+        let Some(unit) = self.model.units.get(name) else { return };
         let relations: Vec<RelationId> = unit.scopes.keys().copied().collect();
-        self.emit(Event::UnitRemoved { unit: name.clone() });
+        let principal = unit.principal.clone();
+        self.emit(Event::UnitRemoved { unit: name.clone(), principal });
         for relation in relations {
             self.remove_relation_if_done(relation);
         }
@@ -140,11 +154,33 @@ impl Decider<'_> {
         }
     }
 
-    pub(super) fn end_relation(&mut self, id: RelationId) {
-        if self.model.relations.get(&id).is_some_and(|relation| relation.life == Life::Alive) {
+    pub(super) fn end_relation(&mut self, id: RelationId, force: bool) {
+        let alive = self.model.relations.get(&id).is_some_and(|relation| relation.life == Life::Alive);
+        if alive {
             self.emit(Event::RelationDying { relation: id });
         }
+        if alive || force {
+            self.end_subordinates(id, force);
+        }
         self.remove_relation_if_done(id);
+    }
+
+    /// A subordinate goes with the last container-scoped relation that brought it to its principal.
+    fn end_subordinates(&mut self, id: RelationId, force: bool) {
+        let Some(relation) = self.model.relations.get(&id).filter(|relation| relation.is_container_scoped()) else {
+            return;
+        };
+        let mut leaving: Vec<UnitName> = Vec::new();
+        for service in relation.endpoints.iter().filter_map(|end| self.model.services.get(&end.service)) {
+            let other = relation.remote_service(&service.name);
+            if !self.model.brings(other, service) {
+                let made_for = |unit: &&Unit| unit.principal.as_ref().is_some_and(|unit| unit.service == *other);
+                leaving.extend(self.model.units_of(service).filter(made_for).map(|unit| unit.name.clone()));
+            }
+        }
+        for unit in leaving {
+            self.destroy_unit(&unit, force);
+        }
     }
 
     /// A dying relation goes with its last member, and may take a dying service with it.

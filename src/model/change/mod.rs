@@ -213,6 +213,12 @@ pub enum ChangeError {
     ServiceStillDying(ServiceName),
     #[error("cannot add unit to service \"{0}\": service is not alive")]
     ServiceNotAlive(ServiceName),
+    #[error("cannot add unit to service \"{0}\": service is a subordinate")]
+    ServiceIsSubordinate(ServiceName),
+    #[error("cannot use --num-units or --to with subordinate service")]
+    UnitsOfSubordinate,
+    #[error("cannot use --constraints with subordinate service")]
+    SubordinateWithConstraints,
     #[error("--num-units must be a positive integer")]
     NoUnits,
     #[error("cannot add {asked} at once: the most is {MOST_AT_ONCE}")]
@@ -231,8 +237,6 @@ pub enum ChangeError {
     ConstraintsOfSubordinate,
     #[error("charm \"{charm}\" does not support series \"{series}\"")]
     Series { charm: String, series: String, known: Vec<String> },
-    #[error("charm \"{0}\" is a subordinate: subordinate charms are not supported by this version")]
-    Subordinate(String),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("no settings were given")]
@@ -251,6 +255,10 @@ pub enum ChangeError {
     RelationToDying { key: String, service: ServiceName },
     #[error("cannot add relation \"{key}\": endpoints do not relate")]
     EndpointsDoNotRelate { key: String },
+    #[error("cannot add relation \"{0}\": container scoped relation requires at least one subordinate service")]
+    NoSubordinate(String),
+    #[error("cannot add relation \"{0}\": principal and subordinate services' series must match")]
+    SeriesOfSubordinate(String),
     #[error("cannot publish host port {port}: service \"{service}\" publishes it already")]
     HostPortTaken { port: u16, service: ServiceName },
     #[error("cannot upgrade service \"{service}\" to charm \"{charm}\": {reason}")]
@@ -269,8 +277,8 @@ pub enum ChangeError {
     MachineNotInError(MachineId),
     #[error("no machines were destroyed: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoMachinesDestroyed(Vec<MachineRefusal>),
-    #[error("no units were destroyed: {0}")]
-    NoUnitsDestroyed(String),
+    #[error("no units were destroyed: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    NoUnitsDestroyed(Vec<UnitRefusal>),
     #[error("the environment exists already")]
     EnvironmentExists,
     /// A worker reported on something that has gone meanwhile: nothing to do.
@@ -293,6 +301,15 @@ pub enum MachineRefusal {
 
 fn listed(machines: &[MachineId]) -> String {
     machines.iter().map(MachineId::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Why one unit is not destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnitRefusal {
+    #[error("unit \"{0}\" does not exist")]
+    Missing(UnitName),
+    #[error("unit \"{unit}\" is a subordinate")]
+    Subordinate { unit: UnitName, principal: UnitName },
 }
 
 impl Model {

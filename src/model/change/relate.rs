@@ -27,8 +27,24 @@ impl Decider<'_> {
                 return Err(ChangeError::RelationToDying { key, service: name.clone() });
             }
         }
+        self.check_container(&endpoints, &key)?;
         let relation = RelationId(self.model.next_relation);
         self.emit(Event::RelationAdded { relation, endpoints });
+        Ok(())
+    }
+
+    /// Two services can share containers only if one of them lives in those of the other.
+    fn check_container(&self, endpoints: &[RelationEndpoint], key: &str) -> Result<(), ChangeError> {
+        if endpoints.iter().all(|endpoint| endpoint.scope == Scope::Global) {
+            return Ok(());
+        }
+        if !endpoints.iter().any(|endpoint| self.model.is_subordinate(&endpoint.service)) {
+            return Err(ChangeError::NoSubordinate(key.to_owned()));
+        }
+        let series = |endpoint: &RelationEndpoint| self.model.services.get(&endpoint.service).map(|s| &s.charm.series);
+        if endpoints.windows(2).any(|pair| series(&pair[0]) != series(&pair[1])) {
+            return Err(ChangeError::SeriesOfSubordinate(key.to_owned()));
+        }
         Ok(())
     }
 
@@ -66,12 +82,12 @@ impl Decider<'_> {
             if force {
                 self.sever(id, |_| true);
             }
-            self.end_relation(id);
+            self.end_relation(id, force);
         }
         Ok(())
     }
 
-    /// The endpoints that `asked` may mean, peers left out; never empty.
+    /// The endpoints that `asked` may mean, peers left out, juju-info last; never empty.
     fn candidates(&self, asked: &EndpointRef) -> Result<Vec<RelationEndpoint>, ChangeError> {
         let service = self.service(&asked.service)?;
         let Some(charm) = self.model.charms.get(&service.charm) else { return Ok(Vec::new()) };
@@ -86,9 +102,10 @@ impl Decider<'_> {
                 role,
                 scope: decl.scope,
             })
+            .chain([RelationEndpoint::juju_info(asked.service.clone())])
             .collect();
         let Some(wanted) = &asked.endpoint else { return Ok(all) };
-        let known = all.iter().map(|e| e.endpoint.to_string()).collect();
+        let known = all.iter().filter(|e| !e.is_implicit()).map(|e| e.endpoint.to_string()).collect();
         let found: Vec<RelationEndpoint> = all.into_iter().filter(|e| e.endpoint == *wanted).collect();
         if found.is_empty() {
             return Err(ChangeError::NoEndpoint { service: asked.service.clone(), endpoint: wanted.clone(), known });
@@ -112,6 +129,11 @@ impl Decider<'_> {
                 }
             }
         }
+        // What a charm says of itself comes before what every service has.
+        let declared = |pair: &Vec<RelationEndpoint>| !pair.iter().any(RelationEndpoint::is_implicit);
+        if pairs.iter().any(declared) {
+            pairs.retain(declared);
+        }
         let asked = format!("{} {}", shown(one), shown(other));
         match pairs.len() {
             1 => Ok(pairs.remove(0)),
@@ -121,8 +143,8 @@ impl Decider<'_> {
             0 => Err(ChangeError::NoCommonInterface {
                 one: one.service.to_string(),
                 other: other.service.to_string(),
-                one_has: ones.iter().map(described).collect(),
-                other_has: others.iter().map(described).collect(),
+                one_has: described(ones),
+                other_has: described(others),
             }),
             _ => {
                 let mut candidates: Vec<String> = pairs.iter().map(|pair| key_of(pair)).collect();
@@ -151,7 +173,11 @@ fn shown(asked: &EndpointRef) -> String {
     }
 }
 
-fn described(endpoint: &RelationEndpoint) -> String {
-    let verb = if endpoint.role == Role::Requirer { "requires" } else { "provides" };
-    format!("{verb} {}: {}", endpoint.endpoint, endpoint.interface)
+fn described(endpoints: &[RelationEndpoint]) -> Vec<String> {
+    let declared = endpoints.iter().filter(|endpoint| !endpoint.is_implicit());
+    let text = |endpoint: &RelationEndpoint| {
+        let verb = if endpoint.role == Role::Requirer { "requires" } else { "provides" };
+        format!("{verb} {}: {}", endpoint.endpoint, endpoint.interface)
+    };
+    declared.map(text).collect()
 }

@@ -3,7 +3,7 @@
 use super::super::entities::{Life, Provision};
 use super::super::event::Event;
 use super::super::hook::{Hook, RelationHook};
-use super::super::names::{MachineId, UnitName};
+use super::super::names::{MachineId, RelationId, UnitName};
 use super::{Change, ChangeError, Decider};
 
 impl Decider<'_> {
@@ -21,14 +21,7 @@ impl Decider<'_> {
                 self.known_machine(machine)?;
                 self.emit(Event::MachineRemoved { machine });
             }
-            Change::AdmitScope { unit, relation } => {
-                self.known_unit(&unit)?;
-                let alive = self.model.relations.get(&relation).is_some_and(|r| r.life == Life::Alive);
-                if !alive {
-                    return Err(ChangeError::Outdated(format!("relation {relation}")));
-                }
-                self.emit(Event::ScopeAdmitted { unit, relation });
-            }
+            Change::AdmitScope { unit, relation } => self.admit_scope(unit, relation)?,
             Change::LeaveScope { unit, relation } => {
                 self.known_unit(&unit)?;
                 self.emit(Event::ScopeLeft { unit, relation });
@@ -53,9 +46,27 @@ impl Decider<'_> {
             }
             Change::UnitDone { unit } => {
                 self.known_unit(&unit)?;
-                self.remove_unit(&unit);
+                // Whoever reports: a principal outlives its subordinates.
+                if self.model.units.get(&unit).is_some_and(|unit| unit.subordinates.is_empty()) {
+                    self.remove_unit(&unit);
+                }
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// With a principal its subordinate comes, within the same change: a planner beside it would make two, or none.
+    fn admit_scope(&mut self, unit: UnitName, relation: RelationId) -> Result<(), ChangeError> {
+        if !self.model.may_enter(&unit, relation) {
+            return Err(ChangeError::Outdated(format!("relation {relation}")));
+        }
+        let principal = self.model.units.get(&unit).is_some_and(|unit| unit.principal.is_none());
+        let container = self.model.relations.get(&relation).filter(|relation| relation.is_container_scoped());
+        let remote = container.map(|relation| relation.remote_service(&unit.service).clone());
+        self.emit(Event::ScopeAdmitted { unit: unit.clone(), relation });
+        if let Some(remote) = remote.filter(|_| principal) {
+            self.add_subordinate(&unit, &remote);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use super::super::charm::{CharmMeta, CharmUrl, Role};
+use super::super::charm::{CharmMeta, CharmUrl, EndpointDecl, Role, Scope};
 use super::super::config::ConfigValue;
 use super::super::entities::{Relation, RelationEndpoint, Service};
 use super::super::event::Event;
@@ -33,7 +33,7 @@ impl Decider<'_> {
         if !charm.series.contains(&old.series) {
             return Err(refused("cannot change a service's series".to_owned()));
         }
-        if charm.subordinate {
+        if self.model.charms.get(&old).is_some_and(|known| known.meta.subordinate != charm.subordinate) {
             return Err(refused("cannot change a service's subordinacy".to_owned()));
         }
         let relations = service.relations.iter().filter_map(|id| self.model.relations.get(id));
@@ -90,11 +90,13 @@ impl Decider<'_> {
     }
 }
 
-/// Whether the charm lacks the endpoint by which `service` takes part, or speaks another protocol there.
+/// Whether the charm lacks the endpoint by which `service` takes part, speaks another protocol there, or would see only
+/// its own container where others see all.
 fn breaks(relation: &Relation, service: &ServiceName, charm: &CharmMeta) -> bool {
     let Some(own) = relation.endpoint_of(service) else { return false };
     let declared = charm.endpoints().find(|(role, name, _)| *role == own.role && **name == own.endpoint);
-    declared.is_none_or(|(_, _, decl)| decl.interface != own.interface)
+    let narrows = |decl: &EndpointDecl| decl.scope == Scope::Container && own.scope == Scope::Global;
+    !own.is_implicit() && declared.is_none_or(|(_, _, decl)| decl.interface != own.interface || narrows(decl))
 }
 
 /// What was set stays as far as the new charm knows it and takes its value.
