@@ -5,6 +5,7 @@
 #[path = "cli"]
 mod cli {
     mod conversation;
+    mod debug_hooks;
     mod environments;
     mod services;
     mod simulated;

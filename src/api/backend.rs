@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::model::{Change, CharmMeta, Event, MachineId, Millis, Model, Observed, RelationId, ServiceName, UnitName};
 
-use super::requests::{CharmSource, ControllerAnswer, Exec, Frame, Refusal};
+use super::requests::{CharmSource, ControllerAnswer, DebugHooks, Exec, Frame, Refusal};
 use super::status::{LogLine, WaitEvent};
 
 /// A charm that was read and found good; its files are kept under `digest`.
@@ -41,6 +41,13 @@ pub enum WaitFor {
     Started,
     Settled,
     Gone,
+}
+
+/// Where a command is to run, and as whom; nobody named is root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecPlace {
+    pub machine: MachineId,
+    pub user: Option<String>,
 }
 
 /// A command that runs in a machine. Frames go both ways; the last that comes is `Exit` or `Failed`.
@@ -79,7 +86,9 @@ pub trait Backend: Send + Sync + 'static {
     fn log_last(&self) -> watch::Receiver<u64>;
     /// The newest so many entries of the journal, the oldest first.
     async fn recorded(&self, newest: u64) -> Result<Vec<Recorded>, Refusal>;
-    async fn exec(&self, machine: MachineId, request: &Exec) -> Result<Session, Refusal>;
+    async fn exec(&self, place: ExecPlace, request: &Exec) -> Result<Session, Refusal>;
+    /// Begins a session of `debug-hooks`; `by` is the command.
+    async fn debug_hooks(&self, by: &str, unit: UnitName, request: DebugHooks) -> Result<Session, Refusal>;
     /// Inconsistencies and leaks.
     async fn problems(&self) -> Vec<String>;
     fn info(&self) -> ControllerAnswer;

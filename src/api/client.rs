@@ -17,7 +17,9 @@ use tokio::net::UnixStream;
 use tokio_util::codec::Framed;
 
 use super::frames::{self, FrameCodec};
-use super::requests::{COMMAND_HEADER, DebugLog, Exec, Refusal, VERSION, VERSION_HEADER, Verb, Wait, Watch};
+use super::requests::{
+    COMMAND_HEADER, DebugHooks, DebugLog, Exec, Refusal, VERSION, VERSION_HEADER, Verb, Wait, Watch,
+};
 use super::settings::EnvironmentSettings;
 use super::status::{EnvironmentStatus, LogLine, WaitEvent};
 
@@ -146,9 +148,17 @@ impl Client {
     }
 
     pub async fn exec(&self, exec: &Exec) -> Result<ExecStream, ClientError> {
-        let response = self.post("exec", exec, true).await?;
+        self.stream("exec", exec).await
+    }
+
+    pub async fn debug_hooks(&self, request: &DebugHooks) -> Result<ExecStream, ClientError> {
+        self.stream("debug-hooks", request).await
+    }
+
+    async fn stream(&self, path: &str, request: &impl Serialize) -> Result<ExecStream, ClientError> {
+        let response = self.post(path, request, true).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Err(self.garbled(format!("status {} to exec", response.status())));
+            return Err(self.garbled(format!("status {} to {path}", response.status())));
         }
         let upgraded = hyper::upgrade::on(response).await.map_err(|source| self.interrupted(source))?;
         Ok(Framed::new(TokioIo::new(upgraded), FrameCodec))

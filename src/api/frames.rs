@@ -17,6 +17,8 @@ pub const UPGRADE: &str = "encanto-exec";
 pub const LARGEST: usize = 1 << 20;
 
 const HEADER: usize = 5;
+/// The last kind that is known.
+const LAST: u8 = 9;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FrameCodec;
@@ -36,6 +38,10 @@ impl Encoder<Frame> for FrameCodec {
             }
             Frame::Exit(code) => put(buffer, 4, &code.to_be_bytes()),
             Frame::Failed(text) => put(buffer, 5, text.as_bytes()),
+            Frame::Prompt(text) => put(buffer, 6, text.as_bytes()),
+            Frame::Line(text) => put(buffer, 7, text.as_bytes()),
+            Frame::Raw(on) => put(buffer, 8, &[u8::from(on)]),
+            Frame::Interrupt => put(buffer, LAST, &[]),
         }
     }
 }
@@ -59,7 +65,7 @@ impl Decoder for FrameCodec {
         let Some(header) = buffer.first_chunk::<HEADER>() else { return Ok(None) };
         let [kind, a, b, c, d] = *header;
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        if kind > 5 {
+        if kind > LAST {
             return Err(invalid(format!("a frame of unknown kind {kind}")));
         }
         if length > LARGEST {
@@ -88,8 +94,16 @@ fn frame(kind: u8, payload: &[u8]) -> io::Result<Frame> {
             Ok(code) => Frame::Exit(i32::from_be_bytes(code)),
             Err(_) => return Err(invalid("an exit frame that is not four bytes long".to_owned())),
         },
-        _ => Frame::Failed(String::from_utf8_lossy(payload).into_owned()),
+        5 => Frame::Failed(text(payload)),
+        6 => Frame::Prompt(text(payload)),
+        7 => Frame::Line(text(payload)),
+        8 => Frame::Raw(payload == [1]),
+        _ => Frame::Interrupt,
     })
+}
+
+fn text(payload: &[u8]) -> String {
+    String::from_utf8_lossy(payload).into_owned()
 }
 
 fn invalid(text: String) -> io::Error {
@@ -118,6 +132,10 @@ mod tests {
             any::<(u16, u16)>().prop_map(|(columns, rows)| Frame::Resize(columns, rows)),
             any::<i32>().prop_map(Frame::Exit),
             ".{0,20}".prop_map(Frame::Failed),
+            ".{0,20}".prop_map(Frame::Prompt),
+            ".{0,20}".prop_map(Frame::Line),
+            any::<bool>().prop_map(Frame::Raw),
+            Just(Frame::Interrupt),
         ]
     }
 
@@ -126,6 +144,7 @@ mod tests {
         assert_eq!(encoded(&[Frame::Stdout(b"hi".to_vec())])[..], *b"\x01\0\0\0\x02hi");
         assert_eq!(encoded(&[Frame::Resize(80, 24)])[..], *b"\x03\0\0\0\x04\0\x50\0\x18");
         assert_eq!(encoded(&[Frame::Exit(-1)])[..], *b"\x04\0\0\0\x04\xff\xff\xff\xff");
+        assert_eq!(encoded(&[Frame::Line("a".into()), Frame::Raw(true)])[..], *b"\x07\0\0\0\x01a\x08\0\0\0\x01\x01");
     }
 
     #[test]

@@ -358,7 +358,7 @@ pub struct DebugLog {
 /// `POST /v1/exec` with `Upgrade: encanto-exec`. After `101` both sides send frames (see [`Frame`]).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Exec {
-    /// A unit or a machine id.
+    /// A unit or a machine id; before it may stand `user@`.
     pub target: String,
     /// Empty is a login shell.
     pub argv: Vec<String>,
@@ -366,6 +366,22 @@ pub struct Exec {
     pub terminal: Option<(u16, u16)>,
     /// The client's `TERM`.
     pub term: Option<String>,
+}
+
+/// `POST /v1/debug-hooks` with `Upgrade: encanto-exec`. After `101` both sides send frames: the operator's lines go one
+/// way, what is said goes the other.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DebugHooks {
+    pub unit: String,
+    /// Which hooks; none is all that the charm declares.
+    pub hooks: Vec<String>,
+    /// Begin with a shell, not with the prompt.
+    pub shell: bool,
+    /// The operator's terminal: columns, rows. Without one the lines come unasked.
+    pub terminal: Option<(u16, u16)>,
+    pub term: Option<String>,
+    /// Who is told to hold the unit, e.g. `ana (process 4711)`.
+    pub who: String,
 }
 
 /// One frame of an exec stream: a byte for the kind, four for the length (big endian), then the payload.
@@ -381,4 +397,12 @@ pub enum Frame {
     Exit(i32),
     /// Controller → client, the last frame: the command could not be run.
     Failed(String),
+    /// Controller → client: a line is wanted, and this is to stand before it.
+    Prompt(String),
+    /// Client → controller: a line, without its end.
+    Line(String),
+    /// Controller → client: from now on every key goes to a program as `Stdin`, or not any more.
+    Raw(bool),
+    /// Client → controller: Ctrl-C while no program has the keys.
+    Interrupt,
 }

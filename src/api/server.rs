@@ -68,6 +68,7 @@ pub fn router(backend: Shared) -> Router {
         .route("/v1/watch", post(handlers::watch::handle))
         .route("/v1/debug-log", post(handlers::debug_log::handle))
         .route("/v1/exec", post(handlers::exec::handle))
+        .route("/v1/debug-hooks", post(handlers::debug_hooks::handle))
         .layer(middleware::from_fn(check_version))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(backend)

@@ -4,6 +4,8 @@ use std::fmt;
 
 use mlua::{Error, Lua, Value};
 
+use super::prompt::CHUNK;
+
 /// One level of a traceback: a line of the charm or of the standard library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -171,7 +173,7 @@ pub fn cut(text: &str, limit: usize) -> &str {
 pub fn split_position(message: &str) -> Option<(Frame, String)> {
     let (file, rest) = message.split_once(':')?;
     let (line, rest) = rest.split_once(": ")?;
-    let known = file.starts_with("@std/") || file.ends_with(".lua") || file.ends_with(".luau");
+    let known = file == CHUNK || file.starts_with("@std/") || file.ends_with(".lua") || file.ends_with(".luau");
     let line = line.parse().ok()?;
     known.then(|| (Frame { file: file.to_owned(), line, function: None }, rest.to_owned()))
 }

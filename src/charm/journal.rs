@@ -31,6 +31,12 @@ impl Journal {
         Arc::new(Journal { sink, secrets, max_lines, lines, tail })
     }
 
+    /// A line of a prompt begins: it has a hook's share of lines, and its errors show its own output.
+    pub fn begin(&self) {
+        self.lines.store(0, Relaxed);
+        self.clear_output();
+    }
+
     /// Logs each line of `text`.
     pub fn log(&self, level: LogLevel, text: &str) {
         let Some(sink) = &self.sink else { return };

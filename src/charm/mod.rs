@@ -7,6 +7,7 @@
 pub mod digest;
 pub mod fake;
 pub mod load;
+pub mod prompt;
 pub mod run;
 pub mod source;
 pub mod vm;
@@ -28,6 +29,7 @@ mod meter;
 mod modules;
 mod scene;
 mod secret;
+mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -45,6 +47,7 @@ use crate::model::{
 pub use digest::{digest, prepare_key};
 pub use fault::{FaultKind, Frame};
 pub use load::{LoadError, Problem};
+pub use prompt::{Prompt, Reply};
 pub use run::{CharmHost, HookError};
 pub use source::{builtin_charm, builtin_charms, find_charm, read_folder};
 pub use vm::Limits;

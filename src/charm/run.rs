@@ -89,16 +89,16 @@ impl fmt::Display for HookError {
 impl std::error::Error for HookError {}
 
 /// What is called in a charm.
-enum Entry {
+pub(super) enum Entry {
     Prepare,
     Hook(String),
 }
 
 /// A VM in which `charm.lua` was evaluated.
-struct Evaluated {
-    vm: Vm,
+pub(super) struct Evaluated {
+    pub(super) vm: Vm,
     host: Arc<Host>,
-    declaration: Table,
+    pub(super) declaration: Table,
     /// Methods that reach the machine.
     methods: Table,
 }
@@ -169,7 +169,7 @@ impl CharmHost {
         Ok(HookOutcome { state, ..draft.outcome() })
     }
 
-    async fn evaluate(&self, scene: &Arc<Scene>) -> Result<Evaluated, Fault> {
+    pub(super) async fn evaluate(&self, scene: &Arc<Scene>) -> Result<Evaluated, Fault> {
         let (mut host, mut methods) = (None, None);
         let globals = Globals { journal: &scene.journal, files: &scene.files, limits: &self.limits, runs: true };
         let vm = Vm::new(self.limits.clone(), |lua, meter| {
@@ -202,7 +202,7 @@ pub(super) async fn evaluate(
     declared(vm.lua(), &returned).map_err(raised)
 }
 
-fn function(declaration: &Table, entry: &Entry) -> Option<mlua::Function> {
+pub(super) fn function(declaration: &Table, entry: &Entry) -> Option<mlua::Function> {
     match entry {
         Entry::Prepare => declaration.raw_get("prepare").ok(),
         Entry::Hook(name) => declaration.raw_get::<Table>("hooks").ok()?.raw_get(name.as_str()).ok(),
@@ -210,7 +210,8 @@ fn function(declaration: &Table, entry: &Entry) -> Option<mlua::Function> {
 }
 
 impl Evaluated {
-    fn tables(&self, scene: &Scene, draft: &Arc<Draft>) -> mlua::Result<(lua_unit::Unit, Value)> {
+    /// `unit`, and `relation` or nil.
+    pub(super) fn tables(&self, scene: &Scene, draft: &Arc<Draft>) -> mlua::Result<(lua_unit::Unit, Value)> {
         let (lua, secrets) = (self.vm.lua(), &scene.journal.secrets);
         let names = |key: &str| names(&self.declaration, key);
         let mut endpoints: BTreeSet<String> = ["provides", "requires", "peers"].into_iter().flat_map(names).collect();
@@ -237,7 +238,7 @@ fn names(declaration: &Table, key: &str) -> Vec<String> {
 }
 
 /// Secrets that are in a hook's context from the start.
-fn known_secrets(context: &HookContext) -> Secrets {
+pub(super) fn known_secrets(context: &HookContext) -> Secrets {
     let secrets = Secrets::default();
     let options = context.config.iter().filter(|(key, _)| context.secret_config.contains(*key));
     options.for_each(|(_, value)| secrets.add(&value.to_string()));
@@ -253,7 +254,7 @@ fn known_secrets(context: &HookContext) -> Secrets {
     secrets
 }
 
-fn explain(fault: &Fault, files: &CharmFiles, journal: &Journal) -> HookError {
+pub(super) fn explain(fault: &Fault, files: &CharmFiles, journal: &Journal) -> HookError {
     let redact = |text: &str, limit| journal.secrets.redact(text, limit);
     let at = fault.at().cloned();
     let source_line = at.as_ref().and_then(|at| source_line(files, &at.file, at.line));

@@ -10,6 +10,7 @@ mod config_file;
 mod environments;
 mod error;
 pub mod host;
+mod keyboard;
 mod output;
 mod process;
 mod progress;

@@ -1,8 +1,10 @@
 //! The operator's terminal while a shell inside a machine has it.
 
-use std::io;
+use std::io::{self, Write};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+
+use super::error::Failure;
 
 /// Every key goes to the other side, until this is dropped.
 pub struct RawMode {
@@ -23,6 +25,33 @@ impl Drop for RawMode {
     fn drop(&mut self) {
         let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &self.before);
     }
+}
+
+/// Puts the terminal back as it was, whatever a thread did to it that still waits for a key.
+pub struct AsItWas(Option<Termios>);
+
+impl AsItWas {
+    pub fn keep() -> Self {
+        Self(tcgetattr(io::stdin()).ok())
+    }
+}
+
+impl Drop for AsItWas {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Drain, before);
+        }
+    }
+}
+
+/// What the other side said, at once.
+pub fn pass_on(bytes: &[u8], mut to: impl Write) -> Result<(), Failure> {
+    to.write_all(bytes).and_then(|()| to.flush()).map_err(|error| Failure::output(&error))
+}
+
+/// Codes of processes fit; anything else is a failure all the same.
+pub fn exit_code(code: i32) -> u8 {
+    u8::try_from(code).unwrap_or(255)
 }
 
 /// Columns and rows.

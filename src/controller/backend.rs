@@ -10,11 +10,11 @@ use rand::distr::Alphanumeric;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::backend::{Backend, Dying, LoadedCharm, Recorded, Session, WaitFor, WaitTarget};
+use crate::api::backend::{Backend, Dying, ExecPlace, LoadedCharm, Recorded, Session, WaitFor, WaitTarget};
 use crate::api::handlers::refusal;
-use crate::api::{CharmSource, ControllerAnswer, Exec, LogLine, ProgressLine, Refusal, VERSION, WaitEvent};
+use crate::api::{CharmSource, ControllerAnswer, DebugHooks, Exec, LogLine, ProgressLine, Refusal, VERSION, WaitEvent};
 use crate::charm::{self, CharmFiles};
-use crate::model::{Change, Event, MachineId, Model, Observed, Provision, Sighting, check};
+use crate::model::{Change, Event, MachineId, Model, Observed, Provision, Sighting, UnitName, check};
 use crate::plan::removal;
 use crate::plan::settled::{Condition, Target, Verdict};
 use crate::worker::ledger::LedgerError;
@@ -22,7 +22,7 @@ use crate::worker::logbook::{Line, time_text};
 use crate::worker::waiter::{self, Told};
 use crate::worker::{World, chain, observer};
 
-use super::{Workers, session};
+use super::{Workers, debug_hooks, session};
 
 pub struct ControllerBackend {
     world: World,
@@ -79,6 +79,34 @@ impl ControllerBackend {
                 let refusal = refusal::suggest(refusal, name, charm::builtin_charms().into_iter(), "charms");
                 Err(refusal.hint("a charm in a folder is given as a path: `encanto deploy ./my-charm`"))
             }
+        }
+    }
+}
+
+impl ControllerBackend {
+    /// The instance in which commands can be run.
+    fn instance_of(&self, machine: MachineId) -> Result<String, Refusal> {
+        let provision = self.model().machines.get(&machine).map(|machine| machine.provision.clone());
+        match provision {
+            Some(Provision::Running { instance, .. }) => Ok(instance),
+            Some(Provision::Host { .. }) => Err(Refusal::new("machine 0 is this host").hint("open a terminal instead")),
+            Some(Provision::Failed { message }) => {
+                Err(Refusal::new(format!("machine {machine} could not be created: {message}"))
+                    .hint(format!("`encanto retry-provisioning {machine}` tries again")))
+            }
+            _ => Err(Refusal::new(format!("machine {machine} is not there yet"))
+                .hint(format!("`encanto wait {machine} --for started` returns when it is"))),
+        }
+    }
+
+    /// A command could not be run: if the machine is known not to run, that is why.
+    fn with_state_of(&self, machine: MachineId, refusal: Refusal) -> Refusal {
+        match self.observed().instances.get(&machine) {
+            Some(Sighting::Missing) => Refusal::new(format!("machine {machine} has lost its container"))
+                .hint(format!("`encanto destroy-machine {machine} --force` removes what is left of it")),
+            Some(Sighting::Stopped) => Refusal::new(format!("machine {machine} is down"))
+                .hint(format!("`encanto wait {machine} --for started` returns when it is up again")),
+            Some(Sighting::Running) | None => refusal,
         }
     }
 }
@@ -173,22 +201,14 @@ impl Backend for ControllerBackend {
         Ok(entries.into_iter().map(recorded).collect())
     }
 
-    async fn exec(&self, machine: MachineId, request: &Exec) -> Result<Session, Refusal> {
-        let provision = self.model().machines.get(&machine).map(|machine| machine.provision.clone());
-        let instance = match provision {
-            Some(Provision::Running { instance, .. }) => instance,
-            Some(Provision::Host { .. }) => {
-                return Err(Refusal::new("machine 0 is this host").hint("open a terminal instead"));
-            }
-            Some(Provision::Failed { message }) => {
-                return Err(Refusal::new(format!("machine {machine} could not be created: {message}")));
-            }
-            _ => {
-                return Err(Refusal::new(format!("machine {machine} is not there yet"))
-                    .hint(format!("`encanto wait {machine} --for started` returns when it is")));
-            }
-        };
-        session::open(self.world.provider.clone(), instance, request).await
+    async fn exec(&self, place: ExecPlace, request: &Exec) -> Result<Session, Refusal> {
+        let instance = self.instance_of(place.machine)?;
+        let opened = session::open(self.world.provider.as_ref(), instance, place.user, request).await;
+        opened.map_err(|refusal| self.with_state_of(place.machine, refusal))
+    }
+
+    async fn debug_hooks(&self, by: &str, unit: UnitName, request: DebugHooks) -> Result<Session, Refusal> {
+        debug_hooks::open(&self.world, by, unit, request).await
     }
 
     async fn problems(&self) -> Vec<String> {

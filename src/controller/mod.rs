@@ -2,6 +2,7 @@
 
 mod backend;
 mod daemon;
+mod debug_hooks;
 mod host;
 mod session;
 
@@ -20,6 +21,7 @@ use crate::plan::nudge::Concerned;
 use crate::provider::{InstanceSpec, Provider};
 use crate::store::Journal;
 use crate::worker::charms::CharmStore;
+use crate::worker::debugging::Debugging;
 use crate::worker::driver::drive;
 use crate::worker::firewaller::{self, Published};
 use crate::worker::layers::Layers;
@@ -109,6 +111,7 @@ impl Controller {
             prefix: parts.prefix,
             retry_hooks: parts.retry_hooks,
             update_status: parts.update_status,
+            debugging: Debugging::default(),
             open,
         };
         let mut tasks = JoinSet::new();

@@ -1,7 +1,5 @@
 //! A command or a shell in a machine, for somebody at the other end of the API.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -9,16 +7,20 @@ use tokio::sync::{mpsc, watch};
 
 use crate::api::backend::Session;
 use crate::api::{Exec, Frame, Refusal};
-use crate::provider::{ExecEnd, ExecRequest, Execution, InstanceName, Provider};
+use crate::provider::{ExecEnd, ExecRequest, Execution, InstanceName, Provider, ProviderError};
 use crate::worker::chain;
 
 /// How long a stream of a command that has ended is waited for.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// Starts it. The command is killed when the session's output is dropped.
-pub async fn open(provider: Arc<dyn Provider>, instance: String, request: &Exec) -> Result<Session, Refusal> {
-    let told = |error: crate::provider::ProviderError| Refusal::new(chain(&error));
-    let instance = InstanceName::new(instance).map_err(told)?;
+/// Starts what `request` asks for. The command is killed when the session's output is dropped.
+pub async fn open(
+    provider: &dyn Provider,
+    instance: String,
+    user: Option<String>,
+    request: &Exec,
+) -> Result<Session, Refusal> {
+    let instance = InstanceName::new(instance).map_err(|error| Refusal::new(chain(&error)))?;
     let argv = match request.argv.as_slice() {
         [] => vec!["/bin/bash".to_owned(), "-l".to_owned()],
         // Like ssh: one word is a command line for the shell.
@@ -27,13 +29,20 @@ pub async fn open(provider: Arc<dyn Provider>, instance: String, request: &Exec)
         }
         argv => argv.to_vec(),
     };
-    let mut env = BTreeMap::new();
-    if let Some(term) = &request.term {
-        env.insert("TERM".to_owned(), term.clone());
-    }
-    let request =
-        ExecRequest { argv, env, cwd: Some("/root".to_owned()), user: None, timeout: None, terminal: request.terminal };
-    let execution = provider.exec(&instance, request).await.map_err(told)?;
+    let env = request.term.iter().map(|term| ("TERM".to_owned(), term.clone())).collect();
+    // Nobody's `/root` but root's own can be entered; a command begins in its user's home by itself.
+    let cwd = user.is_none().then(|| "/root".to_owned());
+    let request = ExecRequest { argv, env, cwd, user, timeout: None, terminal: request.terminal };
+    start(provider, &instance, request).await.map_err(|error| Refusal::new(chain(&error)))
+}
+
+/// The same for a command that is there already.
+pub async fn start(
+    provider: &dyn Provider,
+    instance: &InstanceName,
+    request: ExecRequest,
+) -> Result<Session, ProviderError> {
+    let execution = provider.exec(instance, request).await?;
     let (input, frames) = mpsc::channel(16);
     let (out, output) = mpsc::channel(16);
     tokio::spawn(relay(execution, frames, out));

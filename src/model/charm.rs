@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::config::OptionDecl;
-use super::hook::Hook;
+use super::hook::{Hook, RELATION_HOOK_KINDS, UNIT_HOOKS};
 use super::names::{CharmName, EndpointName, InterfaceName};
 
 /// Names one version of a charm, e.g. `local:bookworm/mysql-3`.
@@ -98,5 +98,13 @@ impl CharmMeta {
     /// Whether it has a function for the hook; one that it does not declare succeeds.
     pub fn declares(&self, hook: &Hook) -> bool {
         self.hooks.contains(&hook.to_string())
+    }
+
+    /// Every hook that a unit of it can have, whether it declares a function for it or not.
+    pub fn hook_names(&self) -> Vec<String> {
+        let of_relations = self
+            .endpoints()
+            .flat_map(|(_, endpoint, _)| RELATION_HOOK_KINDS.map(|kind| format!("{endpoint}-relation-{kind}")));
+        UNIT_HOOKS.iter().map(|hook| (*hook).to_owned()).chain(of_relations).collect()
     }
 }

@@ -4,6 +4,7 @@
 //! about the domain asks a function of this module instead. Where a unit is placed is decided inside the change that
 //! adds it (`model/change/deploy.rs`), since it must be one with the commit.
 
+pub mod debug;
 pub mod exposure;
 pub mod hooks;
 pub mod nudge;

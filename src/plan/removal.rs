@@ -25,8 +25,8 @@ pub enum Obstacle {
     Unit(UnitName),
     /// Nothing can be done on any machine: why, and whether that failed.
     Host { words: String, failed: bool },
-    /// What is being done to the machine, or the provider's words for why it could not be.
-    Machine(String),
+    /// What is being done, or why it could not be, in the words of whoever does it.
+    Doing(String),
 }
 
 impl Obstacle {
@@ -55,7 +55,7 @@ impl fmt::Display for Obstacle {
             }
             Obstacle::Unit(unit) => write!(f, "waits for {unit}"),
             Obstacle::Host { words, .. } => write!(f, "waits for the host: {words}"),
-            Obstacle::Machine(words) => f.write_str(words),
+            Obstacle::Doing(words) => f.write_str(words),
         }
     }
 }
@@ -63,6 +63,11 @@ impl fmt::Display for Obstacle {
 /// `None` for a unit that is not dying, or goes in a moment.
 pub fn of_unit(model: &Model, observed: &Observed, name: &UnitName) -> Option<Obstacle> {
     model.units.get(name).filter(|unit| unit.life == Life::Dying)?;
+    // A session of debug-hooks, say. Who only waits for his turn is told of below.
+    let own = |doing: &&String| !doing.starts_with("running ") && !doing.starts_with("waits for ");
+    if let Some(doing) = observed.unit_activity.get(name).filter(own) {
+        return Some(Obstacle::Doing(doing.clone()));
+    }
     match next_of(model, observed, name, "") {
         Some(Obstacle::Hook { unit: Some(unit), hook, runs }) if unit == *name => {
             Some(Obstacle::Hook { unit: None, hook, runs })
@@ -108,7 +113,7 @@ pub fn of_machine(model: &Model, observed: &Observed, id: MachineId) -> Option<O
             false => format!("waits for its containers {}", containers.join(", ")),
         }
     });
-    Some(Obstacle::Machine(words))
+    Some(Obstacle::Doing(words))
 }
 
 /// What has to happen to a unit that is waited for; `force` is the command that does not wait.

@@ -10,7 +10,7 @@ use crate::model::{Change, Charm, Hook, MachineId, Model, UnitName};
 use crate::provider::InstanceSpec;
 
 use super::access::Access;
-use super::unit_agent::Sink;
+use super::unit_agent::{self, Sink};
 use super::{World, chain};
 
 /// Handle on the layers that are being made; clones share it.
@@ -82,10 +82,10 @@ async fn build(world: &World, charm: &Charm, series: &str, key: &String, id: Mac
     let sink = Arc::new(Sink::new(world, unit, id, Hook::Prepare));
     let access = Arc::new(Access::new(world.provider.clone(), name.clone()));
     let result = match world.charms.files(&charm.digest).await {
-        Ok(files) => world.charm_host.prepare(&files, access, sink.clone()).await.map_err(|error| {
-            sink.report(&error.report());
-            error.summary()
-        }),
+        Ok(files) => {
+            let prepared = world.charm_host.prepare(&files, access, sink.clone()).await;
+            prepared.map_err(|error| unit_agent::failed(sink.as_ref(), &error))
+        }
         Err(error) => Err(chain(&error)),
     };
     match result {

@@ -8,13 +8,14 @@
 //! - [`ledger`]: the only writer. Change → events → journal → model, in batches.
 //! - [`driver`]: runs a reconciler for many names, one at a time each, again while there is more to do.
 //! - [`provisioner`]: machines. [`layers`]: what charms prepare, once each.
-//! - [`unit_agent`]: hooks. [`firewaller`]: ports that are open to the outside.
+//! - [`unit_agent`]: hooks. [`debugging`]: who is asked before them. [`firewaller`]: ports that are open to the outside.
 //! - [`observer`]: what became of the instances while nobody looked.
 
 pub mod access;
 pub mod capped;
 pub mod charms;
 pub mod context;
+pub mod debugging;
 pub mod driver;
 pub mod firewaller;
 pub mod layers;
@@ -36,6 +37,7 @@ use crate::model::{MachineId, Millis};
 use crate::provider::{InstanceName, Provider, ProviderError};
 
 use charms::CharmStore;
+use debugging::Debugging;
 use ledger::Ledger;
 use logbook::Logbook;
 
@@ -55,6 +57,8 @@ pub struct World {
     pub retry_hooks: Option<Millis>,
     /// How often update-status runs; `None` is never.
     pub update_status: Option<Duration>,
+    /// Operators who take hooks into their own hands.
+    pub debugging: Debugging,
     /// True once the provider is open: before that no machine can be made.
     pub open: watch::Receiver<bool>,
 }
@@ -72,6 +76,12 @@ impl World {
 
     pub fn is_open(&self) -> bool {
         *self.open.borrow()
+    }
+
+    /// Returns when the workers have been ended: what goes on beside them is to end too.
+    pub fn stopped(&self) -> impl Future<Output = ()> + use<> {
+        let mut open = self.open.clone();
+        async move { while open.changed().await.is_ok() {} }
     }
 }
 

@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::charm::HookSink;
+use tokio::sync::OwnedMutexGuard;
+
+use crate::charm::{HookError, HookOutcome, HookSink};
 use crate::model::{Change, Hook, HookWrites, LogLevel, MachineId, Provision, UnitName, WorkloadStatus};
 use crate::plan::hooks::{self, UnitStep};
 use crate::provider::InstanceName;
 
 use super::access::Access;
+use super::debugging::{DueHook, Verdict};
 use super::driver::Next;
 use super::ledger::LedgerError;
 use super::{RETRY, World, chain, context};
@@ -108,11 +111,45 @@ fn retry(world: &World, name: &UnitName) -> Option<Retry> {
     Some(if left <= 0 { Retry::Now } else { Retry::In(Duration::from_millis(left.unsigned_abs())) })
 }
 
+/// Waits until no other unit has a hook on the machine, and says so meanwhile. `None` if the unit is gone before.
+async fn turn(world: &World, agents: &Agents, name: &UnitName, machine: MachineId) -> Option<OwnedMutexGuard<()>> {
+    let lock = agents.lock_of(machine);
+    if let Ok(turn) = lock.clone().try_lock_owned() {
+        return Some(turn);
+    }
+    let awaited = format!("{WAITS} {} on machine {machine}", at_work(world, name, machine));
+    world.ledger.observe(|observed| {
+        observed.unit_activity.insert(name.clone(), awaited);
+    });
+    let turn = tokio::select! {
+        biased;
+        turn = lock.lock_owned() => Some(turn),
+        () = world.ledger.until_gone(|model| !model.units.contains_key(name)) => None,
+    };
+    world.ledger.observe(|observed| {
+        observed.unit_activity.remove(name);
+    });
+    turn
+}
+
+/// How the words of a unit begin that waits for another.
+const WAITS: &str = "waits for";
+
+/// Which other unit has its hook on the machine now, and what it does.
+fn at_work(world: &World, name: &UnitName, machine: MachineId) -> String {
+    let (model, observed) = (world.ledger.model(), world.ledger.observed());
+    let others = model.machines.get(&machine).into_iter().flat_map(|machine| &machine.units);
+    let mut busy = others.filter(|other| *other != name).filter_map(|other| {
+        let doing = observed.unit_activity.get(other).filter(|doing| !doing.starts_with(WAITS))?;
+        Some(format!("{other} ({doing})"))
+    });
+    busy.next().unwrap_or_else(|| "another unit".to_owned())
+}
+
 /// Runs the hook and says what to commit. `None` if it was not due any more, or was cut off because the unit is gone.
 async fn run(world: &World, agents: &Agents, name: &UnitName, hook: Hook) -> Option<Change> {
     let machine = world.ledger.model().units.get(name)?.machine;
-    let lock = agents.lock_of(machine);
-    let _one_hook_at_a_time = lock.lock().await;
+    let _one_hook_at_a_time = turn(world, agents, name, machine).await?;
     let (charm, instance, prepared) = {
         let model = world.ledger.model();
         let due = match hooks::next(&model, name) {
@@ -131,12 +168,12 @@ async fn run(world: &World, agents: &Agents, name: &UnitName, hook: Hook) -> Opt
         }
     };
     let (hook_context, seen) = prepared;
-    if hook != Hook::Prepare && !charm.meta.declares(&hook) {
+    let declared = charm.meta.declares(&hook);
+    let debugged = world.debugging.wants(name, &hook, declared);
+    if hook != Hook::Prepare && !declared && !debugged {
         return Some(committed(name, hook, seen));
     }
-    world.ledger.observe(|observed| {
-        observed.unit_activity.insert(name.clone(), format!("running {hook}"));
-    });
+    tell_running(world, name, &hook);
     let sink = Arc::new(Sink::new(world, Some(name.clone()), machine, hook.clone()));
     // What comes every few minutes is not news.
     let level = if hook == Hook::UpdateStatus { LogLevel::Debug } else { LogLevel::Info };
@@ -144,17 +181,14 @@ async fn run(world: &World, agents: &Agents, name: &UnitName, hook: Hook) -> Opt
     let work = async {
         let files = world.charms.files(&charm.digest).await.map_err(|error| chain(&error))?;
         let instance = InstanceName::new(instance).map_err(|error| chain(&error))?;
-        let access = Arc::new(Access::new(world.provider.clone(), instance));
-        let result = if hook == Hook::Prepare {
-            world.charm_host.prepare(&files, access, sink.clone()).await.map(|()| seen)
-        } else {
-            let outcome = world.charm_host.run_hook(&files, hook_context, access, sink.clone()).await;
-            outcome.map(|outcome| context::writes(seen, outcome))
-        };
-        result.map_err(|error| {
-            sink.report(&error.report());
-            error.summary()
-        })
+        let access = Arc::new(Access::new(world.provider.clone(), instance.clone()));
+        if hook == Hook::Prepare {
+            let prepared = world.charm_host.prepare(&files, access, sink.clone()).await;
+            return prepared.map(|()| seen).map_err(|error| failed(sink.as_ref(), &error));
+        }
+        let due = DueHook { context: hook_context, files, machine: access, instance, sink: sink.clone() };
+        let outcome = if debugged { ask(world, due).await } else { own(world, due).await };
+        outcome.map(|outcome| context::writes(seen, outcome))
     };
     let gone = world.ledger.until_gone(|model| !model.units.contains_key(name));
     let result = tokio::select! {
@@ -184,6 +218,45 @@ fn idle(world: &World, name: &UnitName) {
     }
 }
 
+fn tell_running(world: &World, name: &UnitName, hook: &Hook) {
+    world.ledger.observe(|observed| {
+        observed.unit_activity.insert(name.clone(), format!("running {hook}"));
+    });
+}
+
+/// Gives the hook to the operator who wants it, and does what he says.
+async fn ask(world: &World, due: DueHook) -> Result<HookOutcome, String> {
+    let (name, hook) = (due.context.unit.clone(), due.context.hook.clone());
+    world.ledger.observe(|observed| {
+        let awaited = format!("debug-hooks: waits for the operator at hook {hook}");
+        observed.unit_activity.insert(name.clone(), awaited);
+    });
+    let verdict = world.debugging.ask(&name, due.clone()).await;
+    tell_running(world, &name, &hook);
+    let ran = matches!(verdict, Some(Verdict::Run(_)));
+    let result = match verdict {
+        Some(Verdict::Commit(outcome)) => Ok(outcome),
+        Some(Verdict::Fail(message)) => Err(message),
+        Some(Verdict::Run(sink)) => own(world, DueHook { sink, ..due }).await,
+        None => own(world, due).await,
+    };
+    world.debugging.ended(&name, &hook, result.as_ref().err().map(String::as_str), ran);
+    result
+}
+
+/// Runs the charm's own function.
+async fn own(world: &World, due: DueHook) -> Result<HookOutcome, String> {
+    let sink = due.sink.clone();
+    let outcome = world.charm_host.run_hook(&due.files, due.context, due.machine, due.sink).await;
+    outcome.map_err(|error| failed(sink.as_ref(), &error))
+}
+
+/// The one line of what went wrong; the log has the whole.
+pub(super) fn failed(sink: &dyn HookSink, error: &HookError) -> String {
+    sink.log(LogLevel::Error, &error.report());
+    error.summary()
+}
+
 fn committed(name: &UnitName, hook: Hook, writes: HookWrites) -> Change {
     Change::CommitHook { unit: name.clone(), hook, writes: Box::new(writes) }
 }
@@ -199,11 +272,6 @@ pub struct Sink {
 impl Sink {
     pub fn new(world: &World, unit: Option<UnitName>, machine: MachineId, hook: Hook) -> Self {
         Sink { world: world.clone(), unit, machine, module: hook.to_string() }
-    }
-
-    /// The whole of what went wrong, for `debug-log`.
-    pub fn report(&self, text: &str) {
-        self.log(LogLevel::Error, text);
     }
 }
 

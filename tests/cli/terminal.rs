@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Child;
+use std::sync::Barrier;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
@@ -150,6 +151,68 @@ fn a_shell_gets_every_key_and_every_size() {
     terminal.shows("resized 100x30");
     terminal.screen.write_all(b"q").unwrap();
     terminal.ends(7);
+}
+
+/// Asks for lines, gives the keys to a shell for a while, and ends when it is told.
+fn debugged(mut stream: UnixStream) {
+    stream.write_all(&frame(6, b"a/0 start> ")).unwrap();
+    assert_eq!(read_frame(&mut stream), (7, b"x = 1".to_vec()));
+    stream.write_all(&frame(6, b"a/0 start> ")).unwrap();
+    assert_eq!(read_frame(&mut stream), (9, Vec::new()));
+    stream.write_all(&[frame(8, b"\x01"), frame(1, b"in a shell")].concat()).unwrap();
+    assert_eq!(read_frame(&mut stream), (3, vec![0, 80, 0, 24]));
+    assert_eq!(read_frame(&mut stream), (0, b"\x03".to_vec()));
+    stream.write_all(&[frame(8, b"\0"), frame(1, b"left it\n"), frame(6, b"a/0 start> ")].concat()).unwrap();
+    assert_eq!(read_frame(&mut stream), (7, b"x = 1".to_vec()));
+    stream.write_all(&[frame(6, b"a/0 start> "), frame(2, b"it is dying\n")].concat()).unwrap();
+    assert_eq!(read_frame(&mut stream), (0, Vec::new()));
+    stream.write_all(&frame(5, b"it is gone")).unwrap();
+}
+
+#[test]
+fn lines_can_be_edited_and_a_shell_gets_every_key() {
+    let env = Env::simulated();
+    let fake = Fake::controller(&env, |_, _| Reply::Upgraded(debugged));
+    let mut terminal = Terminal::run(&env, "debug-hooks a/0");
+    terminal.shows("a/0 start> ");
+    assert_eq!(
+        (&fake.was_asked().body["terminal"], &fake.was_asked().body["term"]),
+        (&json!([80, 24]), &json!("xterm"))
+    );
+    // Mistyped, deleted, typed anew.
+    terminal.screen.write_all(b"y\x7fx = 1\r").unwrap();
+    terminal.shows("a/0 start> ");
+    // Ctrl-C gives the line up.
+    terminal.screen.write_all(b"abc\x03").unwrap();
+    terminal.shows("in a shell");
+    // There it is a key like any other.
+    terminal.screen.write_all(b"\x03").unwrap();
+    terminal.shows("left it");
+    terminal.shows("a/0 start> ");
+    // The line before is one key away; Ctrl-D ends it all.
+    terminal.screen.write_all(b"\x1b[A\r").unwrap();
+    terminal.shows("it is dying");
+    terminal.screen.write_all(b"\x04").unwrap();
+    terminal.shows("it is gone");
+    terminal.ends(1);
+}
+
+#[test]
+fn a_session_that_ends_while_a_line_is_typed_gives_the_terminal_back() {
+    static RAW: Barrier = Barrier::new(2);
+    let env = Env::simulated();
+    Fake::controller(&env, |_, _| {
+        Reply::Upgraded(|mut stream| {
+            stream.write_all(&frame(6, b"a/0 start> ")).unwrap();
+            RAW.wait();
+        })
+    });
+    let mut terminal = Terminal::run(&env, "debug-hooks a/0");
+    terminal.shows("a/0 start> ");
+    assert!(terminal.is_raw());
+    RAW.wait();
+    terminal.shows("the controller has ended");
+    terminal.ends(1);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod bootstrap;
 mod completion;
 mod config;
 mod controller;
+mod debug_hooks;
 mod debug_log;
 mod deploy;
 mod destroy_environment;
@@ -92,6 +93,8 @@ commands! {
     RetryProvisioning(retry_provisioning);
     Ssh(ssh);
     Scp(scp);
+    #[command(visible_alias = "debug-hook")]
+    DebugHooks(debug_hooks);
     AddMachine(add_machine);
     #[command(visible_alias = "remove-relation")]
     DestroyRelation(destroy_relation);

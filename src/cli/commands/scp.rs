@@ -9,14 +9,15 @@ use crate::cli::transfer::{self, Far};
 
 /// Copy a file or a folder into a machine, or out of one
 ///
-/// Permissions are kept; whatever goes into a machine belongs to root there, unless the file was there before.
+/// Permissions are kept; whatever goes into a machine belongs to root there, or to the user that is named, unless the
+/// file was there before.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   encanto scp mysql/0:/etc/mysql/my.cnf .
   encanto scp -r site mediawiki/0:/var/www/
   encanto scp 3:/var/log/syslog syslog-3")]
 pub struct Scp {
-    /// A file of this host, or `UNIT:PATH` or `MACHINE:PATH`
+    /// A file of this host, or `[USER@]UNIT:PATH` or `[USER@]MACHINE:PATH`
     source: String,
     /// Where it goes: the other of the two
     #[arg(value_name = "DEST")]
@@ -60,17 +61,18 @@ enum Place {
 }
 
 impl Place {
-    /// What stands before the first colon is a unit or a machine, unless it looks like a path.
+    /// What stands before the first colon is a unit or a machine, maybe with `user@`, unless it looks like a path.
     fn of(text: &str) -> Result<Place, Failure> {
         let Some((target, path)) = text.split_once(':') else { return Ok(Place::Here(text.into())) };
         if target.starts_with(['.', '/']) {
             return Ok(Place::Here(text.into()));
         }
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let place = target.split_once('@').map_or(target, |(_, place)| place);
         let is_container =
-            target.split_once("/lxc/").is_some_and(|(machine, container)| digits(machine) && digits(container));
-        let is_unit = target.split_once('/').is_some_and(|(service, number)| !service.is_empty() && digits(number));
-        if !is_unit && !is_container && !digits(target) {
+            place.split_once("/lxc/").is_some_and(|(machine, container)| digits(machine) && digits(container));
+        let is_unit = place.split_once('/').is_some_and(|(service, number)| !service.is_empty() && digits(number));
+        if !is_unit && !is_container && !digits(place) {
             return Err(Failure::usage(format!("\"{target}\" is neither a unit nor a machine"))
                 .hint("for example `mysql/0:/etc/hosts` or `1:/etc/hosts`")
                 .hint(format!("a file of this host with a colon in its name is given as \"./{text}\"")));
@@ -88,8 +90,9 @@ mod tests {
         let there = |text: &str| matches!(Place::of(text), Ok(Place::There(_)));
         let here = |text: &str| matches!(Place::of(text), Ok(Place::Here(_)));
         assert!(there("mysql/0:/etc") && there("3:x") && there("a-b/12:") && there("1:a:b") && there("1/lxc/0:/etc"));
+        assert!(there("www-data@wiki/0:x") && there("ana@3:/x") && there("ana@1/lxc/0:/x"));
         assert!(here("x") && here("./a:b") && here("/tmp/a:b") && here("../1:x"));
-        for text in ["mysql:/etc", "a/b:c", ":x", "x/:y", "1/lxc/x:y"] {
+        for text in ["ana@host:x", "mysql:/etc", "a/b:c", ":x", "x/:y", "1/lxc/x:y"] {
             assert!(Place::of(text).is_err(), "{text}");
         }
     }

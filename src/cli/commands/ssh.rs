@@ -1,6 +1,6 @@
 //! `ssh`: a shell or a command inside a machine, without keys or passwords.
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read};
 use std::thread;
 
 use futures_util::{SinkExt, StreamExt};
@@ -24,7 +24,7 @@ const CHUNK: usize = 64 << 10;
   encanto ssh 3 'journalctl -b | tail'
   encanto ssh mysql/0 cat /etc/hosts > hosts")]
 pub struct Ssh {
-    /// A unit (`mysql/0`) or a machine (`3`)
+    /// A unit (`mysql/0`) or a machine (`3`); with `USER@` before it as that user, else as root
     target: String,
     /// A command and its arguments; a login shell if there is none
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
@@ -77,11 +77,11 @@ async fn talk(stream: ExecStream, terminal: bool) -> Outcome {
     let incoming = async move {
         while let Some(frame) = receive.next().await {
             match frame {
-                Ok(Frame::Stdout(bytes)) => pass_on(&bytes, io::stdout().lock())?,
-                Ok(Frame::Stderr(bytes)) => pass_on(&bytes, io::stderr().lock())?,
-                Ok(Frame::Exit(code)) => return Ok(exit_code(code)),
+                Ok(Frame::Stdout(bytes)) => terminal::pass_on(&bytes, io::stdout().lock())?,
+                Ok(Frame::Stderr(bytes)) => terminal::pass_on(&bytes, io::stderr().lock())?,
+                Ok(Frame::Exit(code)) => return Ok(terminal::exit_code(code)),
                 Ok(Frame::Failed(why)) => return Err(Failure::failed(why)),
-                Ok(Frame::Stdin(_) | Frame::Resize(..)) => {}
+                Ok(_) => {}
                 // A controller that was killed has not said goodbye.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
                 Err(error) => return Err(Failure::io("the connection to the controller broke", &error)),
@@ -95,15 +95,6 @@ async fn talk(stream: ExecStream, terminal: bool) -> Outcome {
         end = outgoing => end,
         _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
     }
-}
-
-fn pass_on(bytes: &[u8], mut to: impl Write) -> Result<(), Failure> {
-    to.write_all(bytes).and_then(|()| to.flush()).map_err(|error| Failure::output(&error))
-}
-
-/// Codes of processes fit; anything else is a failure all the same.
-fn exit_code(code: i32) -> u8 {
-    u8::try_from(code).unwrap_or(255)
 }
 
 /// What goes to the other side: what is read from stdin, and the size of the terminal when it changes.

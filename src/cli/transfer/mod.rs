@@ -27,9 +27,9 @@ const CHUNK: usize = 64 << 10;
 /// `mysql/0:/etc/hosts`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Far {
-    /// A unit or a machine.
+    /// A unit or a machine, maybe with `user@`.
     pub target: String,
-    /// From root's home, if it does not begin with `/`.
+    /// From the user's home, if it does not begin with `/`.
     pub path: String,
 }
 
@@ -39,7 +39,7 @@ impl Far {
         Exec { target: self.target.clone(), argv, terminal: None, term: None }
     }
 
-    /// From root's home, and never an option.
+    /// From the user's home, and never an option.
     fn path(&self) -> String {
         if self.path.starts_with('/') { self.path.clone() } else { format!("./{}", self.path) }
     }
