@@ -339,7 +339,7 @@ fn a_subordinate_is_listed_below_the_unit_that_it_is_with() {
         .stdout_has("    subordinate-to:\n    - db\n");
     env.run("status --format tabular")
         .succeeds()
-        .stdout_has("\n  log/0 active         started     0.1.0           514/udp  ");
+        .stdout_has("\n  log/0* active         started     0.1.0           514/udp  ");
     env.run("status --format dot").succeeds().stdout_has("  \"db\" -- \"log\" [label=\"juju-info – info\"];\n");
     env.run("destroy-unit log/0").fails().stderr_is(
         "error: no units were destroyed: unit \"log/0\" is a subordinate\n\
