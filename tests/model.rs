@@ -43,7 +43,7 @@ fn charm(name: &str) -> CharmMeta {
         },
         peers: one("cluster", "cluster"),
         config: IndexMap::new(),
-        hooks: BTreeSet::new(),
+        hooks: ["leader-elected", "leader-settings-changed"].map(String::from).into(),
         actions: IndexMap::from([("backup".parse().unwrap(), ActionDecl::default())]),
         prepares: name != "db",
     }
@@ -61,7 +61,7 @@ enum Ask {
     Relate(usize, usize),
     /// Put a subordinate beside every unit of the service.
     Accompany(usize, usize),
-    Unrelate(usize),
+    Unrelate(usize, bool),
     DestroyUnit(usize, bool),
     DestroyService(usize, bool),
     DestroyMachine(usize, bool),
@@ -73,6 +73,7 @@ enum Ask {
     CancelAction(usize),
     /// The controller is killed: what runs is not heard of again.
     Crash,
+    Resolve(usize, bool),
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -84,7 +85,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         1 => (any::<Option<u8>>(), 0..3u64).prop_map(|(s, mem)| Ask::SetConstraints(s.map(usize::from), mem * 64)),
         3 => (0..6usize, 0..6usize).prop_map(|(a, b)| Ask::Relate(a, b)),
         2 => (4..6usize, 0..6usize).prop_map(|(a, b)| Ask::Accompany(a, b)),
-        1 => any::<usize>().prop_map(Ask::Unrelate),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(n, f)| Ask::Unrelate(n, f)),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(n, f)| Ask::DestroyUnit(n, f)),
         1 => (0..6usize, any::<bool>()).prop_map(|(s, f)| Ask::DestroyService(s, f)),
         1 => (any::<usize>(), any::<bool>()).prop_map(|(n, f)| Ask::DestroyMachine(n, f)),
@@ -94,6 +95,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         3 => any::<usize>().prop_map(Ask::Act),
         1 => any::<usize>().prop_map(Ask::CancelAction),
         1 => Just(Ask::Crash),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(n, retry)| Ask::Resolve(n, retry)),
     ]
 }
 
@@ -130,6 +132,10 @@ impl World {
     fn change(&mut self, change: Change) -> Result<(), ChangeError> {
         let before = self.model.clone();
         let said = format!("{change:?}");
+        self.oracle.by_force(matches!(
+            change,
+            Change::DestroyRelation { force: true, .. } | Change::DestroyServices { force: true, .. }
+        ));
         match self.model.change(change, 1) {
             Ok(events) => {
                 let problems = check::inconsistencies(&self.model);
@@ -222,6 +228,10 @@ impl World {
     fn commit(&self, unit: UnitName, hook: Hook) -> Change {
         let (_, seen) = encanto::worker::context::of(&self.model, &unit, &hook).unwrap();
         let mut writes = HookWrites { ..seen };
+        let leader = self.model.leader(&self.model.services[&unit.service]);
+        if hook == Hook::ConfigChanged && leader.as_ref() == Some(&unit) {
+            writes.leader = SettingsChange::from([("leader".to_owned(), Some(Setting::plain(unit.to_string())))]);
+        }
         if let Hook::Relation { relation, kind: RelationHook::Joined(_), .. } = &hook {
             let change = SettingsChange::from([("name".to_owned(), Some(Setting::plain(unit.to_string())))]);
             writes.settings.insert(*relation, change);
@@ -274,13 +284,13 @@ impl World {
                 let (one, other) = if b < 4 { ("info", "juju-info") } else { ("dir", "feed") };
                 self.change(Change::AddRelation { one: end(a, one), other: end(b, other) })
             }
-            Ask::Unrelate(n) => match self.model.relations.values().nth(n % self.model.relations.len().max(1)) {
+            Ask::Unrelate(n, force) => match self.model.relations.values().nth(n % self.model.relations.len().max(1)) {
                 Some(relation) if !relation.is_peer() => {
                     let end = |n: usize| {
                         let RelationEndpoint { service, endpoint, .. } = relation.endpoints[n].clone();
                         EndpointRef { service, endpoint: Some(endpoint) }
                     };
-                    self.change(Change::DestroyRelation { one: end(0), other: end(1) })
+                    self.change(Change::DestroyRelation { one: end(0), other: end(1), force })
                 }
                 _ => Ok(()),
             },
@@ -315,6 +325,9 @@ impl World {
             Ask::Crash => {
                 self.running.clear();
                 Ok(())
+            }
+            Ask::Resolve(n, retry) if !units.is_empty() => {
+                self.change(Change::Resolve { unit: units[n % units.len()].clone(), retry })
             }
             Ask::FailMachine(n) => match provision::next(&self.model, machines[n % machines.len()], None) {
                 Some(MachineStep::Create { .. }) => {

@@ -67,7 +67,7 @@ story!(a_failed_action_tells_why_and_writes_nothing, s, {
     assert!(said.contains("error(\"no such table: \" .. unit.config.key)") && said.contains("traceback:"), "{said}");
     let unit = s.model().units[&"tool/0".parse().unwrap()].clone();
     assert!(unit.state.is_empty() && unit.open_ports.is_empty());
-    s.expect_unit("tool/0", "started", "active").await;
+    s.expect_status("tool/0", "started", "active").await;
 });
 
 story!(an_action_waits_for_the_start_hook, s, {
@@ -88,11 +88,11 @@ story!(a_unit_in_error_still_runs_actions, s, {
     s.fail_hook("tool/0", "config-changed");
     s.set("tool", "key", "other-key").await;
     s.settle().await;
-    s.expect_unit("tool/0", "error", "error").await;
+    s.expect_status("tool/0", "error", "error").await;
     let id = ask(&s, "backup", json!({ "file": "/b" })).await;
     assert_eq!(show(&s, &id, true).await.status, "completed");
     s.settle().await;
-    s.expect_unit("tool/0", "error", "error").await;
+    s.expect_status("tool/0", "error", "error").await;
 });
 
 story!(an_action_has_its_machine_for_itself, s, {

@@ -140,19 +140,19 @@ story!(the_charms_own_function_is_tried_until_it_works, s, {
     ana.types(".leave").await;
     assert_eq!(ana.ends().await, Some(Frame::Exit(0)));
     s.settle().await;
-    s.expect_unit("app/0", "started", "active").await;
+    s.expect_status("app/0", "started", "active").await;
 });
 
 story!(a_failed_hook_is_tried_again_at_once_in_the_session, s, {
     s.fail_hook("db/0", "start");
     s.deploy("db", 1).await;
     s.settle().await;
-    s.expect_unit("db/0", "error", "error").await;
+    s.expect_status("db/0", "error", "error").await;
     let mut stop_only = Operator::sits_down(&s, "db/0", &["stop"]).await;
     stop_only.sees("waiting for hook stop").await;
     stop_only.sends(Frame::Interrupt).await;
     assert_eq!(stop_only.ends().await, Some(Frame::Exit(130)));
-    s.expect_unit("db/0", "error", "error").await;
+    s.expect_status("db/0", "error", "error").await;
     let mut ana = Operator::sits_down(&s, "db/0", &["start"]).await;
     ana.sees("hook start is due\nit failed before: charm.lua:").await;
     ana.types(".run").await;
@@ -164,7 +164,7 @@ story!(a_failed_hook_is_tried_again_at_once_in_the_session, s, {
     ana.types(".run").await;
     ana.sees("hook start returned").await;
     s.settle().await;
-    s.expect_unit("db/0", "started", "active").await;
+    s.expect_status("db/0", "started", "active").await;
     drop(ana);
 });
 
@@ -188,7 +188,7 @@ story!(a_hook_fails_with_the_operators_words_and_commits_nothing, s, {
     ana.sees("it failed before: the disk is too small").await;
     drop(ana); // the connection is lost: the hook runs as usual
     s.settle().await;
-    s.expect_unit("db/0", "started", "active").await;
+    s.expect_status("db/0", "started", "active").await;
     assert_eq!(s.hooks_of("db/0").last().unwrap(), "config-changed");
 });
 
@@ -264,7 +264,7 @@ story!(the_other_units_of_the_machine_wait_and_say_so, s, {
         assert!(!s.hooks_of("db/0").iter().any(|known| known.starts_with(hook)));
     }
     s.settle().await;
-    s.expect_unit("db/2", "started", "active").await;
+    s.expect_status("db/2", "started", "active").await;
     drop(ana);
 });
 
@@ -283,7 +283,7 @@ story!(only_declared_hooks_stop_unless_they_are_named, s, {
     ana.sends(Frame::Interrupt).await;
     assert_eq!(ana.ends().await, Some(Frame::Exit(130)));
     let mut ana = Operator::sits_down(&s, "app/0", &[]).await;
-    s.ask(DestroyRelation { endpoints: vec!["app".into(), "db".into()] }).await.unwrap();
+    s.ask(DestroyRelation { endpoints: vec!["app".into(), "db".into()], force: false }).await.unwrap();
     ana.sees("hook db-relation-departed is due").await;
     drop(ana);
 });

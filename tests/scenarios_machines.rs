@@ -35,7 +35,7 @@ story!(a_unit_goes_into_a_new_container_on_a_machine, s, {
     let notes = add_unit_to(&s, "db", "lxc:1").await;
     assert_eq!(notes, ["created container 1/lxc/0", "unit db/1 is placed on machine 1/lxc/0"]);
     s.settle().await;
-    s.expect_unit("db/1", "started", "active").await;
+    s.expect_status("db/1", "started", "active").await;
     let status = s.status().await;
     assert_eq!(status.machines.keys().collect::<Vec<_>>(), ["0", "1"]);
     let container = &status.machines["1"].containers["1/lxc/0"];

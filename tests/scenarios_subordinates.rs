@@ -6,7 +6,7 @@ mod support;
 
 use encanto::api::{self, EnvironmentStatus};
 use encanto::model::UnitName;
-use encanto::plan::settled::Target;
+use encanto::plan::settled::{Condition, Target};
 use support::scenario::{Scenario, story};
 
 /// `db/0: log/0` for each unit that has company, in order.
@@ -83,7 +83,7 @@ story!(what_a_charm_declares_comes_before_juju_info, s, {
     // A second relation between the two brings no second unit, and the first may go.
     s.relate("log:info", "db").await;
     s.settle().await;
-    s.ask(api::DestroyRelation { endpoints: vec!["log:directory".into(), "db:db".into()] }).await.unwrap();
+    s.destroy_relation("log:directory", "db:db", false).await;
     s.settle().await;
     assert_eq!(company(&s.status().await), ["db/0: log/0"]);
     assert!(!s.hooks_of("log/0").contains(&"stop".to_owned()));
@@ -136,7 +136,7 @@ story!(a_principal_goes_after_its_subordinates, s, {
 
 story!(the_last_relation_takes_the_subordinates_along, s, {
     accompanied(&s).await;
-    s.ask(api::DestroyRelation { endpoints: vec!["log".into(), "db".into()] }).await.unwrap();
+    s.destroy_relation("log", "db", false).await;
     s.settle().await;
     assert!(company(&s.status().await).is_empty());
     assert_eq!(s.model().units.len(), 2, "the principals stay");
@@ -149,7 +149,7 @@ story!(the_last_relation_takes_the_subordinates_along, s, {
 story!(who_is_related_again_waits_for_the_last_subordinate_to_leave, s, {
     accompanied(&s).await;
     s.hang_hook("log/0", "stop");
-    s.ask(api::DestroyRelation { endpoints: vec!["log".into(), "db".into()] }).await.unwrap();
+    s.destroy_relation("log", "db", false).await;
     s.until_runs("log/0", "stop").await;
     s.relate("log:info", "db").await;
     gone(&s, "log/1").await;
@@ -207,7 +207,7 @@ story!(a_subordinate_in_error_is_shown_below_its_principal_and_holds_up_nobody, 
     s.settle().await;
     let status = s.status().await;
     assert_eq!(status.services["db"].units["db/0"].subordinates["log/0"].agent_state, "error");
-    let reasons = s.wait_fails(&[Target::Service("db".parse().unwrap())]).await;
+    let reasons = s.wait_fails(&[Target::Service("db".parse().unwrap())], Condition::Active).await;
     assert!(reasons.iter().any(|reason| reason.starts_with("log/0 is error")), "{reasons:?}");
     s.destroy_unit("db/0", false).await;
     s.settle().await;
@@ -219,11 +219,11 @@ story!(waiting_for_a_subordinate_is_waiting_for_its_units_to_come, s, {
     s.deploy("db", 1).await;
     s.deploy("log", 1).await;
     s.relate("log:info", "db").await;
-    let reasons = s.wait_fails(&[Target::Service("log".parse().unwrap())]).await;
+    let reasons = s.wait_fails(&[Target::Service("log".parse().unwrap())], Condition::Active).await;
     assert_eq!(reasons, ["service log is pending: waits for db/0"]);
     s.heal_hook("db/0", "install");
     s.ask(api::Resolved { unit: "db/0".into(), retry: true }).await.unwrap();
-    assert!(s.wait_fails(&[Target::Service("log".parse().unwrap())]).await.is_empty());
+    assert!(s.wait_fails(&[Target::Service("log".parse().unwrap())], Condition::Active).await.is_empty());
     assert_eq!(company(&s.status().await), ["db/0: log/0"]);
     s.settle().await;
 });
@@ -287,4 +287,19 @@ story!(a_pattern_shows_a_unit_with_its_company, s, {
     let both = |company: &str, machine: &str| (vec![company.to_owned()], "db log".to_owned(), machine.to_owned());
     assert_eq!(shown("log/1").await, both("db/1: log/1", "2"));
     assert_eq!(shown("db/0").await, both("db/0: log/0", "1"));
+});
+
+story!(a_dying_unit_says_what_its_subordinate_still_does_and_force_cuts_both_off, s, {
+    accompanied(&s).await;
+    s.hang_hook("log/0", "stop");
+    s.destroy_unit("db/0", false).await;
+    s.until_runs("log/0", "stop").await;
+    s.until("db/0 has stopped", |model| model.units[&"db/0".parse().unwrap()].stopped).await;
+    let unit = s.status().await.services["db"].units["db/0"].clone();
+    assert_eq!(unit.agent_state_info.as_deref(), Some("waits for hook stop of log/0, which runs"));
+    let below = unit.subordinates["log/0"].clone();
+    assert_eq!(below.agent_state_info.as_deref(), Some("waits for its hook stop, which runs"));
+    s.destroy_relation("log", "db", true).await;
+    s.settle().await;
+    assert!(!s.model().units.keys().any(|unit| unit.service.as_str() == "log" || unit.number == 0));
 });

@@ -4,6 +4,7 @@
 
 mod support;
 
+use encanto::plan::settled::Condition;
 use std::time::Duration;
 
 use encanto::api::backend::Backend;
@@ -64,7 +65,7 @@ async fn a_network_that_cannot_be_put_right_is_told_and_tried_again() {
     s.until_observed("the failure", |observed| observed.mending_failed).await;
     assert_eq!(host(&s).await, ("error".into(), Some(words.into())));
     assert_eq!(s.backend().problems().await, [words]);
-    assert_eq!(s.wait_fails(&[]).await, [format!("machine 0 is error: {words}")]);
+    assert_eq!(s.wait_fails(&[], Condition::Active).await, [format!("machine 0 is error: {words}")]);
     // Seconds later, by itself.
     s.settle().await;
     assert_eq!(host(&s).await, ("started".into(), None));
@@ -105,7 +106,7 @@ async fn a_machine_that_does_not_start_is_tried_later_each_time_and_can_be_destr
         s.backend().problems().await,
         ["machine 1 cannot be started: no cgroup left: `encanto destroy-machine 1 --force`"]
     );
-    let reasons = s.wait_fails(&[]).await;
+    let reasons = s.wait_fails(&[], Condition::Active).await;
     assert!(reasons.contains(&"machine 1 is down: no cgroup left".to_owned()), "{reasons:?}");
     // What waits for its next start is destroyed without waiting.
     s.destroy_machine("1", true).await;
@@ -126,7 +127,7 @@ async fn a_machine_that_is_half_deleted_is_missing() {
         observed.instances.values().any(|seen| *seen == encanto::model::Sighting::Missing)
     })
     .await;
-    s.expect_unit("db/0", "down", "active").await;
+    s.expect_status("db/0", "down", "active").await;
     s.destroy_machine("1", true).await;
     s.nothing_more_happens().await;
 }
@@ -167,7 +168,7 @@ async fn a_full_disk_is_told_of_as_long_as_it_is_full() {
     s.relate("app", "db").await;
     s.nothing_more_happens().await;
     assert_eq!(host(&s).await, ("started".into(), None));
-    s.expect_unit("app/0", "started", "active").await;
+    s.expect_status("app/0", "started", "active").await;
 }
 
 #[tokio::test]

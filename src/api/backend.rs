@@ -8,7 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 
-use crate::model::{Change, CharmMeta, Event, MachineId, Millis, Model, Observed, ServiceName, Subject, UnitName};
+use crate::model::{
+    Change, CharmMeta, Event, MachineId, Millis, Model, Observed, RelationId, ServiceName, Subject, UnitName,
+};
 
 use super::backup::Manifest;
 use super::requests::{CharmSource, ControllerAnswer, DebugHooks, Exec, Frame, Refusal};
@@ -118,6 +120,15 @@ pub struct RunEnd {
     pub stderr: Vec<u8>,
 }
 
+/// Something that may be on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dying<'a> {
+    Machine(MachineId),
+    Service(&'a ServiceName),
+    Unit(&'a UnitName),
+    Relation(RelationId),
+}
+
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// Makes the change for good and tells what came of it.
@@ -130,6 +141,8 @@ pub trait Backend: Send + Sync + 'static {
     fn random_text(&self, length: u8) -> String;
     /// Told whenever the model or what is observed changes.
     fn changes(&self) -> watch::Receiver<u64>;
+    /// What stands in the way of what is being removed, in words; `None` if it is not, or goes in a moment.
+    fn waits_for(&self, model: &Model, observed: &Observed, dying: Dying<'_>) -> Option<String>;
     fn wait(&self, targets: Vec<WaitTarget>, what: WaitFor, timeout: Option<Duration>) -> mpsc::Receiver<WaitEvent>;
     /// Kept log lines after number `after`.
     fn log_after(&self, after: u64, wanted: &dyn Fn(&LogLine) -> bool) -> Vec<LogLine>;

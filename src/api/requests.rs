@@ -130,6 +130,9 @@ pub struct UpgradeCharm {
 pub struct DestroyRelation {
     /// Two of `service` or `service:endpoint`.
     pub endpoints: Vec<String>,
+    /// Without hooks, at once.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// The failed hook of a unit counts as run, or is run again.

@@ -4,10 +4,14 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct EnvironmentStatus {
     pub environment: String,
     pub machines: IndexMap<String, MachineStatus>,
     pub services: IndexMap<String, ServiceStatus>,
+    /// Relations that are being removed, by their endpoints → what they wait for.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub dying_relations: IndexMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -50,6 +54,9 @@ pub struct ServiceStatus {
     pub exposed: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life: Option<String>,
+    /// What it waits for while it is dying.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life_info: Option<String>,
     /// `HOSTPORT:PORT` of `expose --publish`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<String>,
@@ -70,11 +77,14 @@ pub struct UnitStatus {
     pub workload_status: WorkloadStatusInfo,
     /// `pending`, `installed`, `started`, `stopped`, `error` or `down`.
     pub agent_state: String,
-    /// `hook failed: "install"` and the like, or the hook that runs now.
+    /// `hook failed: "install"` and the like, the hook that runs now, or what it waits for while it is dying.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_state_info: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_version: Option<String>,
+    /// It speaks for its service.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leader: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life: Option<String>,
     /// Absent of a subordinate, which is where its principal is.

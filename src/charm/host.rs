@@ -133,6 +133,8 @@ const UNIT: &[&str] = &[
     "set_status",
     "log",
     "relations",
+    "leader_get",
+    "leader_set",
 ];
 const RELATION: &[&str] = &["id", "endpoint", "service", "remote", "get", "set", "units", "own"];
 const MACHINE: &[&str] = &["exec", "read", "write", "remove", "exists", "stat", "file", "push", "set_status", "log"];

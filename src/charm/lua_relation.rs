@@ -85,7 +85,7 @@ fn settings_of(
     }
 }
 
-fn pick(lua: &Lua, settings: &Settings, key: Option<String>) -> Result<Value, String> {
+pub(super) fn pick(lua: &Lua, settings: &Settings, key: Option<String>) -> Result<Value, String> {
     let value = match key {
         Some(key) => settings.get(&key).map(|setting| lua.create_string(&setting.value).map(Value::String)),
         None => {
@@ -100,23 +100,28 @@ fn set(draft: &Draft, id: RelationId, secrets: &Secrets, values: &Value) -> Resu
     let Value::Table(table) = values else {
         return Err("set expects a table: relation:set{ key = value }".to_owned());
     };
+    draft.set(id, change(table, "a relation", secrets)?);
+    Ok(())
+}
+
+/// What a table of new values asks for; `of` names whose settings they are to be.
+pub(super) fn change(table: &Table, of: &str, secrets: &Secrets) -> Result<SettingsChange, String> {
     let mut change = SettingsChange::new();
     for pair in table.pairs::<Value, Value>() {
         let (key, value) = pair.map_err(|error| error.to_string())?;
         let Value::String(key) = key else {
-            return Err(format!("a key of a relation is a text, not a {}", type_name(&key)));
+            return Err(format!("a key of {of} is a text, not a {}", type_name(&key)));
         };
         let key = key.to_string_lossy();
         let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'=';
         if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(allowed) || change.len() >= MAX_KEYS {
-            return Err(format!("\"{key}\" cannot be a key of a relation"));
+            return Err(format!("\"{key}\" cannot be a key of {of}"));
         }
         let setting = setting(&key, &value, secrets)?;
         change.insert(key, setting);
     }
     change.sort_unstable_keys();
-    draft.set(id, change);
-    Ok(())
+    Ok(change)
 }
 
 /// `None` for an empty text, which deletes. What would give a known secret away is a secret too.

@@ -10,9 +10,9 @@ use crate::model::{ConfigValue, Port};
 
 use super::host::{Host, did_you_mean, now, text};
 use super::json::from_json;
-use super::lua_relation;
 use super::scene::Draft;
 use super::secret::Secrets;
+use super::{lua_leader, lua_relation};
 
 /// Names that the charm declares, for errors and for what may be nil.
 pub struct Declared {
@@ -51,6 +51,7 @@ pub fn object(lua: &Lua, parts: UnitParts<'_>) -> mlua::Result<Unit> {
     fields.raw_set("state", &state)?;
     add_ports(lua, &methods, draft)?;
     add_relations(lua, &methods, (host, draft, secrets), declared.endpoints)?;
+    lua_leader::add(lua, &methods, (draft, secrets))?;
     let object = host.object("unit", fields, methods, lua.create_table()?)?;
     Ok(Unit { object, state })
 }

@@ -21,6 +21,7 @@ mod locate;
 mod lua_exec;
 mod lua_files;
 mod lua_globals;
+mod lua_leader;
 mod lua_machine;
 mod lua_relation;
 mod lua_unit;
@@ -63,6 +64,10 @@ pub struct HookContext {
     pub private_address: String,
     pub public_address: String,
     pub is_leader: bool,
+    /// Who speaks for the service; nobody while all of its units are being removed.
+    pub leader: Option<UnitName>,
+    /// What the leader tells the other units.
+    pub leader_settings: Settings,
     /// Set values over defaults; options with neither are absent.
     pub config: IndexMap<String, ConfigValue>,
     /// Keys of `config` that are secret.
@@ -98,6 +103,7 @@ pub struct RelationContext {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HookOutcome {
     pub relation_settings: BTreeMap<RelationId, SettingsChange>,
+    pub leader_settings: SettingsChange,
     pub opened: BTreeSet<Port>,
     pub closed: BTreeSet<Port>,
     /// The whole state table after the hook; `None` if it did not change.

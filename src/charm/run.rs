@@ -261,6 +261,8 @@ pub(super) fn known_secrets(context: &HookContext) -> Secrets {
     let secrets = Secrets::default();
     let options = context.config.iter().filter(|(key, _)| context.secret_config.contains(*key));
     options.for_each(|(_, value)| secrets.add(&value.to_string()));
+    let leader = context.leader_settings.values().filter(|setting| setting.secret);
+    leader.for_each(|setting| secrets.add(&setting.value));
     for relation in context.relations.values() {
         let departed = relation.departed.iter().map(|(_, settings)| settings);
         let all = relation.remotes.values().chain([&relation.local]).chain(departed);

@@ -29,11 +29,13 @@ struct Written {
     ports: BTreeSet<Port>,
     /// This unit's settings in the relations it wrote to, whole.
     settings: BTreeMap<RelationId, Settings>,
+    /// The leader's settings, whole.
+    leader: Option<Settings>,
 }
 
 impl Draft {
     pub fn new(context: HookContext) -> Arc<Self> {
-        let written = Written { ports: context.open_ports.clone(), settings: BTreeMap::new() };
+        let written = Written { ports: context.open_ports.clone(), ..Written::default() };
         Arc::new(Draft { context, written: Mutex::new(written) })
     }
 
@@ -64,14 +66,18 @@ impl Draft {
     }
 
     pub fn set(&self, id: RelationId, change: SettingsChange) {
-        let mut own = self.own(id);
-        for (key, setting) in change {
-            match setting {
-                Some(setting) => drop(own.insert(key, setting)),
-                None => drop(own.shift_remove(&key)),
-            }
-        }
-        self.written().settings.insert(id, own);
+        let now = overlaid(self.own(id), change);
+        self.written().settings.insert(id, now);
+    }
+
+    /// What the leader tells the other units.
+    pub fn leader_settings(&self) -> Settings {
+        self.written().leader.clone().unwrap_or_else(|| self.context.leader_settings.clone())
+    }
+
+    pub fn set_leader(&self, change: SettingsChange) {
+        let now = overlaid(self.leader_settings(), change);
+        self.written().leader = Some(now);
     }
 
     /// What differs from the context. State is the caller's.
@@ -82,13 +88,25 @@ impl Draft {
             let change = difference(before, now);
             (!change.is_empty()).then_some((*id, change))
         });
+        let leader = written.leader.as_ref();
         HookOutcome {
             relation_settings: changes.collect(),
+            leader_settings: leader.map(|now| difference(&self.context.leader_settings, now)).unwrap_or_default(),
             opened: written.ports.difference(before).copied().collect(),
             closed: before.difference(&written.ports).copied().collect(),
             state: None,
         }
     }
+}
+
+fn overlaid(mut settings: Settings, change: SettingsChange) -> Settings {
+    for (key, setting) in change {
+        match setting {
+            Some(setting) => drop(settings.insert(key, setting)),
+            None => drop(settings.shift_remove(&key)),
+        }
+    }
+    settings
 }
 
 fn difference(before: &Settings, now: &Settings) -> SettingsChange {

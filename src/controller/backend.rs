@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::backend::{
-    Asker, Backend, ExecPlace, LoadedCharm, Recorded, RunEnd, RunLine, RunTarget, Session, WaitFor, WaitTarget,
+    Asker, Backend, Dying, ExecPlace, LoadedCharm, Recorded, RunEnd, RunLine, RunTarget, Session, WaitFor, WaitTarget,
 };
 use crate::api::handlers::refusal;
 use crate::api::{
@@ -22,6 +22,7 @@ use crate::charm::{self, CharmFiles, ExecResult};
 use crate::model::{
     Change, Event, MachineId, MachineWork, Millis, Model, Observed, Provision, Sighting, Subject, UnitName, check,
 };
+use crate::plan::removal;
 use crate::plan::settled::{Condition, Target, Verdict};
 use crate::store::{Entry, Page, Wanted};
 use crate::worker::command::{self, Command};
@@ -158,6 +159,16 @@ impl Backend for ControllerBackend {
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.world.ledger.changes()
+    }
+
+    fn waits_for(&self, model: &Model, observed: &Observed, dying: Dying<'_>) -> Option<String> {
+        let obstacle = match dying {
+            Dying::Machine(id) => removal::of_machine(model, observed, id),
+            Dying::Service(name) => removal::of_service(model, observed, name),
+            Dying::Unit(name) => removal::of_unit(model, observed, name),
+            Dying::Relation(id) => removal::of_relation(model, observed, id),
+        };
+        obstacle.map(|obstacle| obstacle.to_string())
     }
 
     fn wait(&self, targets: Vec<WaitTarget>, what: WaitFor, timeout: Option<Duration>) -> mpsc::Receiver<WaitEvent> {

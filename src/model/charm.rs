@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{self, ActionDecl};
 use super::config::OptionDecl;
-use super::hook::{RELATION_HOOK_KINDS, UNIT_HOOKS};
+use super::hook::{Hook, RELATION_HOOK_KINDS, UNIT_HOOKS};
 use super::names::{ActionName, CharmName, EndpointName, InterfaceName};
 
 /// Names one version of a charm, e.g. `local:bookworm/mysql-3`.
@@ -94,6 +94,11 @@ impl CharmMeta {
         let provides = self.provides.iter().map(|(name, decl)| (Role::Provider, name, decl));
         let peers = self.peers.iter().map(|(name, decl)| (Role::Peer, name, decl));
         requires.chain(provides).chain(peers)
+    }
+
+    /// Whether it has a function for the hook; one that it does not declare succeeds.
+    pub fn declares(&self, hook: &Hook) -> bool {
+        self.hooks.contains(&hook.to_string())
     }
 
     /// Every hook that a unit of it can have, whether it declares a function for it or not.

@@ -85,6 +85,10 @@ fn units(model: &Model, found: &mut Vec<String>) {
         if !model.services.get(&name.service).is_some_and(|service| service.units.contains(&name.number)) {
             found.push(format!("unit {name} is not listed by its service"));
         }
+        let written = model.services.get(&name.service).map_or(0, |service| service.leader_version);
+        if unit.leader_seen.is_some_and(|seen| seen > written) {
+            found.push(format!("unit {name} has seen settings that its leader has not written"));
+        }
         if !model.machines.get(&unit.machine).is_some_and(|machine| machine.units.contains(name)) {
             found.push(format!("unit {name} is not listed by its machine {}", unit.machine));
         }

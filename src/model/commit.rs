@@ -11,6 +11,9 @@ impl Model {
     pub(super) fn leave_scope(&mut self, unit: &UnitName, relation: RelationId) {
         if let Some(unit) = self.units.get_mut(unit) {
             unit.scopes.remove(&relation);
+            if unit.retried.as_ref().is_some_and(|hook| hook.is_of(relation)) {
+                (unit.retried, unit.failures) = (None, 0); // there is nothing any more to try it on
+            }
         }
         if let Some(member) = self.relations.get_mut(&relation).and_then(|r| r.members.get_mut(unit)) {
             member.presence = Presence::Left;
@@ -41,6 +44,7 @@ impl Model {
     pub(super) fn commit_hook(&mut self, name: &UnitName, hook: &Hook, writes: &HookWrites) {
         let Some(unit) = self.units.get_mut(name) else { return };
         unit.failed = None;
+        unit.retried = None;
         unit.failures = 0;
         unit.take(writes);
         let mut departed = None;
@@ -52,6 +56,7 @@ impl Model {
                 unit.config_seen = None;
             }
             Hook::LeaderElected => unit.elected = true,
+            Hook::LeaderSettingsChanged => unit.leader_seen = Some(writes.leader_version),
             Hook::UpdateStatus | Hook::Action(_) => {}
             Hook::ConfigChanged => unit.config_seen = Some(writes.config_version),
             Hook::Start => unit.started = true,
@@ -66,6 +71,7 @@ impl Model {
             }
         }
         self.tell_settings(name, writes);
+        self.change_leader_settings(name, &writes.leader);
         self.enter_scopes(name);
         if let Hook::Relation { relation, kind: RelationHook::Joined(remote), .. } = hook {
             self.keep_member_that_joined(name, *relation, remote);
@@ -94,6 +100,7 @@ impl Model {
         if let Some(unit) = self.units.get_mut(name) {
             unit.take(writes);
             self.tell_settings(name, writes);
+            self.change_leader_settings(name, &writes.leader);
         }
     }
 
@@ -106,19 +113,12 @@ impl Model {
     fn change_settings(&mut self, unit: &UnitName, relation: RelationId, change: &SettingsChange) {
         let member = self.relations.get_mut(&relation).and_then(|relation| relation.members.get_mut(unit));
         let Some(member) = member else { return };
-        let before = member.settings.clone();
-        for (key, value) in change {
-            match value {
-                Some(value) => {
-                    member.settings.insert(key.clone(), value.clone());
-                }
-                None => {
-                    member.settings.shift_remove(key);
-                }
-            }
-        }
-        if member.settings != before {
-            member.version += 1;
+        member.version += u64::from(overlay(&mut member.settings, change));
+    }
+
+    fn change_leader_settings(&mut self, unit: &UnitName, change: &SettingsChange) {
+        if let Some(service) = self.services.get_mut(&unit.service) {
+            service.leader_version += u64::from(overlay(&mut service.leader_settings, change));
         }
     }
 
@@ -143,14 +143,16 @@ impl Model {
 
     /// A skipped hook has seen what there is now.
     pub(super) fn writes_of_skipped(&self, unit: &UnitName, hook: &Hook) -> HookWrites {
-        let config_version = self.services.get(&unit.service).map_or(0, |service| service.config_version);
+        let service = self.services.get(&unit.service);
+        let config_version = service.map_or(0, |service| service.config_version);
+        let leader_version = service.map_or(0, |service| service.leader_version);
         let remote_version = match hook {
             Hook::Relation { relation, kind: RelationHook::Changed(remote), .. } => {
                 self.relations.get(relation).and_then(|r| r.members.get(remote)).map_or(0, |member| member.version)
             }
             _ => 0,
         };
-        HookWrites { config_version, remote_version, ..HookWrites::default() }
+        HookWrites { config_version, remote_version, leader_version, ..HookWrites::default() }
     }
 }
 
@@ -174,4 +176,16 @@ impl Unit {
             self.state = state.clone();
         }
     }
+}
+
+/// Whether anything differs now.
+fn overlay(settings: &mut Settings, change: &SettingsChange) -> bool {
+    let before = settings.clone();
+    for (key, value) in change {
+        match value {
+            Some(value) => drop(settings.insert(key.clone(), value.clone())),
+            None => drop(settings.shift_remove(key)),
+        }
+    }
+    *settings != before
 }

@@ -95,6 +95,12 @@ pub struct Service {
     /// Numbers of its units.
     pub units: BTreeSet<u32>,
     pub relations: BTreeSet<RelationId>,
+    /// What the leader tells the other units.
+    #[serde(default)]
+    pub leader_settings: Settings,
+    /// Grows with every change of `leader_settings`.
+    #[serde(default)]
+    pub leader_version: u64,
 }
 
 /// `expose --publish HOSTPORT:PORT`.
@@ -130,6 +136,9 @@ pub struct Unit {
     /// Its leader-elected hook ran.
     #[serde(default)]
     pub elected: bool,
+    /// The service's `leader_version` that its last leader-settings-changed saw.
+    #[serde(default)]
+    pub leader_seen: Option<u64>,
     pub started: bool,
     pub stopped: bool,
     /// The service's `config_version` that its last config-changed saw.
@@ -137,6 +146,9 @@ pub struct Unit {
     /// The relations it was admitted to.
     pub scopes: BTreeMap<RelationId, UnitScope>,
     pub failed: Option<FailedHook>,
+    /// The failed hook that is to be run again, before any other.
+    #[serde(default)]
+    pub retried: Option<Hook>,
     /// How often the hook that is tried again now has failed.
     #[serde(default)]
     pub failures: u32,

@@ -283,8 +283,14 @@ pub struct HookWrites {
     /// In a changed hook: the version of the remote unit's settings that it saw.
     #[serde(default)]
     pub remote_version: u64,
+    /// The version of the leader's settings the hook saw.
+    #[serde(default)]
+    pub leader_version: u64,
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub settings: IndexMap<RelationId, SettingsChange>,
+    /// What the leader tells the other units of its service.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub leader: SettingsChange,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub opened: BTreeSet<Port>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -296,6 +302,7 @@ pub struct HookWrites {
 impl HookWrites {
     /// Whether committing it changes nothing but that the hook ran.
     pub fn is_empty(&self) -> bool {
-        self.settings.is_empty() && self.opened.is_empty() && self.closed.is_empty() && self.state.is_none()
+        let told = !self.settings.is_empty() || !self.leader.is_empty();
+        !told && self.opened.is_empty() && self.closed.is_empty() && self.state.is_none()
     }
 }

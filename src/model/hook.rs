@@ -16,6 +16,8 @@ pub enum Hook {
     UpgradeCharm,
     /// The unit speaks for its service from now on.
     LeaderElected,
+    /// The leader has written; for the units that do not lead.
+    LeaderSettingsChanged,
     /// From time to time, while nothing else is due.
     UpdateStatus,
     ConfigChanged,
@@ -59,9 +61,35 @@ impl RelationHook {
     }
 }
 
+impl Hook {
+    /// Its name, and whom it is about: `db-relation-joined (mediawiki/0)`.
+    pub fn told(&self) -> String {
+        match self {
+            Hook::Relation { kind, .. } => match kind.remote() {
+                Some(remote) => format!("{self} ({remote})"),
+                None => self.to_string(),
+            },
+            _ => self.to_string(),
+        }
+    }
+
+    /// Whether it is a hook of this relation.
+    pub fn is_of(&self, id: RelationId) -> bool {
+        matches!(self, Hook::Relation { relation, .. } if *relation == id)
+    }
+}
+
 /// Hooks every charm may declare; those of relations are `<endpoint>-relation-<kind>`.
-pub const UNIT_HOOKS: [&str; 7] =
-    ["install", "upgrade-charm", "leader-elected", "config-changed", "start", "update-status", "stop"];
+pub const UNIT_HOOKS: [&str; 8] = [
+    "install",
+    "upgrade-charm",
+    "leader-elected",
+    "leader-settings-changed",
+    "config-changed",
+    "start",
+    "update-status",
+    "stop",
+];
 pub const RELATION_HOOK_KINDS: [&str; 5] = ["created", "joined", "changed", "departed", "broken"];
 
 impl fmt::Display for Hook {
@@ -72,6 +100,7 @@ impl fmt::Display for Hook {
             Hook::Install => f.write_str("install"),
             Hook::UpgradeCharm => f.write_str("upgrade-charm"),
             Hook::LeaderElected => f.write_str("leader-elected"),
+            Hook::LeaderSettingsChanged => f.write_str("leader-settings-changed"),
             Hook::UpdateStatus => f.write_str("update-status"),
             Hook::ConfigChanged => f.write_str("config-changed"),
             Hook::Start => f.write_str("start"),

@@ -13,6 +13,7 @@ use super::entities::{
     FailedHook, Life, Machine, Member, Millis, Presence, Provision, Relation, Service, Unit, UnitScope,
 };
 use super::event::Event;
+use super::hook::Hook;
 use super::names::{ActionId, EnvironmentName, MachineId, RelationId, ServiceName, UnitName};
 use super::settings::Settings;
 use super::status::{WorkloadState, WorkloadStatus};
@@ -143,11 +144,12 @@ impl Model {
                 if let Some(unit) = self.units.get_mut(unit) {
                     unit.failed = Some(FailedHook { hook: hook.clone(), message: message.clone(), at });
                     unit.failures += 1;
+                    unit.retried = None;
                 }
             }
             Event::HookRetried { unit } => {
                 if let Some(unit) = self.units.get_mut(unit) {
-                    unit.failed = None;
+                    unit.retried = unit.failed.take().map(|failed| failed.hook);
                 }
             }
             Event::ActionQueued { .. }
@@ -227,6 +229,8 @@ impl Model {
                 published: Default::default(),
                 units: Default::default(),
                 relations: Default::default(),
+                leader_settings: Default::default(),
+                leader_version: 0,
             };
             self.services.insert(service.clone(), added);
             return;
@@ -272,6 +276,9 @@ impl Model {
 
     fn upgrade_service(&mut self, name: &ServiceName, charm: &CharmUrl, config: &IndexMap<String, ConfigValue>) {
         let Some(service) = self.services.get_mut(name) else { return };
+        // What was written while the charm did not ask for it is not news for its next version.
+        let told = self.charms.get(&service.charm).is_none_or(|old| !old.meta.declares(&Hook::LeaderSettingsChanged));
+        let leader_seen = told.then_some(service.leader_version);
         service.charm = charm.clone();
         service.config = config.clone();
         service.config_version += 1;
@@ -281,6 +288,9 @@ impl Model {
                 unit.charm = charm.clone();
                 unit.prepared_in_place = false;
                 unit.upgrading = unit.installed;
+                if unit.started && leader_seen.is_some() {
+                    unit.leader_seen = leader_seen;
+                }
             }
         }
     }
@@ -361,11 +371,13 @@ impl Model {
             installed: false,
             upgrading: false,
             elected: false,
+            leader_seen: None,
             started: false,
             stopped: false,
             config_seen: None,
             scopes: BTreeMap::new(),
             failed: None,
+            retried: None,
             failures: 0,
             actions: BTreeSet::new(),
         };

@@ -2,12 +2,12 @@
 //!
 //! # Guarantees
 //! install, relation-created for the relations known by then, leader-elected for the first of its service (and for its
-//! successor once it goes), config-changed, start; then relation hooks.
+//! successor once it goes) or leader-settings-changed for the others, config-changed, start; then relation hooks.
 //! After a change of the charm, upgrade-charm comes before anything else, config-changed after it.
 //! joined(u) is followed at once by changed(u). departed comes once for each unit that was joined, broken once and
 //! last, never for a peer relation. A dying unit departs, breaks, stops, and waits for its subordinates, which are dying
 //! too. In a container-scoped relation a unit knows its own principal or its own subordinate and nobody else. A unit in
-//! error gets no hook until it is resolved, unless it is dying.
+//! error gets no hook until it is resolved, unless it is dying; then the failed hook is the first to be run.
 
 use crate::model::{
     Hook, Life, Millis, Model, Presence, Provision, Relation, RelationHook, RelationId, Unit, UnitName, UnitScope,
@@ -51,9 +51,10 @@ pub fn next(model: &Model, name: &UnitName) -> Option<UnitStep> {
     if unit.upgrading {
         return Some(UnitStep::Run(Hook::UpgradeCharm));
     }
-    joined_awaits_changed(model, unit)
+    retried(model, unit)
+        .or_else(|| joined_awaits_changed(model, unit))
         .or_else(|| admission(model, unit))
-        .or_else(|| leader_elected(model, unit))
+        .or_else(|| leadership(model, unit))
         .or_else(|| config_changed(model, unit))
         .or_else(|| (!unit.started).then_some(UnitStep::Run(Hook::Start)))
         .or_else(|| unit.scopes.iter().find_map(|(id, scope)| relation_step(model, unit, *id, scope)))
@@ -63,6 +64,28 @@ pub fn next(model: &Model, name: &UnitName) -> Option<UnitStep> {
 pub fn retry_delay(unit: &Unit, first: Millis) -> Option<Millis> {
     unit.failed.as_ref()?;
     Some(patience::delay(first, unit.failures))
+}
+
+/// What failed comes first when it is tried again, unless there is nothing any more that it could be about.
+fn retried(model: &Model, unit: &Unit) -> Option<UnitStep> {
+    let hook = unit.retried.as_ref()?;
+    let due = match hook {
+        Hook::LeaderElected | Hook::LeaderSettingsChanged => {
+            leadership(model, unit) == Some(UnitStep::Run(hook.clone()))
+        }
+        Hook::Relation { relation, kind, .. } => {
+            let (scope, relation) = (unit.scope(*relation)?, model.relations.get(relation)?);
+            match kind {
+                RelationHook::Created => !scope.created && relation.life == Life::Alive,
+                RelationHook::Joined(remote) => entered(relation, remote) && !scope.seen.contains_key(remote),
+                RelationHook::Changed(remote) => entered(relation, remote) && scope.seen.contains_key(remote),
+                RelationHook::Departed(remote) => scope.seen.contains_key(remote),
+                RelationHook::Broken => true,
+            }
+        }
+        _ => true,
+    };
+    due.then(|| UnitStep::Run(hook.clone()))
 }
 
 /// Right after joined comes changed, whatever else is due; or departed, if the other was removed by force meanwhile.
@@ -91,15 +114,24 @@ fn admission(model: &Model, unit: &Unit) -> Option<UnitStep> {
     })
 }
 
-/// Only a charm that declares it is told: others ask `is_leader` in whatever hook comes.
-fn leader_elected(model: &Model, unit: &Unit) -> Option<UnitStep> {
+/// The leader is told once that it leads, the others whenever it has written, and once before they start. Only a charm
+/// that declares the hook is told: others ask in whatever hook comes.
+fn leadership(model: &Model, unit: &Unit) -> Option<UnitStep> {
     let service = model.services.get(&unit.name.service)?;
-    let told = unit.elected || !declares(model, unit, &Hook::LeaderElected);
-    (!told && model.leader(service).as_ref() == Some(&unit.name)).then_some(UnitStep::Run(Hook::LeaderElected))
+    let elected = !unit.elected && declares(model, unit, &Hook::LeaderElected);
+    let written =
+        unit.leader_seen != Some(service.leader_version) && declares(model, unit, &Hook::LeaderSettingsChanged);
+    if !elected && !written {
+        return None;
+    }
+    match model.leader(service) {
+        Some(leader) if leader == unit.name => elected.then_some(UnitStep::Run(Hook::LeaderElected)),
+        _ => written.then_some(UnitStep::Run(Hook::LeaderSettingsChanged)),
+    }
 }
 
 fn declares(model: &Model, unit: &Unit, hook: &Hook) -> bool {
-    model.charm_of(unit).is_some_and(|charm| charm.meta.hooks.contains(&hook.to_string()))
+    model.charm_of(unit).is_some_and(|charm| charm.meta.declares(hook))
 }
 
 /// Whether the unit wants its update-status hook from time to time: it has started, is well, and its charm has one.

@@ -11,4 +11,5 @@ pub mod hooks;
 pub mod nudge;
 pub mod patience;
 pub mod provision;
+pub mod removal;
 pub mod settled;

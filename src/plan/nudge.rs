@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Event, Hook, HookWrites, MachineId, Model, RelationHook, RelationId, UnitName};
+use crate::model::{Event, Hook, HookWrites, MachineId, Model, RelationHook, RelationId, ServiceName, UnitName};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Concerned {
@@ -64,11 +64,7 @@ impl Concerned {
             Event::ServiceConfigured { service, .. }
             | Event::ServiceUnset { service, .. }
             | Event::ServiceUpgraded { service, .. } => {
-                let service = model.services.get(service);
-                let names = service.into_iter().flat_map(|service| {
-                    service.units.iter().map(|number| UnitName { service: service.name.clone(), number: *number })
-                });
-                self.units.extend(names);
+                self.units_of(model, service);
             }
             Event::ServiceExposed { .. } | Event::ServiceUnexposed { .. } | Event::ServiceRemoved { .. } => {
                 self.exposure = true;
@@ -94,7 +90,10 @@ impl Concerned {
             Event::ScopeAdmitted { unit, .. } => {
                 self.units.insert(unit.clone());
             }
-            Event::ScopeLeft { unit, relation } => self.remotes(model, *relation, unit),
+            Event::ScopeLeft { unit, relation } => {
+                self.units.insert(unit.clone());
+                self.remotes(model, *relation, unit);
+            }
             Event::HookCommitted { unit, hook, writes } => {
                 self.unit(model, unit);
                 self.seen(model, unit, writes);
@@ -126,6 +125,9 @@ impl Concerned {
         self.exposure |= !writes.opened.is_empty() || !writes.closed.is_empty();
         for relation in writes.settings.keys() {
             self.remotes(model, *relation, unit);
+        }
+        if !writes.leader.is_empty() {
+            self.units_of(model, &unit.service);
         }
     }
 
@@ -162,9 +164,13 @@ impl Concerned {
     fn units_of_services(&mut self, model: &Model, relation: RelationId) {
         let Some(relation) = model.relations.get(&relation) else { return };
         for endpoint in &relation.endpoints {
-            let Some(service) = model.services.get(&endpoint.service) else { continue };
-            let names = service.units.iter().map(|number| UnitName { service: service.name.clone(), number: *number });
-            self.units.extend(names);
+            self.units_of(model, &endpoint.service);
         }
+    }
+
+    fn units_of(&mut self, model: &Model, service: &ServiceName) {
+        let Some(service) = model.services.get(service) else { return };
+        let names = service.units.iter().map(|number| UnitName { service: service.name.clone(), number: *number });
+        self.units.extend(names);
     }
 }

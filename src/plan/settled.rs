@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Life, Machine, MachineId, Model, Observed, Provision, Service, ServiceName, Sighting, Unit, UnitName, WorkloadState,
+    Life, Machine, MachineId, Model, Observed, Provision, Relation, Service, ServiceName, Sighting, Unit, UnitName,
+    WorkloadState,
 };
 
-use super::{actions, hooks, patience, provision};
+use super::{actions, hooks, patience, provision, removal};
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,16 +68,12 @@ pub fn progress(model: &Model, observed: &Observed, targets: &[Target], conditio
     all.extend(to_come.filter_map(|service| units_to_come(model, observed, service)));
     for service in model.services.values().filter(|s| s.life == Life::Dying && s.units.is_empty()) {
         if everything || targets.contains(&Target::Service(service.name.clone())) {
-            all.push(Progress {
-                entity: format!("service {}", service.name),
-                parent: None,
-                state: "dying".into(),
-                message: "waits for units of other services to leave its relations".into(),
-                // They are at work, or in error and will not move by themselves.
-                verdict: Verdict::Resting,
-            });
+            let (message, verdict) = dying(removal::of_service(model, observed, &service.name));
+            let entity = format!("service {}", service.name);
+            all.push(Progress { entity, parent: None, state: "dying".into(), message, verdict });
         }
     }
+    all.extend(dying_relations(model, observed, targets));
     all
 }
 
@@ -102,6 +99,26 @@ fn named<'a>(model: &'a Model, targets: &[Target]) -> (Vec<&'a Machine>, Vec<&'a
     (machines.iter().filter_map(|id| model.machines.get(id)).collect(), units)
 }
 
+fn dying_relations(model: &Model, observed: &Observed, targets: &[Target]) -> Vec<Progress> {
+    let wanted = |relation: &Relation| {
+        let of = |target: &Target| matches!(target, Target::Service(name) if relation.endpoint_of(name).is_some());
+        relation.life == Life::Dying && (targets.is_empty() || targets.iter().any(of))
+    };
+    let progress = |relation: &Relation| {
+        let (message, verdict) = dying(removal::of_relation(model, observed, relation.id));
+        let entity = format!("relation {}", relation.key());
+        Progress { entity, parent: None, state: "dying".into(), message, verdict }
+    };
+    model.relations.values().filter(|relation| wanted(relation)).map(progress).collect()
+}
+
+/// What is dying is waited for, unless only an operator can help it on.
+fn dying(obstacle: Option<removal::Obstacle>) -> (String, Verdict) {
+    let stuck = obstacle.as_ref().is_some_and(removal::Obstacle::needs_operator);
+    let message = obstacle.map(|obstacle| obstacle.to_string()).unwrap_or_default();
+    (message, if stuck { Verdict::Failed } else { Verdict::Busy })
+}
+
 /// Whether nothing at all is being done or due in the environment.
 pub fn at_rest(model: &Model, observed: &Observed) -> bool {
     observed.opening.is_none()
@@ -124,9 +141,8 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
             (None, None) => ("started", String::new(), Verdict::Reached),
         },
         (_, Life::Dying) => {
-            let trouble = || observed.trouble(machine.id).map(|trouble| trouble.words.clone());
-            let words = activity.or_else(trouble).unwrap_or_else(|| awaited_containers(model, machine.id));
-            ("dying", words, Verdict::Busy)
+            let (message, verdict) = dying(removal::of_machine(model, observed, machine.id));
+            ("dying", message, verdict)
         }
         (Provision::Failed { message }, _) => ("error", message.clone(), Verdict::Failed),
         (Provision::Pending, _) => {
@@ -154,17 +170,11 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
         (Provision::Running { .. }, _) => ("started", activity.unwrap_or_default(), Verdict::Reached),
     };
     let verdict = match condition {
-        Condition::Gone if machine.life == Life::Dying => Verdict::Busy,
+        Condition::Gone if machine.life == Life::Dying => verdict,
         Condition::Gone => Verdict::Resting,
         _ => verdict,
     };
     Progress { entity: format!("machine {}", machine.id), parent: None, state: state.into(), message, verdict }
-}
-
-/// A machine goes after the containers on it.
-fn awaited_containers(model: &Model, id: MachineId) -> String {
-    let containers: Vec<String> = model.containers_of(id).map(|container| container.id.to_string()).collect();
-    if containers.is_empty() { String::new() } else { format!("waits for its containers {}", containers.join(", ")) }
 }
 
 fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Condition) -> Progress {
@@ -186,7 +196,8 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
     let (state, message, verdict) = if let Some(failed) = unit.failed.as_ref().filter(|_| unit.life == Life::Alive) {
         ("error".to_owned(), format!("hook failed: \"{}\": {}", failed.hook, failed.message), Verdict::Failed)
     } else if unit.life == Life::Dying {
-        ("dying".to_owned(), running.cloned().or_else(|| subordinates_left(unit)).unwrap_or_default(), Verdict::Busy)
+        let (message, verdict) = dying(removal::of_unit(model, observed, &unit.name));
+        ("dying".to_owned(), message, verdict)
     } else if let Some(message) = broken_machine {
         ("error".to_owned(), format!("machine {} failed: {message}", unit.machine), Verdict::Failed)
     } else if !ready {
@@ -200,7 +211,7 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
         (workload.to_string(), shown(), Verdict::Resting)
     };
     let verdict = match (condition, verdict) {
-        (Condition::Gone, _) if unit.life == Life::Dying => Verdict::Busy,
+        (Condition::Gone, _) if unit.life == Life::Dying => verdict,
         (Condition::Gone, _) => Verdict::Resting,
         (Condition::Started, Verdict::Busy | Verdict::Resting) if unit.started => Verdict::Reached,
         (Condition::Settled, Verdict::Resting) => Verdict::Reached,
@@ -232,10 +243,4 @@ fn units_to_come(model: &Model, observed: &Observed, service: &Service) -> Optio
         message: format!("waits for {}", blocking.name),
         verdict,
     })
-}
-
-/// A dying unit stays until its subordinates are gone.
-fn subordinates_left(unit: &Unit) -> Option<String> {
-    let left: Vec<String> = unit.subordinates.iter().map(ToString::to_string).collect();
-    (!left.is_empty()).then(|| format!("waits for its subordinates: {}", left.join(", ")))
 }

@@ -23,13 +23,15 @@ const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const CALLS_KEPT: usize = 10_000;
 
 /// What a simulated command answers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct ExecScript {
     pub exit: i32,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
     /// Never ends by itself: waits for its time limit or to be killed.
     pub hangs: bool,
+    /// One that hangs ends by itself once this says true.
+    pub until: Option<tokio::sync::watch::Receiver<bool>>,
 }
 
 /// A call as tests see it, in order: its kind (the method's name) and its instance.
@@ -77,6 +79,8 @@ struct World {
     /// Addresses that were given back, and how many were ever given out: the lowest free one without a search.
     freed: BTreeSet<Ipv4Addr>,
     given: u32,
+    /// Kinds of calls that do not come back.
+    held: BTreeSet<String>,
 }
 
 struct Failure {
@@ -91,6 +95,8 @@ pub struct SimulatedProvider {
     world: Mutex<World>,
     /// Told when the network is damaged.
     damaged: Notify,
+    /// Told when a kind of call is let go.
+    let_go: Notify,
 }
 
 impl SimulatedProvider {
@@ -117,6 +123,16 @@ impl SimulatedProvider {
     /// How long each call takes from now on.
     pub fn set_latency(&self, latency: Duration) {
         self.world().latency = latency;
+    }
+
+    /// Calls of this kind do not come back before [`Self::let_go`].
+    pub fn hold(&self, kind: &str) {
+        self.world().held.insert(kind.to_owned());
+    }
+
+    pub fn let_go(&self, kind: &str) {
+        self.world().held.remove(kind);
+        self.let_go.notify_waiters();
     }
 
     /// The instance is deleted behind the controller's back.
@@ -173,6 +189,14 @@ impl SimulatedProvider {
         };
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
+        }
+        loop {
+            let mut change = std::pin::pin!(self.let_go.notified());
+            change.as_mut().enable();
+            if !self.world().held.contains(kind) {
+                break;
+            }
+            change.await;
         }
         failure.map_or(Ok(()), |words| Err(ProviderError::Simulated(words)))
     }
@@ -364,6 +388,7 @@ impl Provider for SimulatedProvider {
             control: Box::new(SimulatedExec {
                 exit: script.exit,
                 hangs: script.hangs,
+                until: script.until,
                 timeout: request.timeout,
                 kill,
                 killed,
@@ -478,6 +503,7 @@ fn plain_answer(request: &ExecRequest, address: Ipv4Addr) -> ExecScript {
 struct SimulatedExec {
     exit: i32,
     hangs: bool,
+    until: Option<tokio::sync::watch::Receiver<bool>>,
     timeout: Option<Duration>,
     kill: tokio::sync::watch::Sender<bool>,
     killed: tokio::sync::watch::Receiver<bool>,
@@ -496,8 +522,16 @@ impl ExecControl for SimulatedExec {
                 None => std::future::pending().await,
             }
         };
+        let until = self.until.clone();
+        let let_go = async {
+            let Some(mut until) = until else { return std::future::pending().await };
+            if until.wait_for(|over| *over).await.is_err() {
+                std::future::pending().await // who would let go is gone
+            }
+        };
         tokio::select! {
             biased;
+            () = let_go => Ok(ExecEnd::Exited(self.exit)),
             () = out_of_time => Ok(ExecEnd::TimedOut),
             _ = self.killed.wait_for(|killed| *killed) => Ok(ExecEnd::Exited(128 + libc::SIGKILL)),
         }

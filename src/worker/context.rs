@@ -19,13 +19,16 @@ pub fn of(model: &Model, name: &UnitName, hook: &Hook) -> Option<(HookContext, H
     let in_scope = unit.scopes.keys().filter_map(|id| model.relations.get(id));
     let relations =
         in_scope.filter_map(|relation| Some((relation.id, relation_context(relation, unit, hook)?))).collect();
+    let leader = model.leader(service);
     let context = HookContext {
         hook: hook.clone(),
         unit: name.clone(),
         machine: unit.machine,
         private_address: address.clone(),
         public_address: address,
-        is_leader: model.leader(service).as_ref() == Some(name),
+        is_leader: leader.as_ref() == Some(name),
+        leader,
+        leader_settings: service.leader_settings.clone(),
         config: model.effective_config(service),
         secret_config: charm.meta.config.iter().filter(|(_, decl)| decl.secret).map(|(key, _)| key.clone()).collect(),
         state: unit.state.clone(),
@@ -35,6 +38,7 @@ pub fn of(model: &Model, name: &UnitName, hook: &Hook) -> Option<(HookContext, H
     let seen = HookWrites {
         config_version: service.config_version,
         remote_version: remote_version(model, hook),
+        leader_version: service.leader_version,
         ..HookWrites::default()
     };
     Some((context, seen))
@@ -70,6 +74,7 @@ pub fn of_action(model: &Model, action: &Action) -> Option<PreparedAction> {
 pub fn writes(seen: HookWrites, outcome: HookOutcome) -> HookWrites {
     HookWrites {
         settings: outcome.relation_settings.into_iter().collect(),
+        leader: outcome.leader_settings,
         opened: outcome.opened,
         closed: outcome.closed,
         state: outcome.state,

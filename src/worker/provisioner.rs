@@ -13,6 +13,9 @@ use super::ledger::LedgerError;
 use super::observer::Watches;
 use super::{RETRY, World, chain};
 
+/// How long the creation of a machine may go on after its destruction was asked for.
+const GIVE_UP: Duration = Duration::from_secs(2);
+
 /// Looks after one machine until nothing is due for it.
 pub async fn reconcile(world: World, layers: Layers, watches: Watches, id: MachineId) -> Next {
     loop {
@@ -109,7 +112,15 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
         cores: wanted.constraints.cpu_cores,
         build: false,
     };
-    let change = match world.provider.create(&spec).await {
+    let created = tokio::select! {
+        biased;
+        created = world.provider.create(&spec) => created,
+        () = given_up(world, id) => {
+            idle(world, id);
+            return Ok(());
+        }
+    };
+    let change = match created {
         Ok(instance) => {
             world.ledger.observe(|observed| {
                 observed.instances.insert(id, Sighting::Running);
@@ -138,6 +149,13 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
     };
     world.ledger.commit("@provisioner", change).await?;
     Ok(())
+}
+
+/// Returns once nobody wants the machine any more and its creation has had the time to end by itself: cut off between
+/// two steps it leaves more to be cleared away.
+async fn given_up(world: &World, id: MachineId) {
+    world.ledger.until_gone(|model| !still_wanted(model, id)).await;
+    tokio::time::sleep(GIVE_UP).await;
 }
 
 fn still_wanted(model: &crate::model::Model, id: MachineId) -> bool {

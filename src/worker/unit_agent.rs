@@ -60,7 +60,10 @@ pub async fn reconcile(world: World, agents: Agents, name: UnitName) -> Next {
                 (None, Some(delay)) if !delay.is_zero() => return Next::After(delay),
                 (None, Some(_)) => match run(&world, &name, Hook::UpdateStatus, &mut held).await {
                     // One that wrote nothing leaves no trace: a year of them does not grow the journal.
-                    Some(Change::CommitHook { writes, .. }) if writes.is_empty() => continue,
+                    Some(Change::CommitHook { writes, .. }) if writes.is_empty() => {
+                        idle(&world, &name);
+                        continue;
+                    }
                     Some(change) => change,
                     None => continue,
                 },
@@ -78,7 +81,10 @@ pub async fn reconcile(world: World, agents: Agents, name: UnitName) -> Next {
                 }
             }
         };
-        match world.ledger.commit("@unit-agent", change).await {
+        let committed = world.ledger.commit("@unit-agent", change).await;
+        // Not before: in between nothing would be due and nothing would run, and `wait` would call that rest.
+        idle(&world, &name);
+        match committed {
             Ok(_) | Err(LedgerError::Refused(_)) => {}
             Err(LedgerError::Stopped) => return Next::Rest,
             Err(error @ LedgerError::Journal(_)) => {
@@ -164,7 +170,7 @@ async fn run(world: &World, name: &UnitName, hook: Hook, held: &mut Option<Held>
         }
     };
     let (hook_context, seen) = prepared;
-    let declared = charm.meta.hooks.contains(&hook.to_string());
+    let declared = charm.meta.declares(&hook);
     let debugged = world.debugging.wants(name, &hook, declared);
     if hook != Hook::Prepare && !declared && !debugged {
         return Some(committed(name, hook, seen));
@@ -192,15 +198,26 @@ async fn run(world: &World, name: &UnitName, hook: Hook, held: &mut Option<Held>
         result = work => Some(result),
         () = gone => None,
     };
-    world.ledger.observe(|observed| {
-        observed.unit_activity.remove(name);
-    });
-    match result? {
+    let Some(result) = result else {
+        idle(world, name);
+        return None;
+    };
+    match result {
         Ok(writes) => Some(committed(name, hook, writes)),
         Err(message) => {
             sink.log(LogLevel::Error, &format!("hook failed: \"{hook}\": {message}"));
             Some(Change::FailHook { unit: name.clone(), hook, message })
         }
+    }
+}
+
+/// The unit's hook runs no more.
+fn idle(world: &World, name: &UnitName) {
+    let busy = world.ledger.observed().unit_activity.contains_key(name);
+    if busy {
+        world.ledger.observe(|observed| {
+            observed.unit_activity.remove(name);
+        });
     }
 }
 

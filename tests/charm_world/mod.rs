@@ -112,9 +112,9 @@ impl World {
     }
 
     /// The first unit that is not being removed.
-    fn leader(&self, name: &UnitName) -> bool {
+    fn leader(&self, name: &UnitName) -> Option<UnitName> {
         let mut alive = self.units.keys().filter(|other| other.service == name.service && !self.dying.contains(other));
-        alive.next() == Some(name)
+        alive.next().cloned()
     }
 
     fn context(&self, name: &UnitName, hook: Hook) -> HookContext {
@@ -152,7 +152,9 @@ impl World {
             machine: MachineId::new(1),
             private_address: me.address.clone(),
             public_address: me.address.clone(),
-            is_leader: self.leader(name),
+            is_leader: self.leader(name).as_ref() == Some(name),
+            leader: self.leader(name),
+            leader_settings: Settings::new(),
             config: effective(&service.meta.config, &service.set),
             secret_config: secret.collect(),
             state: me.state.clone(),

@@ -244,6 +244,31 @@ fn a_relation_goes_and_comes_again() {
 }
 
 #[test]
+fn what_holds_up_a_removal_is_named_and_can_be_left_behind() {
+    let env = with_charms();
+    let clumsy = "return charm { name = 'clumsy', summary = 's', series = { 'bookworm' },
+        requires = { db = { interface = 'mysql' } },
+        hooks = { start = function() end, ['db-relation-departed'] = function() error('I cannot let go') end } }";
+    env.write("clumsy/charm.lua", clumsy);
+    env.run("deploy ./db").succeeds();
+    env.run("deploy ./clumsy").succeeds();
+    env.run("add-relation clumsy db --wait=30s").succeeds();
+    env.run("destroy-service db --wait=30s").fails().stderr_has(
+        "service db is dying: waits for clumsy/0, in error at hook db-relation-departed: `encanto resolved clumsy/0`, \
+         or `encanto destroy-service db --force`",
+    );
+    env.run("status --format tabular")
+        .succeeds()
+        .stdout_has("clumsy/0* error")
+        .stdout_has("hook failed: \"db-relation-departed\": charm.lua:3: I cannot let go")
+        .stdout_has("clumsy  db       db     dying: waits for clumsy/0, in error at hook db-relation-departed");
+    env.run("remove-relation clumsy db --force --wait=30s").succeeds();
+    let now = status(&env);
+    assert_eq!((now["services"].get("db"), now.get("dying-relations")), (None, None));
+    assert_eq!(now["services"]["clumsy"]["units"]["clumsy/0"]["agent-state"], "started");
+}
+
+#[test]
 fn a_setting_gets_its_default_again() {
     let env = with_charms();
     env.run("deploy ./db --config size=9 --wait=30s").succeeds();
@@ -314,7 +339,7 @@ fn a_subordinate_is_listed_below_the_unit_that_it_is_with() {
         .stdout_has("    subordinate-to:\n    - db\n");
     env.run("status --format tabular")
         .succeeds()
-        .stdout_has("\n  log/0 active         started     0.1.0           514/udp  ");
+        .stdout_has("\n  log/0* active         started     0.1.0           514/udp  ");
     env.run("status --format dot").succeeds().stdout_has("  \"db\" -- \"log\" [label=\"juju-info – info\"];\n");
     env.run("destroy-unit log/0").fails().stderr_is(
         "error: no units were destroyed: unit \"log/0\" is a subordinate\n\

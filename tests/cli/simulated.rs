@@ -140,6 +140,22 @@ fn an_environment_that_lost_its_journal_can_be_destroyed() {
 }
 
 #[test]
+fn an_environment_whose_controller_was_killed_at_work_is_destroyed_with_and_without_force() {
+    for options in ["-y", "-y --force"] {
+        let env = Running::bootstrapped();
+        let slow = "return charm { name = 'slow', summary = 's', series = { 'bookworm' },
+            hooks = { install = function() sleep(600) end } }";
+        env.write("slow/charm.lua", slow);
+        env.run("deploy ./slow -n 3").succeeds();
+        env.run("destroy-unit slow/0").succeeds();
+        env.kill_controller();
+        env.run("destroy-environment sim").fails().stderr_has("environment destruction aborted");
+        env.run(&format!("destroy-environment sim {options}")).succeeds().stderr_has("Destroyed environment \"sim\"");
+        assert!(!env.path("home/sim").exists());
+    }
+}
+
+#[test]
 fn a_client_of_another_version_may_stop_a_controller_and_nothing_else() {
     use encanto::api::{Status, StopController, Verb};
     let env = Running::bootstrapped();

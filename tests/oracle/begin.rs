@@ -45,6 +45,7 @@ impl Oracle {
         let Some(unit) = self.units.get_mut(&context.unit) else { return };
         let (saw, due) = match &context.hook {
             Hook::ConfigChanged => (Some(format!("{:?}", context.config)), Some(&mut unit.config_due)),
+            Hook::LeaderSettingsChanged => (Some(format!("{:?}", context.leader_settings)), Some(&mut unit.led_due)),
             Hook::Relation { relation, kind: RelationHook::Changed(remote), .. } => {
                 let seen = context.relations.get(relation).and_then(|relation| relation.remotes.get(remote));
                 let joined = unit.scopes.get_mut(relation).and_then(|scope| scope.joined.get_mut(remote));
@@ -90,6 +91,9 @@ impl Oracle {
                 wrong.push("it has not left all its relations".to_owned());
             }
             Hook::LeaderElected if self.leader(&name.service) != Some(name) => wrong.push("another leads".to_owned()),
+            Hook::LeaderSettingsChanged if self.leader(&name.service) == Some(name) => {
+                wrong.push("it leads itself".to_owned());
+            }
             Hook::Relation { relation, kind, .. } => wrong.extend(self.cause(name, *relation, kind)),
             _ => {}
         }

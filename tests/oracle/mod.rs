@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use encanto::charm::HookContext;
 use encanto::model::{
     CharmMeta, CharmUrl, Event, Hook, HookWrites, MachineId, RelationEndpoint, RelationHook, RelationId, Scope,
-    ServiceName, Settings, UnitName,
+    ServiceName, Settings, SettingsChange, UnitName,
 };
 
 #[derive(Default)]
@@ -28,6 +28,8 @@ pub struct Oracle {
     relations: BTreeMap<RelationId, RelationSeen>,
     /// Machines that came up.
     up: BTreeSet<MachineId>,
+    /// What is recorded now was asked for by force: hooks are left out.
+    force: bool,
     problems: Vec<String>,
 }
 
@@ -38,6 +40,8 @@ struct ServiceSeen {
     dying: bool,
     /// Grows with everything by which the next hook of its units may become another one.
     ticks: u64,
+    /// What the leader has said.
+    led: Settings,
 }
 
 struct UnitSeen {
@@ -50,6 +54,8 @@ struct UnitSeen {
     started: bool,
     stopped: bool,
     elected: bool,
+    /// The leader has written since it looked last.
+    led_due: bool,
     upgrading: bool,
     /// Something happened after which config-changed has a reason to run.
     config_due: bool,
@@ -73,6 +79,7 @@ impl UnitSeen {
             started: false,
             stopped: false,
             elected: false,
+            led_due: true,
             upgrading: false,
             config_due: true,
             config: None,
@@ -158,6 +165,11 @@ impl Oracle {
         }
     }
 
+    /// Whether what is recorded next was asked for by force.
+    pub fn by_force(&mut self, force: bool) {
+        self.force = force;
+    }
+
     /// An entry was written to the journal.
     pub fn recorded(&mut self, event: &Event) {
         match event {
@@ -165,7 +177,8 @@ impl Oracle {
             Event::MachineProvisioned { machine, .. } => drop(self.up.insert(*machine)),
             Event::MachineRemoved { machine } => drop(self.up.remove(machine)),
             Event::ServiceAdded { service, charm, .. } => {
-                let added = ServiceSeen { charm: charm.clone(), previous: None, dying: false, ticks: 0 };
+                let added =
+                    ServiceSeen { charm: charm.clone(), previous: None, dying: false, ticks: 0, led: Settings::new() };
                 self.services.insert(service.clone(), added);
             }
             Event::ServiceConfigured { service, .. } | Event::ServiceUnset { service, .. } => self.config_due(service),
@@ -182,6 +195,10 @@ impl Oracle {
             | Event::HookFailed { .. }
             | Event::HookRetried { .. }
             | Event::HookSkipped { .. } => self.unit_event(event),
+            Event::ActionEnded { unit, writes, .. } => {
+                self.wrote_all(unit, writes);
+                self.stir(&unit.service);
+            }
             Event::RelationAdded { .. }
             | Event::RelationDying { .. }
             | Event::RelationRemoved { .. }
@@ -298,7 +315,9 @@ impl Oracle {
     fn failed(&mut self, name: &UnitName, hook: &Hook) {
         let Some(unit) = self.units.get_mut(name) else { return };
         // A layer is prepared for a unit, not by it.
-        let ran = unit.run.as_ref().is_some_and(|run| run.hook == *hook && run.end == Some(End::Failed));
+        // One that wrote as the leader and leads no more is failed although it returned.
+        let failed = |run: &Run| run.hook == *hook && matches!(run.end, Some(End::Failed | End::Returned));
+        let ran = unit.run.as_ref().is_some_and(failed);
         if !ran && *hook != Hook::Prepare {
             self.problems.push(format!("{name}: {hook} is in error and did not fail"));
         }
@@ -329,9 +348,7 @@ impl Oracle {
             }
             self.in_order(name, hook);
         }
-        for (relation, change) in &writes.settings {
-            self.wrote(name, *relation, change);
-        }
+        self.wrote_all(name, writes);
         self.counts(name, hook, Some(run));
     }
 
@@ -342,17 +359,24 @@ impl Oracle {
         charms.all(|url| self.charms.get(url).is_some_and(|meta| meta.hooks.contains(&hook.to_string())))
     }
 
-    fn wrote(&mut self, name: &UnitName, id: RelationId, change: &encanto::model::SettingsChange) {
-        let Some(relation) = self.relations.get_mut(&id) else { return };
-        let settings = relation.settings.entry(name.clone()).or_default();
-        let before = settings.clone();
-        for (key, value) in change {
-            match value {
-                Some(value) => drop(settings.insert(key.clone(), value.clone())),
-                None => drop(settings.shift_remove(key)),
-            }
+    fn wrote_all(&mut self, name: &UnitName, writes: &HookWrites) {
+        for (relation, change) in &writes.settings {
+            self.wrote(name, *relation, change);
         }
-        if *settings == before {
+        if writes.leader.is_empty() {
+            return;
+        }
+        if self.leader(&name.service) != Some(name) {
+            self.problems.push(format!("{name} wrote as the leader, who is another"));
+        }
+        let changed =
+            self.services.get_mut(&name.service).is_some_and(|service| overlay(&mut service.led, &writes.leader));
+        self.units_of(&name.service).filter(|_| changed).for_each(|unit| unit.led_due = true);
+    }
+
+    fn wrote(&mut self, name: &UnitName, id: RelationId, change: &SettingsChange) {
+        let Some(relation) = self.relations.get_mut(&id) else { return };
+        if !overlay(relation.settings.entry(name.clone()).or_default(), change) {
             return;
         }
         let who_knows = self.units.values_mut().filter_map(|unit| unit.scopes.get_mut(&id)?.joined.get_mut(name));
@@ -364,6 +388,7 @@ impl Oracle {
         let Some(unit) = self.units.get_mut(name) else { return };
         unit.failed = None;
         unit.again = None;
+        let skipped = run.is_none();
         let saw = run.flatten().and_then(|run| run.saw);
         match hook {
             Hook::Install => unit.installed = true,
@@ -371,6 +396,7 @@ impl Oracle {
             Hook::Start => unit.started = true,
             Hook::Stop => unit.stopped = true,
             Hook::LeaderElected => unit.elected = true,
+            Hook::LeaderSettingsChanged if skipped => unit.led_due = false,
             Hook::UpgradeCharm => (unit.upgrading, unit.config_due) = (false, true),
             Hook::Relation { relation, kind, .. } => self.relation_counts(name, (*relation, kind), saw),
             _ => {}
@@ -395,7 +421,7 @@ impl Oracle {
 
     fn leave(&mut self, name: &UnitName, relation: RelationId) {
         let Some(scope) = self.units.get_mut(name).and_then(|unit| unit.scopes.get_mut(&relation)) else { return };
-        if !scope.joined.is_empty() && self.up.contains(&self.units[name].machine) {
+        if !scope.joined.is_empty() && !self.force && self.up.contains(&self.units[name].machine) {
             self.problems.push(format!("{name} left relation {relation} before all departed"));
         }
         if let Some(unit) = self.units.get_mut(name) {
@@ -445,10 +471,23 @@ impl RelationSeen {
     }
 }
 
+/// Whether anything differs now.
+fn overlay(settings: &mut Settings, change: &SettingsChange) -> bool {
+    let before = settings.clone();
+    for (key, value) in change {
+        match value {
+            Some(value) => drop(settings.insert(key.clone(), value.clone())),
+            None => drop(settings.shift_remove(key)),
+        }
+    }
+    *settings != before
+}
+
 /// The reason for which the hook runs is there again.
 fn set_due(unit: &mut UnitSeen, hook: &Hook) {
     match hook {
         Hook::ConfigChanged => unit.config_due = true,
+        Hook::LeaderSettingsChanged => unit.led_due = true,
         Hook::Relation { relation, kind: RelationHook::Changed(remote), .. } => {
             if let Some(remote) = unit.scopes.get_mut(relation).and_then(|scope| scope.joined.get_mut(remote)) {
                 remote.due = true;

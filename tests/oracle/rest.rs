@@ -41,6 +41,8 @@ impl Oracle {
         must(!unit.upgrading, "was not upgraded");
         let leads = self.leader(&name.service) == Some(name);
         must(unit.elected || !leads || !self.is_declared(name, &Hook::LeaderElected), "does not know that it leads");
+        let told = leads || !unit.led_due || !self.is_declared(name, &Hook::LeaderSettingsChanged);
+        must(told, "has not seen what its leader says");
         let config = model.services.get(&name.service).map(|service| model.effective_config(service));
         let seen = unit.config.as_ref();
         must(

@@ -60,6 +60,8 @@ pub fn context(hook: Hook) -> HookContext {
         private_address: "10.0.3.7".into(),
         public_address: "10.0.3.7".into(),
         is_leader: true,
+        leader: Some("app/0".parse().unwrap()),
+        leader_settings: Settings::new(),
         config: Default::default(),
         secret_config: BTreeSet::new(),
         state: Default::default(),

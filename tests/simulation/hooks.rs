@@ -159,9 +159,13 @@ fn outcome(context: &HookContext) -> HookOutcome {
     let size = context.config.get("size").map_or_else(|| "none".to_owned(), ToString::to_string);
     match &context.hook {
         Hook::Start => drop(outcome.opened.insert(port(80))),
+        Hook::LeaderElected => outcome.leader_settings = set("leader", &context.unit.to_string()),
         Hook::ConfigChanged => {
             for id in context.relations.keys() {
                 outcome.relation_settings.insert(*id, set("size", &size));
+            }
+            if context.is_leader {
+                outcome.leader_settings = set("size", &size);
             }
             let ports = if size.len().is_multiple_of(2) { &mut outcome.opened } else { &mut outcome.closed };
             ports.insert(port(443));

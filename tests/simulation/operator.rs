@@ -55,7 +55,11 @@ impl Operator<'_> {
                 let other = accompanied.unwrap_or_else(|| self.service());
                 ("add-relation", Change::AddRelation { one: end(service), other: end(other) })
             }
-            18..20 => ("destroy-relation", Change::DestroyRelation { one: end(service), other: end(self.service()) }),
+            18..20 => {
+                let (force, other) = (self.rng.chance(200), self.service());
+                let name = if force { "destroy-relation --force" } else { "destroy-relation" };
+                (name, Change::DestroyRelation { one: end(service), other: end(other), force })
+            }
             20..23 => ("set", Change::SetConfig { service, values: self.values() }),
             23 => ("unset", Change::UnsetConfig { service, keys: vec!["size".to_owned()], generated: IndexMap::new() }),
             24..26 => ("expose", self.expose(service)),
@@ -71,7 +75,8 @@ impl Operator<'_> {
             33..36 => ("destroy-unit", self.destroy_unit()?),
             36 => {
                 let force = self.rng.chance(300);
-                ("destroy-service", Change::DestroyServices { services: vec![service], force })
+                let name = if force { "destroy-service --force" } else { "destroy-service" };
+                (name, Change::DestroyServices { services: vec![service], force })
             }
             37..39 => ("destroy-machine", self.destroy_machine()?),
             _ => return None,

@@ -331,7 +331,8 @@ impl Play {
                 return Ok(());
             }
             if !services.is_empty() {
-                world.ledger.submit("destroy-service", Change::DestroyServices { services, force });
+                let name = if force { "destroy-service --force" } else { "destroy-service" };
+                world.ledger.submit(name, Change::DestroyServices { services, force });
             } else if empty && !machines.is_empty() {
                 world.ledger.submit("destroy-machine", Change::DestroyMachines { machines, force });
             }

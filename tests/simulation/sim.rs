@@ -213,6 +213,7 @@ impl Journal for WatchedJournal {
         state.journal.append(entries)?;
         for entry in entries {
             state.say(&format!("  {} {}", entry.by, shown(&entry.event)));
+            state.oracle.by_force(entry.by.ends_with("--force"));
             state.oracle.recorded(&entry.event);
             if let Event::UnitRemoved { unit, .. } = &entry.event {
                 state.removed.insert(unit.clone(), entry.at);

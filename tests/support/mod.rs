@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code outside of test functions too")]
 
 pub mod document;
+mod expect;
 pub mod fake;
 pub mod host;
 pub mod scenario;
+mod story_charms;
 
 use std::fs;
 use std::io::Write;

@@ -2,27 +2,27 @@
 //!
 //! Every hook of the charms here runs `hook <unit> <hook>` in its machine, so that a story can let it fail or hang.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use encanto::api::backend::{Asker, Backend};
+use encanto::api::backend::Asker;
 use encanto::api::server::Handle;
 use encanto::api::{self, CharmSource, Done, EnvironmentStatus, Refusal};
 use encanto::charm::{CharmHost, Limits};
 use encanto::controller::{Controller, ControllerBackend, Origin, Parts};
-use encanto::model::{Event, Hook, MachineId, Model, Observed, UnitName, check};
-use encanto::plan::nudge::Concerned;
-use encanto::plan::settled::at_rest;
 use encanto::provider::InstanceName;
 use encanto::provider::simulated::{ExecScript, SimulatedProvider};
 use encanto::store::MemoryJournal;
 use encanto::worker::ledger::Writing;
+use tokio::sync::watch;
+
+use super::story_charms::source;
 
 /// How long a story waits for what must come: a slow machine needs longer, a right one never that long.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A test that is told as a story, and at its end nothing more happens.
+/// A test that is a story: it begins with an empty environment, and ends with nothing more happening.
 macro_rules! story {
     ($name:ident, $scenario:ident, $body:block) => {
         #[test]
@@ -36,7 +36,7 @@ macro_rules! story {
                 .unwrap();
             runtime.block_on(async {
                 #[allow(unused_mut)]
-                let mut $scenario = Scenario::new().await;
+                let mut $scenario = $crate::support::scenario::Scenario::new().await;
                 $body
                 $scenario.nothing_more_happens().await;
             });
@@ -45,11 +45,36 @@ macro_rules! story {
 }
 pub(crate) use story;
 
+/// What the hooks of the charms do on their machines.
+#[derive(Default)]
+struct Hooks {
+    /// Unit and hook.
+    failing: Mutex<BTreeSet<(String, String)>>,
+    hanging: Mutex<BTreeMap<(String, String), watch::Sender<bool>>>,
+    /// Each as it began on its machine, also those that failed or were cut off.
+    begun: Mutex<Vec<String>>,
+}
+
+impl Hooks {
+    fn answer(&self, unit: &str, hook: &str) -> ExecScript {
+        self.begun.lock().unwrap().push(format!("{unit} {hook}"));
+        let named = (unit.to_owned(), hook.to_owned());
+        let fails = self.failing.lock().unwrap().contains(&named);
+        let until = self.hanging.lock().unwrap().get(&named).map(watch::Sender::subscribe);
+        ExecScript {
+            exit: i32::from(fails),
+            stderr: if fails { b"reading the list\nE: no room left\n".to_vec() } else { Vec::new() },
+            hangs: until.is_some(),
+            until,
+            ..ExecScript::default()
+        }
+    }
+}
+
 pub struct Scenario {
     pub journal: MemoryJournal,
     pub provider: Arc<SimulatedProvider>,
-    failing: Arc<Mutex<BTreeSet<(String, String)>>>,
-    hanging: Arc<Mutex<BTreeSet<(String, String)>>>,
+    hooks: Arc<Hooks>,
     /// Charms survive a controller, as they do on disk.
     folder: tempfile::TempDir,
     /// Milliseconds until a failed hook is run again; a story's hooks stay failed unless it says so.
@@ -61,29 +86,19 @@ pub struct Scenario {
 
 impl Scenario {
     pub async fn new() -> Scenario {
-        let (failing, hanging) = (Arc::default(), Arc::default());
-        let provider = Arc::new(SimulatedProvider::new());
+        let hooks: Arc<Hooks> = Arc::default();
         let mut scenario = Scenario {
             journal: MemoryJournal::default(),
-            provider,
-            failing,
-            hanging,
+            provider: Arc::new(SimulatedProvider::new()),
+            hooks: hooks.clone(),
             folder: tempfile::tempdir().unwrap(),
             retry_hooks: None,
             update_status: None,
             running: None,
         };
-        let (failing, hanging) = (scenario.failing.clone(), scenario.hanging.clone());
-        scenario.provider.answer_exec(move |_, request| {
-            let [_, unit, hook] = request.argv.as_slice() else { return ExecScript::default() };
-            let named = (unit.clone(), hook.clone());
-            let fails = failing.lock().unwrap().contains(&named);
-            ExecScript {
-                exit: i32::from(fails),
-                stderr: if fails { b"E: no room left\n".to_vec() } else { Vec::new() },
-                hangs: hanging.lock().unwrap().contains(&named),
-                ..ExecScript::default()
-            }
+        scenario.provider.answer_exec(move |_, request| match request.argv.as_slice() {
+            [_, unit, hook] => hooks.answer(unit, hook),
+            _ => ExecScript::default(),
         });
         scenario.start_controller().await;
         scenario
@@ -97,7 +112,7 @@ impl Scenario {
             prefix: "me-test-".into(),
             origin: Origin { kind: api::EnvironmentKind::Simulated, user: "me".into() },
             folder: Some(self.folder.path().to_owned()),
-            log_size: encanto::api::LOG_SIZE,
+            log_size: api::LOG_SIZE,
             repository: None,
             journal: Box::new(self.journal.clone()),
             provider: self.provider.clone(),
@@ -129,7 +144,7 @@ impl Scenario {
         &self.running.as_ref().expect("the controller runs").1
     }
 
-    fn controller(&self) -> &Controller {
+    pub(super) fn controller(&self) -> &Controller {
         &self.running.as_ref().expect("the controller runs").0
     }
 
@@ -149,31 +164,32 @@ impl Scenario {
     }
 
     pub async fn try_deploy(&self, charm: &str, service: &str, units: u32) -> Result<Done, Refusal> {
-        let files = [("charm.lua".to_owned(), api::base64::encode(source(charm).as_bytes()))].into();
-        self.ask(api::Deploy {
-            charm: CharmSource::Files { path: format!("./{charm}"), files },
-            service: Some(service.to_owned()),
-            units,
-            to: None,
-            config: Default::default(),
-            constraints: None,
-            expose: false,
-        })
-        .await
+        self.ask(deployment(charm, service, (units, None))).await
+    }
+
+    /// One unit, on a machine that is there already.
+    pub async fn deploy_to(&self, charm: &str, machine: &str) {
+        self.ask(deployment(charm, charm, (1, Some(machine)))).await.unwrap();
     }
 
     pub async fn upgrade(&self, service: &str, charm: &str, force: bool) -> Result<Done, Refusal> {
-        let files = [("charm.lua".to_owned(), api::base64::encode(source(charm).as_bytes()))].into();
-        let charm = Some(CharmSource::Files { path: format!("./{charm}"), files });
-        self.ask(api::UpgradeCharm { service: service.into(), charm, force }).await
+        self.ask(api::UpgradeCharm { service: service.into(), charm: Some(files(charm)), force }).await
     }
 
     pub async fn add_unit(&self, service: &str) {
         self.ask(api::AddUnit { service: service.into(), units: 1, to: None }).await.unwrap();
     }
 
+    pub async fn add_unit_to(&self, service: &str, machine: &str) {
+        self.ask(api::AddUnit { service: service.into(), units: 1, to: Some(machine.into()) }).await.unwrap();
+    }
+
     pub async fn relate(&self, one: &str, other: &str) {
         self.ask(api::AddRelation { endpoints: vec![one.into(), other.into()] }).await.unwrap();
+    }
+
+    pub async fn destroy_relation(&self, one: &str, other: &str, force: bool) {
+        self.ask(api::DestroyRelation { endpoints: vec![one.into(), other.into()], force }).await.unwrap();
     }
 
     pub async fn set(&self, service: &str, key: &str, value: &str) {
@@ -198,20 +214,50 @@ impl Scenario {
         self.ask(api::DestroyMachine { machines: vec![machine.into()], force }).await.unwrap();
     }
 
+    /// From now on, whenever it runs.
     pub fn fail_hook(&self, unit: &str, hook: &str) {
-        self.failing.lock().unwrap().insert((unit.into(), hook.into()));
+        self.hooks.failing.lock().unwrap().insert((unit.into(), hook.into()));
     }
 
     pub fn heal_hook(&self, unit: &str, hook: &str) {
-        self.failing.lock().unwrap().remove(&(unit.into(), hook.into()));
+        self.hooks.failing.lock().unwrap().remove(&(unit.into(), hook.into()));
     }
 
+    /// Whenever it runs it does not end before it is released.
     pub fn hang_hook(&self, unit: &str, hook: &str) {
-        self.hanging.lock().unwrap().insert((unit.into(), hook.into()));
+        self.hooks.hanging.lock().unwrap().insert((unit.into(), hook.into()), watch::Sender::new(false));
     }
 
     pub fn release_hook(&self, unit: &str, hook: &str) {
-        self.hanging.lock().unwrap().remove(&(unit.into(), hook.into()));
+        if let Some(hanging) = self.hooks.hanging.lock().unwrap().remove(&(unit.into(), hook.into())) {
+            hanging.send_replace(true);
+        }
+    }
+
+    /// Each hook as it began on its machine, e.g. `db/0 install`: also those that failed or were cut off.
+    pub fn begun(&self) -> Vec<String> {
+        self.hooks.begun.lock().unwrap().clone()
+    }
+
+    pub fn begun_of(&self, unit: &str) -> Vec<String> {
+        let own = format!("{unit} ");
+        self.begun().iter().filter_map(|hook| hook.strip_prefix(&own).map(str::to_owned)).collect()
+    }
+
+    /// The failed hook counts as run.
+    pub async fn resolve(&self, unit: &str) {
+        self.ask(api::Resolved { unit: unit.into(), retry: false }).await.unwrap();
+    }
+
+    /// The failed hook runs again, and succeeds this time.
+    pub async fn mend(&self, unit: &str, hook: &str) {
+        self.heal_hook(unit, hook);
+        self.ask(api::Resolved { unit: unit.into(), retry: true }).await.unwrap();
+    }
+
+    /// Behind the controller's back.
+    pub fn stop_instance(&self, machine: u32) {
+        self.provider.stop_behind(&self.instance(machine));
     }
 
     pub fn instance(&self, machine: u32) -> InstanceName {
@@ -221,292 +267,26 @@ impl Scenario {
     pub async fn status(&self) -> EnvironmentStatus {
         self.ask(api::Status { patterns: vec![] }).await.unwrap()
     }
+}
 
-    /// Waits until `holds`, and tells the last seen state if that never comes.
-    pub async fn until(&self, what: &str, holds: impl Fn(&Model) -> bool) {
-        let ledger = &self.controller().world.ledger;
-        let mut changes = ledger.changes();
-        let comes = async {
-            loop {
-                changes.mark_unchanged();
-                let reached = holds(&ledger.model());
-                if reached || changes.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        let reached = tokio::time::timeout(PATIENCE, comes).await;
-        if reached.is_err() {
-            panic!("{what} never came; last seen: {:#?}", self.status().await);
-        }
-    }
-
-    /// Waits until `holds` for what is seen of the world.
-    pub async fn until_observed(&self, what: &str, holds: impl Fn(&Observed) -> bool) {
-        let ledger = &self.controller().world.ledger;
-        let mut changes = ledger.changes();
-        let comes = async {
-            loop {
-                changes.mark_unchanged();
-                let reached = holds(&ledger.observed());
-                if reached || changes.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        if tokio::time::timeout(PATIENCE, comes).await.is_err() {
-            panic!("{what} never came; last seen: {:#?}", self.status().await);
-        }
-    }
-
-    /// Waits until nobody has anything to do.
-    pub async fn settle(&self) {
-        let ledger = &self.controller().world.ledger;
-        let mut changes = ledger.changes();
-        let settled = async {
-            loop {
-                changes.mark_unchanged();
-                if at_rest(&ledger.model(), &ledger.observed()) {
-                    return;
-                }
-                changes.changed().await.unwrap();
-            }
-        };
-        if tokio::time::timeout(PATIENCE, settled).await.is_err() {
-            let activity = ledger.observed().clone();
-            panic!("it never came to rest: {activity:#?}\n{:#?}", self.status().await);
-        }
-    }
-
-    pub fn ledger(&self) -> encanto::worker::ledger::Ledger {
-        self.controller().world.ledger.clone()
-    }
-
-    /// Waits until the machine's instance was seen in this state, and the provider was asked to start one so often.
-    pub async fn until_instance(&self, machine: u32, state: &str, starts: usize) {
-        let mut changes = self.ledger().changes();
-        let seen = async {
-            loop {
-                changes.mark_unchanged();
-                let status = self.status().await.machines[&machine.to_string()].instance_state.clone();
-                let started = self.provider.calls().iter().filter(|call| call.kind == "start").count();
-                if status.as_deref() == Some(state) && started == starts {
-                    return;
-                }
-                changes.changed().await.unwrap();
-            }
-        };
-        if tokio::time::timeout(PATIENCE, seen).await.is_err() {
-            panic!("machine {machine} was never {state}: {:#?}", self.status().await);
-        }
-    }
-
-    /// A started machine must not say that it is being made.
-    pub async fn machine_is_started(&self, machine: u32) -> bool {
-        let now = self.status().await.machines[&machine.to_string()].clone();
-        let started = now.agent_state.as_deref() == Some("started");
-        assert!(!started || now.agent_state_info.is_none(), "{now:#?}");
-        started
-    }
-
-    /// What `wait` gives as reasons; none if all is well.
-    pub async fn wait_fails(&self, targets: &[encanto::plan::settled::Target]) -> Vec<String> {
-        use encanto::worker::waiter::{Told, wait};
-        let (told, mut tells) = tokio::sync::mpsc::channel(64);
-        let condition = encanto::plan::settled::Condition::Active;
-        tokio::spawn(wait(self.ledger(), targets.to_vec(), condition, Some(PATIENCE), told));
-        while let Some(tell) = tells.recv().await {
-            match tell {
-                Told::Progress(_) => {}
-                Told::Ready => return Vec::new(),
-                Told::Failed(reasons) | Told::TimedOut(reasons) => return reasons,
-            }
-        }
-        panic!("the wait ended without an end");
-    }
-
-    /// Waits until `unit` runs `hook`.
-    pub async fn until_runs(&self, unit: &str, hook: &str) {
-        let ledger = &self.controller().world.ledger;
-        let name: UnitName = unit.parse().unwrap();
-        let mut changes = ledger.changes();
-        let runs = async {
-            loop {
-                changes.mark_unchanged();
-                if ledger.observed().unit_activity.get(&name) == Some(&format!("running {hook}")) {
-                    return;
-                }
-                changes.changed().await.unwrap();
-            }
-        };
-        if tokio::time::timeout(PATIENCE, runs).await.is_err() {
-            panic!("{unit} never ran {hook}: {:#?}", self.status().await);
-        }
-    }
-
-    /// The end of every story: all is consistent, and looking again at everything finds nothing to do.
-    pub async fn nothing_more_happens(&self) {
-        self.settle().await;
-        let ledger = &self.controller().world.ledger;
-        let problems = self.backend().problems().await;
-        assert!(problems.is_empty(), "{problems:#?}");
-        let everyone = Concerned::everyone(&ledger.model());
-        let due: Vec<String> = everyone
-            .units
-            .iter()
-            .filter_map(|unit| Some(format!("{unit}: {:?}", encanto::plan::hooks::next(&ledger.model(), unit)?)))
-            .collect();
-        assert!(due.is_empty(), "still due: {due:?}");
-        assert!(check::inconsistencies(&ledger.model()).is_empty());
-    }
-
-    /// Every hook that was committed, in order, e.g. `db/0 install`.
-    pub fn hooks(&self) -> Vec<String> {
-        let events = self.journal.entries().into_iter().map(|entry| entry.event);
-        events
-            .filter_map(|event| match event {
-                Event::HookCommitted { unit, hook, .. } => Some(format!("{unit} {}", shown(&hook))),
-                Event::HookSkipped { unit, hook, .. } => Some(format!("{unit} {} (skipped)", shown(&hook))),
-                _ => None,
-            })
-            .collect()
-    }
-
-    pub fn hooks_of(&self, unit: &str) -> Vec<String> {
-        let own = format!("{unit} ");
-        self.hooks().iter().filter_map(|hook| hook.strip_prefix(&own).map(str::to_owned)).collect()
-    }
-
-    pub async fn expect_unit(&self, unit: &str, agent: &str, workload: &str) {
-        let status = self.status().await;
-        let service = unit.split('/').next().unwrap();
-        let found = &status.services[service].units[unit];
-        let seen = (found.agent_state.as_str(), found.workload_status.current.as_str());
-        assert_eq!(seen, (agent, workload), "{found:#?}");
-    }
-
-    pub fn model(&self) -> Model {
-        self.controller().world.ledger.model().clone()
-    }
-
-    pub fn machine_numbers(&self) -> Vec<u32> {
-        self.model().machines.keys().filter(|id| **id != MachineId::HOST).map(|id| id.number()).collect()
+fn deployment(charm: &str, service: &str, (units, to): (u32, Option<&str>)) -> api::Deploy {
+    api::Deploy {
+        charm: files(charm),
+        service: Some(service.to_owned()),
+        units,
+        to: to.map(str::to_owned),
+        config: Default::default(),
+        constraints: None,
+        expose: false,
     }
 }
 
-/// The hook's name, and whom it is about: `db-relation-joined app/0`.
-fn shown(hook: &Hook) -> String {
-    match hook {
-        Hook::Relation { kind, .. } => match kind.remote() {
-            Some(remote) => format!("{hook} {remote}"),
-            None => hook.to_string(),
-        },
-        _ => hook.to_string(),
-    }
+fn files(charm: &str) -> CharmSource {
+    let files = [("charm.lua".to_owned(), api::base64::encode(source(charm).as_bytes()))].into();
+    CharmSource::Files { path: format!("./{charm}"), files }
 }
 
 fn now() -> i64 {
     let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
     since.as_millis() as i64
-}
-
-/// The charms of the stories.
-fn source(charm: &str) -> String {
-    let common = r#"
-local function step(unit, relation)
-  unit:exec{ "hook", unit.name, unit.hook }
-end
-"#;
-    let body = match charm {
-        "db" => {
-            r#"return charm { name = "db", summary = "s", series = { "bookworm" },
-  provides = { db = { interface = "sql" } }, peers = { cluster = { interface = "sql-cluster" } },
-  config = { size = { type = "int", default = 1, min = 1 } },
-  hooks = { install = step, start = function(unit) step(unit) unit:set_status("active", "ready") end,
-    ["config-changed"] = step, stop = step,
-    ["db-relation-created"] = step,
-    ["db-relation-joined"] = function(unit, relation) step(unit) relation:set{ password = secret("pw-" .. relation.remote) } end,
-    ["db-relation-changed"] = step, ["db-relation-departed"] = step, ["db-relation-broken"] = step } }"#
-        }
-        "app" => {
-            r#"return charm { name = "app", summary = "s", series = { "bookworm" },
-  requires = { db = { interface = "sql" } }, provides = { website = { interface = "http" } },
-  hooks = { install = step, ["config-changed"] = step,
-    start = function(unit) step(unit) unit:set_status("waiting", "no database") unit:open_port(80) end,
-    stop = step,
-    ["db-relation-joined"] = step,
-    ["db-relation-changed"] = function(unit, relation) step(unit)
-      if relation:get("password") then unit:set_status("active", "serving") end end,
-    ["db-relation-departed"] = step,
-    ["db-relation-broken"] = function(unit) step(unit) unit:set_status("waiting", "no database") end } }"#
-        }
-        "prepared" => {
-            r#"return charm { name = "prepared", summary = "s", series = { "bookworm" },
-  prepare = function(machine) machine:exec{ "hook", "build", "prepare" } machine:write("/opt/software", "1") end,
-  hooks = { install = step, start = function(unit) step(unit)
-    unit:set_status("active", unit:read("/opt/software") or "no software") end } }"#
-        }
-        "db-next" => {
-            r#"return charm { name = "db", summary = "s", series = { "bookworm" },
-  provides = { db = { interface = "sql" } },
-  peers = { cluster = { interface = "sql-cluster" }, backup = { interface = "sql-backup" } },
-  config = { size = { type = "int", default = 1, min = 1, max = 5 }, colour = { type = "string", default = "red" } },
-  hooks = { install = step, ["upgrade-charm"] = step, start = step,
-    ["config-changed"] = function(unit) step(unit) unit:set_status("active", "next " .. unit.config.colour) end,
-    ["db-relation-joined"] = step } }"#
-        }
-        "pulse" => {
-            r#"return charm { name = "pulse", summary = "s", series = { "bookworm" },
-  hooks = { ["leader-elected"] = function(unit) step(unit) unit.state.leader = true end,
-    start = function(unit) unit:set_status("active", unit.state.leader and "leads" or "follows") end,
-    ["update-status"] = function(unit) step(unit)
-      if not unit.state.seen then unit.state.seen = true unit:open_port(1234) end end } }"#
-        }
-        "tool" => {
-            r#"return charm { name = "tool", summary = "s", series = { "bookworm" },
-  provides = { website = { interface = "http" } }, config = { key = { type = "string", secret = true, default = "sesame-7" } },
-  hooks = { install = step, ["config-changed"] = step, stop = step,
-    start = function(unit) step(unit) unit:set_status("active", "ready") end },
-  actions = {
-    backup = { description = "Saves",
-      params = { file = { type = "string", required = true }, keep = { type = "int", default = 3, min = 1 },
-        password = { type = "string", secret = true } },
-      run = function(unit, params)
-        step(unit)
-        unit.state.count = (unit.state.count or 0) + 1
-        unit:open_port(99)
-        for _, relation in unit:relations("website") do relation:set{ saved = params.file } end
-        return { file = params.file, keep = params.keep, count = unit.state.count,
-          deep = { key = unit.config.key, text = `with {params.password or "none"}` } }
-      end },
-    broken = { run = function(unit) unit.state.count = 100 unit:open_port(100) unit:exec{ "hook", unit.name, "step" }
-      error("no such table: " .. unit.config.key) end },
-  } }"#
-        }
-        "tool-next" => {
-            r#"return charm { name = "tool", summary = "s", series = { "bookworm" },
-  provides = { website = { interface = "http" } }, hooks = { ["upgrade-charm"] = step } }"#
-        }
-        "log" => {
-            r#"return charm { name = "log", summary = "s", series = { "bookworm" }, subordinate = true,
-  requires = { info = { interface = "juju-info", scope = "container" },
-    directory = { interface = "sql", scope = "container" } },
-  provides = { feed = { interface = "feed" } },
-  hooks = { install = step, ["config-changed"] = step, start = step, stop = step,
-    ["info-relation-joined"] = function(unit, relation) step(unit)
-      unit:set_status("active", `reads {#relation:units()}: {relation.remote}`) end,
-    ["info-relation-changed"] = step, ["info-relation-departed"] = step, ["info-relation-broken"] = step } }"#
-        }
-        "log-alone" => r#"return charm { name = "log", summary = "s", series = { "bookworm" } }"#,
-        "watch" => {
-            r#"return charm { name = "watch", summary = "s", series = { "bookworm" },
-  requires = { feed = { interface = "feed" } },
-  hooks = { start = step, ["feed-relation-joined"] = step, ["feed-relation-departed"] = step,
-    ["juju-info-relation-joined"] = function(unit, relation) step(unit)
-      unit:set_status("active", `read by {#unit:relations("juju-info")}`) end } }"#
-        }
-        "db-broken" => r#"return charm { name = "db", summary = "s", series = { "bookworm" } }"#,
-        other => panic!("there is no charm {other} in the stories"),
-    };
-    format!("{common}\n{body}\n")
 }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::model::{Change, EndpointRef};
+use crate::model::{Change, EndpointRef, Life, ServiceName};
 
 use super::super::backend::{Asker, Backend};
 use super::super::requests::{AddRelation, DestroyRelation, Done, Refusal};
@@ -23,8 +23,12 @@ impl Handle for AddRelation {
 impl Handle for DestroyRelation {
     async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let (one, other) = two(&self.endpoints)?;
-        let targets = vec![one.service.to_string(), other.service.to_string()];
-        backend.commit(by, Change::DestroyRelation { one, other }).await?;
+        let services = [one.service.clone(), other.service.clone()];
+        backend.commit(by, Change::DestroyRelation { one, other, force: self.force }).await?;
+        // A service that is dying may go with its last relation: who waits could find nothing to wait for.
+        let model = backend.model();
+        let stays = |name: &&ServiceName| model.services.get(*name).is_some_and(|service| service.life == Life::Alive);
+        let targets = services.iter().filter(stays).map(ToString::to_string).collect();
         Ok(Done { notes: Vec::new(), targets })
     }
 }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::model::{Event, Hook, MachineId, RelationHook, Subject, UnitName};
+use crate::model::{Event, MachineId, Subject, UnitName};
 
 use super::super::backend::{Asker, Backend, Recorded};
 use super::super::requests::{
@@ -132,13 +132,13 @@ fn of_unit(recorded: &Recorded, wanted: &UnitName) -> Option<StatusLogEntry> {
             Some(entry(recorded, "workload", status.state.as_str(), &status.message))
         }
         Event::HookCommitted { unit, hook, .. } if unit == wanted => {
-            Some(entry(recorded, "agent", "executed", named(hook)))
+            Some(entry(recorded, "agent", "executed", hook.told()))
         }
         Event::HookFailed { unit, hook, message } if unit == wanted => {
-            Some(entry(recorded, "agent", "error", format!("{}: {message}", named(hook))))
+            Some(entry(recorded, "agent", "error", format!("{}: {message}", hook.told())))
         }
         Event::HookSkipped { unit, hook, message } if unit == wanted => {
-            Some(entry(recorded, "agent", "skipped", format!("{}: {message}", named(hook))))
+            Some(entry(recorded, "agent", "skipped", format!("{}: {message}", hook.told())))
         }
         Event::ActionQueued { action, unit, name, .. } if unit == wanted => {
             Some(entry(recorded, "action", "pending", format!("{action}: {name} by {asked}")))
@@ -170,18 +170,6 @@ fn of_machine(recorded: &Recorded, wanted: MachineId) -> Option<StatusLogEntry> 
         Event::MachineDying { machine } if *machine == wanted => Some(entry(recorded, "machine", "dying", "")),
         Event::MachineRemoved { machine } if *machine == wanted => Some(entry(recorded, "machine", "removed", "")),
         _ => None,
-    }
-}
-
-/// The hook, and whom it is about.
-fn named(hook: &Hook) -> String {
-    match hook {
-        Hook::Relation { kind: RelationHook::Created | RelationHook::Broken, .. } => hook.to_string(),
-        Hook::Relation { kind, .. } => match kind.remote() {
-            Some(remote) => format!("{hook} ({remote})"),
-            None => hook.to_string(),
-        },
-        _ => hook.to_string(),
     }
 }
 

@@ -11,6 +11,7 @@ pub(super) mod debug_hooks;
 pub(super) mod debug_log;
 mod deploy;
 mod destroy;
+mod dying;
 pub(super) mod exec;
 mod expose;
 mod get;

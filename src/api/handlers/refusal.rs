@@ -46,6 +46,7 @@ pub fn of(error: &ChangeError, model: &Model) -> Refusal {
         ChangeError::UnitNotInError(_) | ChangeError::MachineNotInError(_) => {
             refusal.hint("`encanto status` shows what is in error")
         }
+        ChangeError::AlreadyResolved(_) => refusal.hint("its hook is being tried again; `encanto status` shows it"),
         ChangeError::NoMachinesDestroyed(refused) => refused.iter().map(why_it_stays).fold(refusal, with_new_hint),
         ChangeError::CannotAssign { .. } => refusal.hint("without --to it gets a machine of its own"),
         ChangeError::CannotHost { .. } => refusal.hint("name another machine, e.g. `lxc:1`, or `lxc` for a new one"),

@@ -14,6 +14,7 @@ use super::super::backend::{Asker, Backend};
 use super::super::requests::{Refusal, Status, VERSION};
 use super::super::server::Handle;
 use super::super::status::{EnvironmentStatus, MachineStatus, ServiceStatus, UnitStatus, WorkloadStatusInfo};
+use super::dying;
 
 #[async_trait]
 impl Handle for Status {
@@ -31,7 +32,14 @@ pub(super) fn patterns(texts: &[String]) -> Result<Vec<Pattern>, Refusal> {
 
 pub(super) fn now(backend: &dyn Backend, patterns: &[Pattern]) -> EnvironmentStatus {
     let (model, observed) = (backend.model(), backend.observed());
-    status(&model, &observed, patterns)
+    let mut status = status(&model, &observed, patterns);
+    for leader in model.services.values().filter_map(|service| model.leader(service)) {
+        if let Some(told) = model.units.get(&leader).and_then(|unit| unit_of(&mut status, unit)) {
+            told.leader = true;
+        }
+    }
+    dying::tell(&mut status, &model, &|what| backend.waits_for(&model, &observed, what));
+    status
 }
 
 /// A glob on a service's or unit's name; a bare name stands for all units of it.
@@ -93,6 +101,17 @@ fn status(model: &Model, observed: &Observed, patterns: &[Pattern]) -> Environme
         environment: model.environment.as_ref().map(|name| name.to_string()).unwrap_or_default(),
         machines: machines.collect(),
         services: services.map(|s| (s.name.to_string(), service_status(model, observed, s, &wanted))).collect(),
+        ..EnvironmentStatus::default()
+    }
+}
+
+/// What the status says of a unit, if it is shown: a subordinate stands below its principal.
+pub(super) fn unit_of<'a>(status: &'a mut EnvironmentStatus, unit: &Unit) -> Option<&'a mut UnitStatus> {
+    let above = unit.principal.as_ref().unwrap_or(&unit.name);
+    let told = status.services.get_mut(above.service.as_str())?.units.get_mut(&above.to_string())?;
+    match &unit.principal {
+        None => Some(told),
+        Some(_) => told.subordinates.get_mut(&unit.name.to_string()),
     }
 }
 
@@ -177,6 +196,7 @@ fn service_status(
         charm: service.charm.to_string(),
         exposed: service.exposed,
         life: life(service.life),
+        life_info: None,
         published: service.published.iter().map(|m| format!("{}:{}", m.host_port, m.port)).collect(),
         relations: relations(model, service),
         subordinate_to: subordinate_to(model, service),
@@ -209,7 +229,9 @@ fn unit_status(model: &Model, observed: &Observed, unit: &Unit) -> UnitStatus {
     let machine = model.machines.get(&unit.machine);
     let down = matches!(observed.instances.get(&unit.machine), Some(Sighting::Missing | Sighting::Stopped));
     let running = observed.unit_activity.get(&unit.name).cloned();
-    let (state, info) = match &unit.failed {
+    // What is dying skips the hooks that fail.
+    let failed = unit.failed.as_ref().filter(|_| unit.life == Life::Alive);
+    let (state, info) = match failed {
         Some(failed) => ("error", Some(format!("hook failed: \"{}\": {}", failed.hook, failed.message))),
         None if down && unit.started => ("down", Some("(started)".to_owned())),
         None if unit.stopped => ("stopped", running),
@@ -217,7 +239,7 @@ fn unit_status(model: &Model, observed: &Observed, unit: &Unit) -> UnitStatus {
         None if unit.installed => ("installed", running),
         None => ("pending", running.or_else(|| Some(awaited(machine)))),
     };
-    let workload = match &unit.failed {
+    let workload = match failed {
         Some(failed) => (WorkloadState::Error, format!("hook failed: \"{}\"", failed.hook)),
         None => (unit.workload.state, unit.workload.message.clone()),
     };
@@ -230,6 +252,7 @@ fn unit_status(model: &Model, observed: &Observed, unit: &Unit) -> UnitStatus {
         agent_state: state.to_owned(),
         agent_state_info: info,
         agent_version: unit.installed.then(|| VERSION.to_owned()),
+        leader: false,
         life: life(unit.life),
         machine: unit.principal.is_none().then(|| unit.machine.to_string()),
         open_ports: unit.open_ports.iter().map(|port| port.to_string()).collect(),

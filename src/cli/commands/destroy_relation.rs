@@ -14,6 +14,9 @@ pub struct DestroyRelation {
     /// Two services, each with the name of its endpoint if need be: `wordpress mysql:db`
     #[arg(value_name = "SERVICE[:ENDPOINT]")]
     endpoints: Vec<String>,
+    /// At once, without running hooks
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     wait: WaitOption,
 }
@@ -26,6 +29,6 @@ impl DestroyRelation {
             );
         }
         let command = words("destroy-relation", &self.endpoints);
-        session.start(&command, &Request { endpoints: self.endpoints }, self.wait.until_settled())
+        session.start(&command, &Request { endpoints: self.endpoints, force: self.force }, self.wait.until_settled())
     }
 }

@@ -11,7 +11,7 @@ use crate::cli::values::words;
 pub struct DestroyService {
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
-    /// At once, without running hooks
+    /// At once, without running its hooks; a second time also without those of the services related to it
     #[arg(long)]
     force: bool,
     #[command(flatten)]

@@ -105,7 +105,9 @@ impl Tree {
     }
 
     fn mark(&self, paint: Paint, node: &Node) -> String {
-        if matches!(node.line.state.as_str(), "error" | "down") {
+        // What is dying and yet settled goes no further by itself.
+        let stuck = node.line.settled && node.line.state == "dying";
+        if stuck || matches!(node.line.state.as_str(), "error" | "down") {
             paint.dress(RED, "✗")
         } else if node.line.settled {
             paint.dress(GREEN, "✓")

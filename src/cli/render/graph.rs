@@ -161,6 +161,7 @@ pub mod samples {
             environment: "local".into(),
             machines: (0..5).map(machine).collect(),
             services: services.into_iter().map(|(name, service)| (name.to_owned(), service)).collect(),
+            ..EnvironmentStatus::default()
         }
     }
 }

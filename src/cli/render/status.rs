@@ -29,7 +29,8 @@ pub fn tabular(paint: Paint, status: &EnvironmentStatus) -> String {
     let mut sections = Vec::new();
     if !status.services.is_empty() {
         let rows: Vec<_> = status.services.iter().map(|(name, service)| service_row(status, name, service)).collect();
-        sections.push(section(paint, "Services", ["NAME", "STATUS", "EXPOSED", "CHARM", "PUBLISHED"], &rows));
+        let names = ["NAME", "STATUS", "EXPOSED", "CHARM", "PUBLISHED", "MESSAGE"];
+        sections.push(section(paint, "Services", names, &rows));
     }
     let units = in_order(status);
     if !units.is_empty() {
@@ -39,7 +40,7 @@ pub fn tabular(paint: Paint, status: &EnvironmentStatus) -> String {
     }
     let relations = relations(status);
     if !relations.is_empty() {
-        sections.push(section(paint, "Relations", ["SERVICE", "RELATION", "WITH"], &relations));
+        sections.push(section(paint, "Relations", ["SERVICE", "RELATION", "WITH", "MESSAGE"], &relations));
     }
     let rows: Vec<_> = status.machines_and_containers().map(|(id, machine)| machine_row(id, machine)).collect();
     let names = ["ID", "STATE", "VERSION", "DNS", "INS-ID", "SERIES", "HARDWARE", "MESSAGE"];
@@ -54,13 +55,14 @@ fn state(word: &str, life: Option<&str>) -> Cell {
     }
 }
 
-fn service_row(status: &EnvironmentStatus, name: &str, service: &ServiceStatus) -> [Cell; 5] {
+fn service_row(status: &EnvironmentStatus, name: &str, service: &ServiceStatus) -> [Cell; 6] {
     [
         name.into(),
         state(worst(status, name), service.life.as_deref()),
         if service.exposed { "true" } else { "false" }.into(),
         service.charm.as_str().into(),
         service.published.join(",").into(),
+        service.life_info.clone().unwrap_or_default().into(),
     ]
 }
 
@@ -80,6 +82,8 @@ fn unit_row(name: &str, unit: &UnitStatus) -> [Cell; 8] {
         (Some(info), message) => format!("({}) {message}", info.trim_matches(['(', ')'])).trim_end().to_owned(),
         (None, message) => message.to_owned(),
     };
+    // As in Juju 3: a star for the unit that speaks for its service.
+    let name = if unit.leader { format!("{name}*") } else { name.to_owned() };
     [
         name.into(),
         state(&workload.current, None),
@@ -126,9 +130,12 @@ fn machine_row(id: &str, machine: &MachineStatus) -> [Cell; 8] {
     ]
 }
 
-fn relations(status: &EnvironmentStatus) -> Vec<[Cell; 3]> {
-    let row = |service: &String, name: &String, others: &Vec<String>| -> [Cell; 3] {
-        [service.as_str().into(), name.as_str().into(), others.join(", ").into()]
+fn relations(status: &EnvironmentStatus) -> Vec<[Cell; 4]> {
+    let row = |service: &String, name: &String, others: &Vec<String>| -> [Cell; 4] {
+        let end = format!("{service}:{name}");
+        let dying = status.dying_relations.iter().find(|(key, _)| key.split(' ').any(|other| other == end));
+        let message = dying.map(|(_, waits)| format!("dying: {waits}")).unwrap_or_default();
+        [service.as_str().into(), name.as_str().into(), others.join(", ").into(), message.into()]
     };
     let of = |(service, info): (_, &ServiceStatus)| {
         info.relations.iter().map(|(name, others)| row(service, name, others)).collect::<Vec<_>>()
@@ -202,6 +209,7 @@ mod tests {
             environment: "local".into(),
             machines: [("9", host), ("10", machine("10")), ("11", pending)].map(|(id, m)| (id.into(), m)).into(),
             services: IndexMap::from([("logging".into(), logging), ("mysql".into(), mysql)]),
+            ..EnvironmentStatus::default()
         }
     }
 
@@ -231,5 +239,19 @@ mod tests {
         let service = ServiceStatus { units: IndexMap::from([("x/0".into(), broken)]), ..ServiceStatus::default() };
         let status = EnvironmentStatus { services: IndexMap::from([("x".into(), service)]), ..Default::default() };
         assert!(tabular(PLAIN, &status).contains("10.0.3.11      hook failed: \"install\"\n"));
+    }
+
+    #[test]
+    fn what_is_dying_says_what_it_waits_for() {
+        let mut status = wiki();
+        let mysql = status.services.get_mut("mysql").unwrap();
+        mysql.life = Some("dying".into());
+        mysql.life_info = Some("waits for hook stop of mysql/9".into());
+        let dying = mysql.units.get_mut("mysql/9").unwrap();
+        dying.life = Some("dying".into());
+        dying.agent_state_info = Some("waits for its hook stop, which runs".into());
+        mysql.units.get_mut("mysql/10").unwrap().leader = true;
+        status.dying_relations.insert("wiki:db mysql:db".into(), "waits for hook db-relation-broken of wiki/0".into());
+        insta::assert_snapshot!(tabular(PLAIN, &status) + "\n" + &yaml(&status).unwrap());
     }
 }

@@ -121,6 +121,8 @@ mod tests {
             private_address: String::new(),
             public_address: String::new(),
             is_leader: true,
+            leader: None,
+            leader_settings: Default::default(),
             config: Default::default(),
             secret_config: Default::default(),
             state: Default::default(),

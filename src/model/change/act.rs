@@ -89,6 +89,14 @@ impl Decider<'_> {
         match self.model.actions.get(&id) {
             Some(action) if matches!(action.state, ActionState::Running { .. }) => {
                 let unit = action.unit.clone();
+                let end = if writes.leader.is_empty() || self.leads(&unit) {
+                    end
+                } else {
+                    // As for a hook: the next leader may have written already.
+                    ActionEnd::Failed {
+                        message: "the unit ceased to lead meanwhile, so its writes were dropped".into(),
+                    }
+                };
                 let completed = matches!(end, ActionEnd::Completed { .. });
                 let writes = if completed { Box::new(writes) } else { Box::default() };
                 self.emit(Event::ActionEnded { action: id, unit, end, writes });

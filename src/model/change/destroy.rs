@@ -1,6 +1,6 @@
 //! destroy-unit, destroy-service, destroy-machine, and what follows when the last reference goes.
 
-use super::super::entities::{Life, Machine, Provision, Unit};
+use super::super::entities::{Life, Machine, Presence, Provision, Unit};
 use super::super::event::Event;
 use super::super::names::{MachineId, RelationId, ServiceName, UnitName};
 use super::{ChangeError, Decider, MachineRefusal, UnitRefusal};
@@ -33,6 +33,8 @@ impl Decider<'_> {
         for name in services {
             let Some(service) = self.model.services.get(name) else { continue };
             let alive = service.life == Life::Alive;
+            // Units of other services are told by their hooks, unless they cannot run any, or it was asked for twice.
+            let unable = |unit: &Unit| unit.failed.is_some() || !alive;
             let relations: Vec<RelationId> = service.relations.iter().copied().collect();
             let units: Vec<UnitName> =
                 service.units.iter().map(|number| UnitName { service: name.clone(), number: *number }).collect();
@@ -40,7 +42,10 @@ impl Decider<'_> {
                 self.emit(Event::ServiceDying { service: name.clone() });
             }
             for relation in relations {
-                self.end_relation(relation);
+                if force {
+                    self.sever(relation, unable);
+                }
+                self.end_relation(relation, false);
             }
             for unit in units {
                 self.destroy_unit(&unit, force);
@@ -132,16 +137,36 @@ impl Decider<'_> {
         self.remove_service_if_done(&name.service);
     }
 
-    pub(super) fn end_relation(&mut self, id: RelationId) {
-        if self.model.relations.get(&id).is_some_and(|relation| relation.life == Life::Alive) {
+    /// Takes members out of a relation without their hooks; a hook of it that failed is not waited for any more.
+    pub(super) fn sever(&mut self, id: RelationId, whom: impl Fn(&Unit) -> bool) {
+        let Some(relation) = self.model.relations.get(&id) else { return };
+        let inside = relation.members.iter().filter(|(_, member)| member.presence != Presence::Left);
+        let severed: Vec<(UnitName, bool)> = inside
+            .filter_map(|(name, _)| self.model.units.get(name))
+            .filter(|unit| whom(unit))
+            .map(|unit| (unit.name.clone(), unit.failed.as_ref().is_some_and(|failed| failed.hook.is_of(id))))
+            .collect();
+        for (unit, failed_in_it) in severed {
+            if failed_in_it {
+                self.emit(Event::HookRetried { unit: unit.clone() });
+            }
+            self.emit(Event::ScopeLeft { unit, relation: id });
+        }
+    }
+
+    pub(super) fn end_relation(&mut self, id: RelationId, force: bool) {
+        let alive = self.model.relations.get(&id).is_some_and(|relation| relation.life == Life::Alive);
+        if alive {
             self.emit(Event::RelationDying { relation: id });
-            self.end_subordinates(id);
+        }
+        if alive || force {
+            self.end_subordinates(id, force);
         }
         self.remove_relation_if_done(id);
     }
 
     /// A subordinate goes with the last container-scoped relation that brought it to its principal.
-    fn end_subordinates(&mut self, id: RelationId) {
+    fn end_subordinates(&mut self, id: RelationId, force: bool) {
         let Some(relation) = self.model.relations.get(&id).filter(|relation| relation.is_container_scoped()) else {
             return;
         };
@@ -154,7 +179,7 @@ impl Decider<'_> {
             }
         }
         for unit in leaving {
-            self.destroy_unit(&unit, false);
+            self.destroy_unit(&unit, force);
         }
     }
 

@@ -89,6 +89,7 @@ pub enum Change {
     DestroyRelation {
         one: EndpointRef,
         other: EndpointRef,
+        force: bool,
     },
     /// Run the failed hook again, or count it as run.
     Resolve {
@@ -295,6 +296,8 @@ pub enum ChangeError {
     PeerRelation(String),
     #[error("unit \"{0}\" is not in an error state")]
     UnitNotInError(UnitName),
+    #[error("cannot set resolved mode for unit \"{0}\": already resolved")]
+    AlreadyResolved(UnitName),
     #[error("machine {0} is not in an error state")]
     MachineNotInError(MachineId),
     #[error("no machines were destroyed: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -410,7 +413,7 @@ impl Decider<'_> {
                 let Upgrade { service, charm, digest, generated, force } = *upgrade;
                 self.upgrade_charm(&service, (charm, digest), &generated, force)
             }
-            Change::DestroyRelation { one, other } => self.destroy_relation(&one, &other),
+            Change::DestroyRelation { one, other, force } => self.destroy_relation(&one, &other, force),
             Change::Resolve { unit, retry } => self.resolve(unit, retry),
             Change::RetryProvisioning { machines } => self.retry_provisioning(&machines),
             Change::DestroyUnits { units, force } => self.destroy_units(&units, force),

@@ -1,5 +1,7 @@
 //! add-relation: which endpoints are meant.
 
+use std::collections::BTreeSet;
+
 use super::super::charm::{Role, Scope};
 use super::super::entities::{Life, Relation, RelationEndpoint};
 use super::super::event::Event;
@@ -46,7 +48,12 @@ impl Decider<'_> {
         Ok(())
     }
 
-    pub(super) fn destroy_relation(&mut self, one: &EndpointRef, other: &EndpointRef) -> Result<(), ChangeError> {
+    pub(super) fn destroy_relation(
+        &mut self,
+        one: &EndpointRef,
+        other: &EndpointRef,
+        force: bool,
+    ) -> Result<(), ChangeError> {
         let asked = format!("{} {}", shown(one), shown(other));
         let service = self.service(&one.service)?;
         self.service(&other.service)?;
@@ -60,20 +67,24 @@ impl Decider<'_> {
             true => found,
             false => found.into_iter().filter(|relation| !relation.is_peer()).collect(),
         };
-        match found.as_slice() {
-            [] => Err(ChangeError::NoRelation(asked)),
-            [relation] if relation.is_peer() => Err(ChangeError::PeerRelation(relation.key())),
-            [relation] => {
-                let id = relation.id;
-                self.end_relation(id);
-                Ok(())
-            }
-            several => {
-                let mut candidates: Vec<String> = several.iter().map(|relation| relation.key()).collect();
-                candidates.sort();
-                Err(ChangeError::Ambiguous { asked, candidates })
-            }
+        // One that is on its way out may have been made anew already.
+        let keys: BTreeSet<String> = found.iter().map(|relation| relation.key()).collect();
+        if keys.len() > 1 {
+            return Err(ChangeError::Ambiguous { asked, candidates: keys.into_iter().collect() });
         }
+        match found.first() {
+            None => return Err(ChangeError::NoRelation(asked)),
+            Some(relation) if relation.is_peer() => return Err(ChangeError::PeerRelation(relation.key())),
+            Some(_) => {}
+        }
+        let ids: Vec<RelationId> = found.into_iter().map(|relation| relation.id).collect();
+        for id in ids {
+            if force {
+                self.sever(id, |_| true);
+            }
+            self.end_relation(id, force);
+        }
+        Ok(())
     }
 
     /// The endpoints that `asked` may mean, peers left out, juju-info last; never empty.

@@ -29,6 +29,11 @@ impl Decider<'_> {
             }
             Change::CommitHook { unit, hook, writes } => {
                 self.known_unit(&unit)?;
+                if !writes.leader.is_empty() && !self.leads(&unit) {
+                    // All of it or nothing: the next leader may have written already.
+                    let message = "the unit ceased to lead while the hook ran, so its writes were dropped".to_owned();
+                    return self.fail_hook(unit, hook, message);
+                }
                 let event = Event::HookCommitted { unit, hook: hook.clone(), writes };
                 self.after_hook(event, &hook);
             }
@@ -69,6 +74,12 @@ impl Decider<'_> {
     /// A dying unit's hook counts as run: nobody shall have to mend what is going away.
     fn fail_hook(&mut self, unit: UnitName, hook: Hook, message: String) -> Result<(), ChangeError> {
         self.known_unit(&unit)?;
+        if let Hook::Relation { relation, .. } = &hook
+            && self.model.units.get(&unit).is_some_and(|unit| unit.scope(*relation).is_none())
+        {
+            // Taken out of the relation by force while the hook ran: nobody can mend what is not there any more.
+            return Err(ChangeError::Outdated(format!("relation {relation}")));
+        }
         let dying = self.model.units.get(&unit).is_some_and(|unit| unit.life == Life::Dying);
         if dying {
             let event = Event::HookSkipped { unit, hook: hook.clone(), message };
@@ -81,7 +92,12 @@ impl Decider<'_> {
 
     pub(super) fn resolve(&mut self, name: UnitName, retry: bool) -> Result<(), ChangeError> {
         let Some(unit) = self.model.units.get(&name) else { return Err(ChangeError::NoUnit(name)) };
-        let Some(failed) = unit.failed.clone() else { return Err(ChangeError::UnitNotInError(name)) };
+        let failed = match unit.failed.clone() {
+            // What is going away skips its failed hooks by itself.
+            Some(failed) if unit.life == Life::Alive => failed,
+            None if unit.retried.is_some() => return Err(ChangeError::AlreadyResolved(name)),
+            _ => return Err(ChangeError::UnitNotInError(name)),
+        };
         if retry {
             self.emit(Event::HookRetried { unit: name });
         } else {
@@ -110,6 +126,11 @@ impl Decider<'_> {
         if let Hook::Relation { relation, kind: RelationHook::Broken, .. } = hook {
             self.remove_relation_if_done(*relation);
         }
+    }
+
+    pub(super) fn leads(&self, unit: &UnitName) -> bool {
+        let service = self.model.services.get(&unit.service);
+        service.and_then(|service| self.model.leader(service)).as_ref() == Some(unit)
     }
 
     fn known_machine(&self, id: MachineId) -> Result<(), ChangeError> {
