@@ -482,7 +482,8 @@ fn what_failed_in_a_relation_that_was_left_is_skipped_without_a_trace() {
     world.change(Change::DestroyUnits { units: vec![db.clone()], force: false }).unwrap();
     assert!(matches!(hooks::next(&world.model, &db), Some(UnitStep::Leave(_))));
     world.work(0);
-    world.change(Change::Resolve { unit: db, retry: false }).unwrap();
+    let resolved = world.change(Change::Resolve { unit: db.clone(), retry: false });
+    assert_eq!(resolved, Err(ChangeError::UnitNotInError(db)));
     world.work_to_the_end();
     assert!(world.model.units.is_empty());
 }

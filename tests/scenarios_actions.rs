@@ -52,7 +52,7 @@ story!(an_action_gives_results_and_commits_what_it_wrote, s, {
     let task = show(&s, &id, true).await;
     assert_eq!((&task.results["count"], &task.results["keep"]), (&json!(2), &json!(3)));
     let said = log(&s);
-    assert!(said.contains("backup-action-0 action 0 begins, asked for by `test`"), "{said}");
+    assert!(said.contains("backup-action-0 action 0 begins, asked for by `ana: run-action`"), "{said}");
     assert!(!said.contains("hunter22") && !said.contains("sesame"), "{said}");
 });
 
@@ -154,7 +154,7 @@ story!(who_waits_hears_what_this_action_says, s, {
         |after| s.ask(api::ShowAction { id: second.clone(), wait: true, timeout: Some(20), after: Some(after) });
     let task = hears(0).await.unwrap();
     let said: Vec<&str> = task.log.iter().map(|line| line.message.as_str()).collect();
-    assert_eq!((task.status.as_str(), said), ("running", vec!["action 1 begins, asked for by `test`"]));
+    assert_eq!((task.status.as_str(), said), ("running", vec!["action 1 begins, asked for by `ana: run-action`"]));
     let last = task.log[0].sequence;
     let (task, ()) = tokio::join!(hears(last), cancel(&s, &second));
     let said = task.unwrap().log.iter().map(|line| line.message.clone()).collect::<Vec<_>>();

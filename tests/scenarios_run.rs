@@ -8,6 +8,7 @@ mod support;
 
 use std::future::IntoFuture;
 
+use encanto::api::server::Peer;
 use encanto::api::{self, Refusal, RunAnswer, RunResult, base64};
 use support::scenario::{Scenario, story};
 use tokio::io::AsyncWriteExt;
@@ -64,9 +65,9 @@ story!(a_line_that_fails_has_its_code_and_the_log_who_asked, s, {
     s.settle().await;
     s.fail_hook("-c", "mysql -p hunter22");
     let failed = results(&s, on_units("mysql -p hunter22", &["db/0"])).await;
-    assert_eq!(told(&failed[0]), "1 db/0 code 1: E: no room left");
+    assert_eq!(told(&failed[0]), "1 db/0 code 1: reading the list\nE: no room left");
     let said = log(&s);
-    assert!(said.contains("unit-db-0 run a command begins, asked for by `test`\n"), "{said}");
+    assert!(said.contains("unit-db-0 run a command begins, asked for by `ana: run`\n"), "{said}");
     assert!(said.contains("unit-db-0 run the command ended with code 1\n") && !said.contains("hunter22"), "{said}");
 });
 
@@ -85,20 +86,19 @@ story!(a_line_for_a_unit_has_the_machine_for_itself_until_its_client_goes, s, {
     let before = s.hooks_of("db/0").len();
     let folder = tempfile::tempdir().unwrap();
     let listener = tokio::net::UnixListener::bind(folder.path().join("socket")).unwrap();
-    let server = tokio::spawn(axum::serve(listener, s.api()).into_future());
+    let server =
+        tokio::spawn(axum::serve(listener, s.api().into_make_service_with_connect_info::<Peer>()).into_future());
 
     let mut client = tokio::net::UnixStream::connect(folder.path().join("socket")).await.unwrap();
     let body = serde_json::to_string(&on_units("sleep 1000", &["db/0"])).unwrap();
     let head = format!("POST /v1/run HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n", body.len());
     let request = format!("{head}Encanto-Version: {}\r\n\r\n{body}", api::VERSION);
     client.write_all(request.as_bytes()).await.unwrap();
-    let activity = |ledger: encanto::worker::ledger::Ledger| {
-        ledger.observed().unit_activity.get(&"db/0".parse().unwrap()).cloned()
+    let unit = "db/0".parse().unwrap();
+    let running = |observed: &encanto::model::Observed| {
+        observed.unit_activity.get(&unit).is_some_and(|doing| doing == "running a command")
     };
-    let mut changes = s.ledger().changes();
-    while activity(s.ledger()).as_deref() != Some("running a command") {
-        changes.changed().await.unwrap();
-    }
+    s.until_observed("the command runs", running).await;
     s.set("db", "size", "7").await;
     assert_eq!(s.hooks_of("db/0").len(), before, "the hook waits");
 
@@ -140,4 +140,5 @@ story!(what_is_not_there_is_refused_and_what_is_not_up_is_told, s, {
     assert!(refused(request("true")).await.starts_with("no targets"));
     let host = results(&s, api::Run { machines: vec!["0".into()], ..request("true") }).await;
     assert_eq!(host[0].error.as_deref(), Some("machine 0 is this host"));
+    s.destroy_machine("2", true).await;
 });

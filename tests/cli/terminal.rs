@@ -192,6 +192,7 @@ fn lines_can_be_edited_and_a_shell_gets_every_key() {
     // The line before is one key away; Ctrl-D ends it all.
     terminal.screen.write_all(b"\x1b[A\r").unwrap();
     terminal.shows("it is dying");
+    terminal.shows("a/0 start> ");
     terminal.screen.write_all(b"\x04").unwrap();
     terminal.shows("it is gone");
     terminal.ends(1);

@@ -310,11 +310,11 @@ story!(a_machine_that_cannot_be_destroyed_says_why_until_it_can, s, {
     s.wait_active().await;
     s.provider.fail_next("destroy", "umount: target is busy");
     s.destroy_machine("1", true).await;
-    let words = |s: &Scenario| {
-        let observed = s.ledger().observed().clone();
-        observed.machine_activity.get(&encanto::model::MachineId::new(1)).cloned().unwrap_or_default()
+    let machine = encanto::model::MachineId::new(1);
+    let told = |observed: &encanto::model::Observed| {
+        observed.trouble(machine).is_some_and(|trouble| trouble.words == "umount: target is busy")
     };
-    wait_for(|| words(&s) == "umount: target is busy").await;
+    s.until_observed("the failure", told).await;
     let dying = s.status().await.machines["1"].clone();
     assert_eq!(
         (dying.life.as_deref(), dying.agent_state_info.as_deref()),
