@@ -101,6 +101,14 @@ struct Run {
     end: Option<End>,
 }
 
+impl Run {
+    /// One that wrote as the leader and leads no more counts as failed although it returned.
+    fn failed(&self, hook: &Hook, message: &str) -> bool {
+        let late = self.end == Some(End::Returned) && message.starts_with("the unit ceased to lead");
+        self.hook == *hook && (late || self.end == Some(End::Failed))
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Returned,
@@ -233,12 +241,12 @@ impl Oracle {
                 self.committed(unit, hook, writes);
                 self.stir(&unit.service);
             }
-            Event::HookFailed { unit, hook, .. } => self.failed(unit, hook),
+            Event::HookFailed { unit, hook, message } => self.failed(unit, hook, message),
             Event::HookRetried { unit } => {
                 self.units.entry(unit.clone()).and_modify(|unit| unit.failed = None);
             }
-            Event::HookSkipped { unit, hook, .. } => {
-                self.skipped(unit, hook);
+            Event::HookSkipped { unit, hook, message } => {
+                self.skipped(unit, hook, message);
                 self.stir(&unit.service);
             }
             _ => {}
@@ -312,12 +320,10 @@ impl Oracle {
         self.units.range_mut(first..=last).map(|(_, unit)| unit)
     }
 
-    fn failed(&mut self, name: &UnitName, hook: &Hook) {
+    fn failed(&mut self, name: &UnitName, hook: &Hook, message: &str) {
         let Some(unit) = self.units.get_mut(name) else { return };
         // A layer is prepared for a unit, not by it.
-        // One that wrote as the leader and leads no more is failed although it returned.
-        let failed = |run: &Run| run.hook == *hook && matches!(run.end, Some(End::Failed | End::Returned));
-        let ran = unit.run.as_ref().is_some_and(failed);
+        let ran = unit.run.as_ref().is_some_and(|run| run.failed(hook, message));
         if !ran && *hook != Hook::Prepare {
             self.problems.push(format!("{name}: {hook} is in error and did not fail"));
         }
@@ -325,9 +331,9 @@ impl Oracle {
         self.units.entry(name.clone()).and_modify(|unit| unit.failed = Some(hook.clone()));
     }
 
-    fn skipped(&mut self, name: &UnitName, hook: &Hook) {
+    fn skipped(&mut self, name: &UnitName, hook: &Hook, message: &str) {
         let Some(unit) = self.units.get_mut(name) else { return };
-        let failed = unit.run.as_ref().is_some_and(|run| run.hook == *hook && run.end == Some(End::Failed));
+        let failed = unit.run.as_ref().is_some_and(|run| run.failed(hook, message));
         let resolved = unit.failed.as_ref() == Some(hook);
         if !resolved && !(unit.dying && (failed || *hook == Hook::Prepare)) {
             self.problems.push(format!("{name}: {hook} was skipped and had not failed"));
