@@ -66,6 +66,11 @@ pub fn retry_delay(unit: &Unit, first: Millis) -> Option<Millis> {
     Some(patience::delay(first, unit.failures))
 }
 
+/// The same, if it is likely to help: a hook that failed often in a row is for an operator, though it is tried still.
+pub fn promising_retry(unit: &Unit, first: Option<Millis>) -> Option<Millis> {
+    retry_delay(unit, first?).filter(|_| unit.life == Life::Alive && unit.failures < patience::HOPELESS)
+}
+
 /// What failed comes first when it is tried again, unless there is nothing any more that it could be about.
 fn retried(model: &Model, unit: &Unit) -> Option<UnitStep> {
     let hook = unit.retried.as_ref()?;
