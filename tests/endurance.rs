@@ -38,6 +38,12 @@ fn deploy_wiki(env: &Env) {
     env.run("add-relation mediawiki mysql").succeeds();
 }
 
+/// Entries that the controller has written so far.
+fn sequence(env: &Env) -> u64 {
+    let state = env.run("controller status").succeeds().stdout;
+    state.lines().find_map(|line| line.strip_prefix("sequence: ")).unwrap().parse().unwrap()
+}
+
 /// What was being done: the last line of the log, without time and numbers.
 fn moment(env: &Env) -> String {
     let log = env.run("debug-log --no-tail -n 1").succeeds().stdout;
@@ -63,19 +69,28 @@ fn a_controller_killed_at_twenty_moments_of_a_deployment_ends_with_a_wiki_each_t
     deploy_wiki(&env);
     env.run("wait --timeout 15m").succeeds();
     remove("");
-    let begun = Instant::now();
+    let (begun, first) = (Instant::now(), sequence(&env));
     deploy_wiki(&env);
+    let asked = sequence(&env) - first;
     env.run("wait --timeout 5m").succeeds();
-    let takes = begun.elapsed();
+    let (takes, entries) = (begun.elapsed(), sequence(&env) - first);
     remove("--force");
 
-    let (mut random, mut moments) = (Seeded(20), BTreeSet::new());
+    let (mut random, mut moments, mut points) = (Seeded(20), BTreeSet::new(), Vec::new());
     for round in 0..5_u64 {
+        let first = sequence(&env);
         deploy_wiki(&env);
-        for _ in 0..4 {
-            let slice = takes.as_millis() as u64 / 5;
-            std::thread::sleep(Duration::from_millis(random.below(2 * slice)));
+        for kill in 0..4 {
+            // Twenty points from what was asked for to the last entry, each round begins a little later; within a point
+            // at any time.
+            let point = asked + (entries - asked) * (kill * 5 + round) / 19;
+            let patience = Instant::now() + takes * 2;
+            while sequence(&env) - first < point && Instant::now() < patience {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            std::thread::sleep(Duration::from_millis(random.below(takes.as_millis() as u64 / 20)));
             moments.insert(moment(&env));
+            points.push(sequence(&env) - first);
             env.kill_controller();
             env.run("controller start").succeeds();
         }
@@ -86,7 +101,11 @@ fn a_controller_killed_at_twenty_moments_of_a_deployment_ends_with_a_wiki_each_t
         remove(if round % 2 == 0 { "" } else { "--force" });
         assert_eq!(changes(&without_controller(bare.clone()), &without_controller(traces(ENVIRONMENT))), [""; 0]);
     }
-    println!("a deployment takes {takes:?}; killed while, among others: {moments:#?}");
+    println!("a deployment takes {takes:?} and {entries} entries; killed at {points:?}, among others at {moments:#?}");
+    let distinct: BTreeSet<u64> = points.iter().copied().collect();
+    assert!(distinct.len() >= 12, "the kills are spread over the journal: {points:?}");
+    // From before the first machine is up, to after the last hook.
+    assert!(distinct.first() <= Some(&(asked + 2)) && distinct.last() >= Some(&entries), "{points:?} of {entries}");
     // One step of the deployment takes as long as all others, so some moments look alike.
     let of = |service: &str| moments.iter().filter(|moment| moment.contains(service)).count();
     assert!(of("mysql") >= 1 && of("mediawiki") >= 2, "the moments are spread over the deployment: {moments:#?}");
@@ -169,6 +188,35 @@ fn cycle(env: &RealEnv, name: &str, kind: Cycle, random: &mut Seeded) {
         env.run(&format!("destroy-environment {name} -y")).succeeds();
     }
     assert!(!env.path(&format!("home/{name}")).exists());
+}
+
+#[test]
+fn machines_destroyed_by_force_while_they_are_made_leave_nothing() {
+    const ENVIRONMENT: &str = "forcetest";
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(env) = RealEnv::bootstrapped(ENVIRONMENT) else { return };
+    let bare = traces(ENVIRONMENT);
+    // Once undisturbed, to know how long it takes.
+    let begun = Instant::now();
+    env.run("add-machine --wait=5m").succeeds();
+    let takes = begun.elapsed();
+    env.run("destroy-machine 1 --wait=2m").succeeds();
+    let mut lefts = Vec::new();
+    for round in 0..10 {
+        env.run("add-machine").succeeds();
+        // A creation has two seconds after its machine was destroyed, so the first ones may even come up.
+        std::thread::sleep(takes * round / 9);
+        let begun = Instant::now();
+        env.run(&format!("destroy-machine {} --force --wait=2m", round + 2)).succeeds();
+        lefts.push(begun.elapsed());
+        assert_eq!(changes(&bare, &traces(ENVIRONMENT)), [""; 0], "after round {round}");
+        let records = std::fs::read_dir(env.path(&format!("home/{ENVIRONMENT}/lxc/instances"))).unwrap();
+        assert_eq!(records.count(), 0, "after round {round}");
+    }
+    // What came up late would be here by now.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(changes(&bare, &traces(ENVIRONMENT)), [""; 0]);
+    println!("a machine takes {takes:?}; destroyed after {lefts:?}");
 }
 
 #[test]

@@ -50,11 +50,11 @@ story!(a_build_outlives_the_machine_that_asked_first_and_serves_the_next, s, {
 
 story!(a_build_that_all_have_left_is_finished_and_forgotten, s, {
     s.hang_hook("build", "prepare");
+    s.fail_hook("build", "prepare");
     s.deploy("prepared", 1).await;
     until("the build", || builds(&s) == 1).await;
     s.destroy_machine("1", true).await;
     s.settle().await;
-    s.fail_hook("build", "prepare");
     s.release_hook("build", "prepare");
     // Its failure concerns nobody any more: who comes later begins anew.
     until("its end", || calls(&s, "destroy") == 2).await;
