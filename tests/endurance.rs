@@ -8,9 +8,11 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use encanto::provider::lxc::{LxcProvider, LxcSettings};
+use encanto::provider::{InstanceName, InstanceSpec, Provider as _};
 use support::host::{browse, traces};
 use support::{Env, RealEnv, document};
 
@@ -44,13 +46,6 @@ fn sequence(env: &Env) -> u64 {
     state.lines().find_map(|line| line.strip_prefix("sequence: ")).unwrap().parse().unwrap()
 }
 
-/// What was being done: the last line of the log, without time and numbers.
-fn moment(env: &Env) -> String {
-    let log = env.run("debug-log --no-tail -n 1").succeeds().stdout;
-    let words = log.split_whitespace().enumerate().filter(|(at, _)| !matches!(at, 1 | 2)).map(|(_, word)| word);
-    words.collect::<Vec<_>>().join(" ").replace(|c: char| c.is_ascii_digit(), "")
-}
-
 #[test]
 fn a_controller_killed_at_twenty_moments_of_a_deployment_ends_with_a_wiki_each_time() {
     const ENVIRONMENT: &str = "killtest";
@@ -76,22 +71,21 @@ fn a_controller_killed_at_twenty_moments_of_a_deployment_ends_with_a_wiki_each_t
     let (takes, entries) = (begun.elapsed(), sequence(&env) - first);
     remove("--force");
 
-    let (mut random, mut moments, mut points) = (Seeded(20), BTreeSet::new(), Vec::new());
+    let mut points = Vec::new();
     for round in 0..5_u64 {
         let first = sequence(&env);
         deploy_wiki(&env);
         for kill in 0..4 {
-            // Twenty points from what was asked for to the last entry, each round begins a little later; within a point
-            // at any time.
-            let point = asked + (entries - asked) * (kill * 5 + round) / 19;
-            let patience = Instant::now() + takes * 2;
-            while sequence(&env) - first < point && Instant::now() < patience {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            std::thread::sleep(Duration::from_millis(random.below(takes.as_millis() as u64 / 20)));
-            moments.insert(moment(&env));
-            points.push(sequence(&env) - first);
-            env.kill_controller();
+            // Twenty points from what was asked for to the last entry; each round begins a little later.
+            let point = first + asked + (entries - asked) * (kill * 5 + round) / 19;
+            let patience = Instant::now() + takes * 3;
+            let killed = loop {
+                let enough = |sequence| sequence >= point || Instant::now() > patience;
+                if let Some(sequence) = env.kill_controller_if(enough) {
+                    break sequence;
+                }
+            };
+            points.push(killed - first);
             env.run("controller start").succeeds();
         }
         env.run("wait --timeout 5m").succeeds();
@@ -101,14 +95,11 @@ fn a_controller_killed_at_twenty_moments_of_a_deployment_ends_with_a_wiki_each_t
         remove(if round % 2 == 0 { "" } else { "--force" });
         assert_eq!(changes(&without_controller(bare.clone()), &without_controller(traces(ENVIRONMENT))), [""; 0]);
     }
-    println!("a deployment takes {takes:?} and {entries} entries; killed at {points:?}, among others at {moments:#?}");
+    println!("a deployment takes {takes:?} and {entries} entries, {asked} of them at once; killed after {points:?}");
     let distinct: BTreeSet<u64> = points.iter().copied().collect();
     assert!(distinct.len() >= 12, "the kills are spread over the journal: {points:?}");
-    // From before the first machine is up, to after the last hook.
+    // From before the first machine is up to after the last hook.
     assert!(distinct.first() <= Some(&(asked + 2)) && distinct.last() >= Some(&entries), "{points:?} of {entries}");
-    // One step of the deployment takes as long as all others, so some moments look alike.
-    let of = |service: &str| moments.iter().filter(|moment| moment.contains(service)).count();
-    assert!(of("mysql") >= 1 && of("mediawiki") >= 2, "the moments are spread over the deployment: {moments:#?}");
     env.run(&format!("destroy-environment {ENVIRONMENT} -y")).succeeds();
     assert_eq!(changes(&before, &traces(ENVIRONMENT)), [""; 0]);
 }
@@ -217,6 +208,54 @@ fn machines_destroyed_by_force_while_they_are_made_leave_nothing() {
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(changes(&bare, &traces(ENVIRONMENT)), [""; 0]);
     println!("a machine takes {takes:?}; destroyed after {lefts:?}");
+}
+
+/// The whole program gives a creation two seconds, in which a real one is over: here it is cut anywhere.
+#[test]
+fn a_creation_that_is_cut_off_at_any_moment_leaves_nothing() {
+    const ENVIRONMENT: &str = "cuttest";
+    if std::env::var_os("ENCANTO_TEST_LXC").is_none_or(|value| value != "1") {
+        return;
+    }
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    tokio::runtime::Runtime::new().unwrap().block_on(creations_are_cut_off(ENVIRONMENT));
+}
+
+async fn creations_are_cut_off(environment: &str) {
+    let before = traces(environment);
+    let folder = tempfile::tempdir().unwrap();
+    let helper = env!("CARGO_BIN_EXE_encanto").into();
+    let provider =
+        LxcProvider::new(LxcSettings { helper, ..LxcSettings::new("test", environment, folder.path()) }).unwrap();
+    provider.open(Arc::new(|_: &str| {})).await.unwrap();
+    let bare = traces(environment);
+    let name = |number: u32| InstanceName::new(format!("test-{environment}-machine-{number}")).unwrap();
+    let spec = |number: u32| InstanceSpec {
+        name: name(number),
+        series: "bookworm".into(),
+        layers: Vec::new(),
+        memory: None,
+        cores: None,
+        build: false,
+    };
+    let begun = Instant::now();
+    provider.create(&spec(0)).await.unwrap();
+    let takes = begun.elapsed();
+    provider.destroy(&name(0)).await.unwrap();
+    let mut cut = 0;
+    for number in 1..=40 {
+        let created = tokio::time::timeout(takes * number / 40, provider.create(&spec(number))).await;
+        cut += u32::from(created.is_err());
+        provider.destroy(&name(number)).await.unwrap();
+        assert!(!folder.path().join(format!("lxc/instances/{}", name(number))).exists());
+        assert_eq!(changes(&bare, &traces(environment)), [""; 0], "after {number} of 40 parts of {takes:?}");
+    }
+    // What came up late would be here by now.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(changes(&bare, &traces(environment)), [""; 0]);
+    assert!(cut >= 10, "{cut} of 40 were cut off");
+    provider.teardown().await.unwrap();
+    assert_eq!(changes(&before, &traces(environment)), [""; 0]);
 }
 
 #[test]
