@@ -8,6 +8,8 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -218,15 +220,22 @@ fn a_creation_that_is_cut_off_at_any_moment_leaves_nothing() {
         return;
     }
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    tokio::runtime::Runtime::new().unwrap().block_on(creations_are_cut_off(ENVIRONMENT));
+    let (before, folder) = (traces(ENVIRONMENT), tempfile::tempdir().unwrap());
+    let helper = env!("CARGO_BIN_EXE_encanto").into();
+    let settings = LxcSettings { helper, ..LxcSettings::new("test", ENVIRONMENT, folder.path()) };
+    let (provider, runtime) = (LxcProvider::new(settings).unwrap(), tokio::runtime::Runtime::new().unwrap());
+    let cut =
+        || runtime.block_on(creations_are_cut_off(&provider, (ENVIRONMENT, &folder.path().join("lxc/instances"))));
+    let done = std::panic::catch_unwind(AssertUnwindSafe(cut));
+    // A failed run must not spoil the next.
+    runtime.block_on(provider.teardown()).unwrap();
+    if let Err(failure) = done {
+        std::panic::resume_unwind(failure);
+    }
+    assert_eq!(changes(&before, &traces(ENVIRONMENT)), [""; 0]);
 }
 
-async fn creations_are_cut_off(environment: &str) {
-    let before = traces(environment);
-    let folder = tempfile::tempdir().unwrap();
-    let helper = env!("CARGO_BIN_EXE_encanto").into();
-    let provider =
-        LxcProvider::new(LxcSettings { helper, ..LxcSettings::new("test", environment, folder.path()) }).unwrap();
+async fn creations_are_cut_off(provider: &LxcProvider, (environment, records): (&str, &Path)) {
     provider.open(Arc::new(|_: &str| {})).await.unwrap();
     let bare = traces(environment);
     let name = |number: u32| InstanceName::new(format!("test-{environment}-machine-{number}")).unwrap();
@@ -247,15 +256,13 @@ async fn creations_are_cut_off(environment: &str) {
         let created = tokio::time::timeout(takes * number / 40, provider.create(&spec(number))).await;
         cut += u32::from(created.is_err());
         provider.destroy(&name(number)).await.unwrap();
-        assert!(!folder.path().join(format!("lxc/instances/{}", name(number))).exists());
+        assert_eq!(std::fs::read_dir(records).unwrap().count(), 0, "no record is left");
         assert_eq!(changes(&bare, &traces(environment)), [""; 0], "after {number} of 40 parts of {takes:?}");
     }
     // What came up late would be here by now.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(changes(&bare, &traces(environment)), [""; 0]);
     assert!(cut >= 10, "{cut} of 40 were cut off");
-    provider.teardown().await.unwrap();
-    assert_eq!(changes(&before, &traces(environment)), [""; 0]);
 }
 
 #[test]
