@@ -14,7 +14,7 @@ use super::activity::Activity;
 use super::context::PreparedAction;
 use super::driver::Next;
 use super::ledger::LedgerError;
-use super::unit_agent::Sink;
+use super::unit_agent::{self, Sink};
 use super::{RETRY, World, chain, context};
 
 /// Runs what is asked of one unit until nothing is due.
@@ -115,11 +115,8 @@ async fn work(world: &World, action: &Action, sink: Arc<Sink>) -> Result<(Result
     let files = world.charms.files(&digest).await.map_err(|error| failed(chain(&error)))?;
     let instance = InstanceName::new(instance).map_err(|error| failed(chain(&error)))?;
     let access = Arc::new(Access::new(world.provider.clone(), instance));
-    let ran = world.charm_host.run_action(&files, given, access, sink.clone()).await;
-    let ActionOutcome { writes, results } = ran.map_err(|error| {
-        sink.log(LogLevel::Error, &error.report());
-        failed(error.summary())
-    })?;
+    let ran = world.hooks.run_action(&files, given, access, sink.clone()).await;
+    let ActionOutcome { writes, results } = ran.map_err(|error| failed(unit_agent::failed(sink.as_ref(), &error)))?;
     Ok((results, context::writes(seen, writes)))
 }
 

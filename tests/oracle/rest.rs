@@ -8,6 +8,7 @@ impl Oracle {
     /// What is still to be done although everyone says there is nothing. `model` is asked for values only.
     pub fn at_rest(&mut self, model: &Model) -> Vec<String> {
         let mut found = self.problems();
+        found.extend(self.actions_left(model));
         let well = |unit: &UnitSeen| unit.failed.is_none() && !unit.dying && self.up.contains(&unit.machine);
         for (name, unit) in &self.units {
             // What only looked, and wrote nothing, is not written down.
