@@ -83,7 +83,9 @@ async fn run(world: &World, name: &UnitName, id: ActionId) -> Result<(), LedgerE
         return Ok(());
     }
     world.ledger.commit(BY, Change::StartAction { action: id }).await?;
-    let Some(action) = world.ledger.model().actions.get(&id).cloned() else { return Ok(()) };
+    let begun = world.ledger.model().actions.get(&id).filter(|action| action.state.goes_on()).cloned();
+    // Cancelled already: the next look says so.
+    let Some(action) = begun else { return Ok(()) };
     let activity = Activity::begin(&world.ledger, name, format!("running action {} ({id})", action.name));
     let sink = Arc::new(Sink::new(world, Some(name.clone()), machine, module(&action)));
     sink.log(LogLevel::Info, &format!("action {id} begins, asked for by `{}`", action.by));

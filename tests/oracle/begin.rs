@@ -107,7 +107,7 @@ impl Oracle {
     }
 
     /// What a relation hook must follow from, if it does not.
-    fn cause(&self, name: &UnitName, id: RelationId, kind: &RelationHook) -> Option<String> {
+    pub(super) fn cause(&self, name: &UnitName, id: RelationId, kind: &RelationHook) -> Option<String> {
         let unit = self.units.get(name)?;
         let Some(relation) = self.relations.get(&id) else { return Some(format!("there is no relation {id}")) };
         let ends = unit.dying || relation.dying;
