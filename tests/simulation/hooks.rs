@@ -84,8 +84,10 @@ impl FakeHooks {
         if matches!(fate, Fate::FailsBefore | Fate::FailsAfter) && !broken && state.rng.chance(faults.for_good) {
             state.broken.insert(named);
         }
+        // Else there would be little to cancel.
+        let hangs = if matches!(context.hook, Hook::Action(_)) { 6 * faults.hangs } else { faults.hangs };
         let millis = match () {
-            () if state.rng.chance(faults.hangs) => 30_000 + state.rng.below(270_000),
+            () if state.rng.chance(hangs) => 30_000 + state.rng.below(270_000),
             () if faults.delay > 0 && state.rng.chance(500) => state.rng.below(2 * faults.delay),
             () => 0,
         };

@@ -157,10 +157,13 @@ impl Operator<'_> {
         Some(Change::QueueAction(Box::new(ActionCall { unit, name, params: IndexMap::new(), timeout, by })))
     }
 
-    /// Sometimes one that is over.
+    /// Mostly one that runs; sometimes one that is over.
     fn cancel_action(&mut self) -> Option<Change> {
-        let any = self.rng.chance(100);
-        let actions = self.model.actions.values().filter(|action| any || !action.state.is_over());
+        let (any, running) = (self.rng.chance(100), self.rng.chance(700));
+        let actions = self.model.actions.values().filter(|action| match running {
+            true => action.state.goes_on(),
+            false => any || !action.state.is_over(),
+        });
         let actions: Vec<ActionId> = actions.map(|action| action.id).collect();
         Some(Change::CancelActions { actions: vec![*self.rng.pick(&actions)?] })
     }
