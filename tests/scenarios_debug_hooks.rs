@@ -80,7 +80,7 @@ async fn says(s: &Scenario, unit: &str, info: &str) {
     let comes = async {
         loop {
             changes.mark_unchanged();
-            if ledger.observed().unit_activity.get(&name).is_some_and(|doing| doing == info) {
+            if ledger.observed().unit_activity.get(&name).is_some_and(|doing| doing.to_string() == info) {
                 return;
             }
             changes.changed().await.unwrap();

@@ -189,7 +189,7 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
     });
     let shown = || match (&unit.workload.message, running) {
         (message, _) if !message.is_empty() => message.clone(),
-        (_, Some(hook)) => hook.clone(),
+        (_, Some(doing)) => doing.to_string(),
         _ => String::new(),
     };
     let workload = unit.workload.state;

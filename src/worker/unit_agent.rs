@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::charm::{HookOutcome, HookSink};
-use crate::model::{Change, Hook, HookWrites, LogLevel, MachineId, Provision, UnitName, WorkloadStatus};
+use crate::model::{Change, Hook, HookWrites, LogLevel, MachineId, Provision, UnitActivity, UnitName, WorkloadStatus};
 use crate::plan::hooks::{self, UnitStep};
 use crate::provider::InstanceName;
 
@@ -115,7 +115,7 @@ async fn turn(world: &World, name: &UnitName, machine: MachineId) -> Option<Held
     if let Some(turn) = world.locks.try_hold(machine) {
         return Some(turn);
     }
-    let awaited = format!("{WAITS} {} on machine {machine}", at_work(world, name, machine));
+    let awaited = UnitActivity::Turn { machine, first: at_work(world, name, machine) };
     // What an action of the unit itself does is told already.
     world.ledger.observe(|observed| {
         observed.unit_activity.entry(name.clone()).or_insert_with(|| awaited.clone());
@@ -133,15 +133,12 @@ async fn turn(world: &World, name: &UnitName, machine: MachineId) -> Option<Held
     turn
 }
 
-/// How the words of a unit begin that waits for another.
-const WAITS: &str = "waits for";
-
 /// Which other unit has its hook on the machine now, and what it does.
 fn at_work(world: &World, name: &UnitName, machine: MachineId) -> String {
     let (model, observed) = (world.ledger.model(), world.ledger.observed());
     let others = model.machines.get(&machine).into_iter().flat_map(|machine| &machine.units);
     let mut busy = others.filter(|other| *other != name).filter_map(|other| {
-        let doing = observed.unit_activity.get(other).filter(|doing| !doing.starts_with(WAITS))?;
+        let doing = observed.unit_activity.get(other).filter(|doing| !matches!(doing, UnitActivity::Turn { .. }))?;
         Some(format!("{other} ({doing})"))
     });
     busy.next().unwrap_or_else(|| "another unit".to_owned())
@@ -223,7 +220,7 @@ fn idle(world: &World, name: &UnitName) {
 
 fn tell_running(world: &World, name: &UnitName, hook: &Hook) {
     world.ledger.observe(|observed| {
-        observed.unit_activity.insert(name.clone(), format!("running {hook}"));
+        observed.unit_activity.insert(name.clone(), UnitActivity::Hook(hook.clone()));
     });
 }
 
@@ -231,8 +228,7 @@ fn tell_running(world: &World, name: &UnitName, hook: &Hook) {
 async fn ask(world: &World, due: DueHook) -> Result<HookOutcome, String> {
     let (name, hook) = (due.context.unit.clone(), due.context.hook.clone());
     world.ledger.observe(|observed| {
-        let awaited = format!("debug-hooks: waits for the operator at hook {hook}");
-        observed.unit_activity.insert(name.clone(), awaited);
+        observed.unit_activity.insert(name.clone(), UnitActivity::Debugged(hook.clone()));
     });
     let verdict = world.debugging.ask(&name, due.clone()).await;
     tell_running(world, &name, &hook);
