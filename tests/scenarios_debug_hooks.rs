@@ -196,7 +196,7 @@ story!(a_unit_has_one_session, s, {
     s.deploy("db", 1).await;
     s.settle().await;
     let mut ana = Operator::sits_down(&s, "db/0", &[]).await;
-    ana.sees("waiting for every hook").await;
+    ana.sees("waiting for a hook").await;
     let refused = Operator::tries_to(&s, "db/0", &[]).await.err().unwrap();
     assert!(refused.error.starts_with("unit \"db/0\" is being debugged already, by ana since 20"), "{refused:?}");
     ana.sends(Frame::Interrupt).await;

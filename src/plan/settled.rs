@@ -77,8 +77,8 @@ pub fn progress(model: &Model, observed: &Observed, targets: &[Target], conditio
     all
 }
 
-/// The units that are meant with their subordinates, and the machines that are or that host them. Nothing else is looked at: who waits for one
-/// unit must not pay for ten thousand.
+/// The units that are meant with their subordinates, and the machines that are or that host them. Nothing else is
+/// looked at: who waits for one unit must not pay for ten thousand.
 fn named<'a>(model: &'a Model, targets: &[Target]) -> (Vec<&'a Machine>, Vec<&'a Unit>) {
     let (mut machines, mut units) = (BTreeSet::new(), BTreeSet::new());
     for target in targets {
