@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::charm::{HookOutcome, HookSink};
-use crate::model::{Change, Hook, HookWrites, LogLevel, MachineId, Provision, UnitActivity, UnitName, WorkloadStatus};
+use crate::charm::{HookContext, HookOutcome, HookSink};
+use crate::model::{
+    Change, Charm, Hook, HookWrites, LogLevel, MachineId, Model, Provision, UnitActivity, UnitName, WorkloadStatus,
+};
 use crate::plan::hooks::{self, UnitStep};
 use crate::provider::InstanceName;
 
@@ -144,29 +146,33 @@ fn at_work(world: &World, name: &UnitName, machine: MachineId) -> String {
     busy.next().unwrap_or_else(|| "another unit".to_owned())
 }
 
+/// What a hook needs that is to run now.
+struct Prepared {
+    charm: Charm,
+    instance: String,
+    hook_context: HookContext,
+    seen: HookWrites,
+}
+
+/// All of one moment of the model. `None` if the hook is not due any more.
+fn prepared(model: &Model, name: &UnitName, hook: &Hook) -> Option<Prepared> {
+    let due = match hooks::next(model, name) {
+        None => *hook == Hook::UpdateStatus,
+        Some(step) => step == UnitStep::Run(hook.clone()),
+    };
+    let unit = model.units.get(name).filter(|_| due)?;
+    let charm = model.charm_of(unit)?.clone();
+    let (hook_context, seen) = context::of(model, name, hook)?;
+    let Provision::Running { instance, .. } = &model.machines.get(&unit.machine)?.provision else { return None };
+    Some(Prepared { charm, instance: instance.clone(), hook_context, seen })
+}
+
 /// Runs the hook, alone on its machine, and says what to commit. `None` if it was not due any more, or was cut off
 /// because the unit is gone.
 async fn run(world: &World, name: &UnitName, hook: Hook, held: &mut Option<Held>) -> Option<Change> {
     let machine = world.ledger.model().units.get(name)?.machine;
     *held = Some(turn(world, name, machine).await?);
-    let (charm, instance, prepared) = {
-        let model = world.ledger.model();
-        let due = match hooks::next(&model, name) {
-            None => hook == Hook::UpdateStatus,
-            Some(step) => step == UnitStep::Run(hook.clone()),
-        };
-        if !due {
-            return None;
-        }
-        let unit = model.units.get(name)?;
-        let charm = model.charm_of(unit)?.clone();
-        let prepared = context::of(&model, name, &hook)?;
-        match &model.machines.get(&machine)?.provision {
-            Provision::Running { instance, .. } => (charm, instance.clone(), prepared),
-            _ => return None,
-        }
-    };
-    let (hook_context, seen) = prepared;
+    let Prepared { charm, instance, hook_context, seen } = prepared(&world.ledger.model(), name, &hook)?;
     let declared = charm.meta.declares(&hook);
     let debugged = world.debugging.wants(name, &hook, declared);
     if hook != Hook::Prepare && !declared && !debugged {
