@@ -60,10 +60,10 @@ pub fn next(model: &Model, name: &UnitName) -> Option<UnitStep> {
         .or_else(|| unit.scopes.iter().find_map(|(id, scope)| relation_step(model, unit, *id, scope)))
 }
 
-/// How many milliseconds after its last failure a failed hook is to be run again. `None` if the unit is not in error.
-pub fn retry_delay(unit: &Unit, first: Millis) -> Option<Millis> {
-    unit.failed.as_ref()?;
-    Some(patience::delay(first, unit.failures))
+/// In how many milliseconds a failed hook is to be run again; zero is now. `None` if the unit is not in error.
+pub fn retry_in(unit: &Unit, first: Millis, now: Millis) -> Option<Millis> {
+    let failed = unit.failed.as_ref()?;
+    Some(patience::rest_of(patience::delay(first, unit.failures), failed.at, now))
 }
 
 /// What failed comes first when it is tried again, unless there is nothing any more that it could be about.

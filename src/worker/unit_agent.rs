@@ -57,8 +57,8 @@ pub async fn reconcile(world: World, agents: Agents, name: UnitName) -> Next {
         let change = match step {
             None => match (retry(&world, &name), agents.pulse(&world, &name)) {
                 (None, None) => return Next::Rest,
-                (Some(Retry::In(delay)), _) => return Next::After(delay),
-                (Some(Retry::Now), _) => Change::Resolve { unit: name.clone(), retry: true },
+                (Some(delay), _) if !delay.is_zero() => return Next::After(delay),
+                (Some(_), _) => Change::Resolve { unit: name.clone(), retry: true },
                 (None, Some(delay)) if !delay.is_zero() => return Next::After(delay),
                 (None, Some(_)) => match run(&world, &name, Hook::UpdateStatus, &mut held).await {
                     // One that wrote nothing leaves no trace: a year of them does not grow the journal.
@@ -97,19 +97,10 @@ pub async fn reconcile(world: World, agents: Agents, name: UnitName) -> Next {
     }
 }
 
-enum Retry {
-    Now,
-    In(Duration),
-}
-
-/// When the failed hook of this unit is to be run again, if it has one.
-fn retry(world: &World, name: &UnitName) -> Option<Retry> {
-    let first = world.retry_hooks?;
-    let model = world.ledger.model();
-    let unit = model.units.get(name)?;
-    let due = unit.failed.as_ref()?.at + hooks::retry_delay(unit, first)?;
-    let left = due - world.ledger.now();
-    Some(if left <= 0 { Retry::Now } else { Retry::In(Duration::from_millis(left.unsigned_abs())) })
+/// How long until the failed hook of this unit is run again, if it has one; zero is now.
+fn retry(world: &World, name: &UnitName) -> Option<Duration> {
+    let left = hooks::retry_in(world.ledger.model().units.get(name)?, world.retry_hooks?, world.ledger.now())?;
+    Some(Duration::from_millis(left.unsigned_abs()))
 }
 
 /// Waits until nobody else works on the machine, and says so meanwhile. `None` if the unit is gone before.

@@ -115,7 +115,7 @@ impl Scenario {
         assert_eq!(self.wait_fails(&[], Condition::Active).await, [""; 0]);
     }
 
-    /// Waits until `unit` runs `hook`.
+    /// Waits until `unit` runs `hook`, or `action NAME (ID)`.
     pub async fn until_runs(&self, unit: &str, hook: &str) {
         let ledger = &self.controller().world.ledger;
         let name: UnitName = unit.parse().unwrap();
@@ -123,7 +123,7 @@ impl Scenario {
         let runs = async {
             loop {
                 changes.mark_unchanged();
-                let runs = |doing: &UnitActivity| matches!(doing, UnitActivity::Hook(now) if now.to_string() == hook);
+                let runs = |doing: &UnitActivity| doing.to_string() == format!("running {hook}");
                 if ledger.observed().unit_activity.get(&name).is_some_and(runs) {
                     return;
                 }
