@@ -202,7 +202,7 @@ story!(a_unit_has_one_session, s, {
     ana.sends(Frame::Interrupt).await;
     assert_eq!(ana.ends().await, Some(Frame::Exit(130)));
     let mut next = Operator::sits_down(&s, "db/0", &["start", "stop"]).await;
-    next.sees("waiting for hooks start, stop").await;
+    next.sees("waiting for one of start, stop").await;
     drop(next);
 });
 
