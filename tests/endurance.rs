@@ -8,9 +8,13 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use encanto::provider::lxc::{LxcProvider, LxcSettings};
+use encanto::provider::{InstanceName, InstanceSpec, Provider as _};
 use support::host::{browse, traces};
 use support::{Env, RealEnv, document};
 
@@ -38,11 +42,10 @@ fn deploy_wiki(env: &Env) {
     env.run("add-relation mediawiki mysql").succeeds();
 }
 
-/// What was being done: the last line of the log, without time and numbers.
-fn moment(env: &Env) -> String {
-    let log = env.run("debug-log --no-tail -n 1").succeeds().stdout;
-    let words = log.split_whitespace().enumerate().filter(|(at, _)| !matches!(at, 1 | 2)).map(|(_, word)| word);
-    words.collect::<Vec<_>>().join(" ").replace(|c: char| c.is_ascii_digit(), "")
+/// Entries that the controller has written so far.
+fn sequence(env: &Env) -> u64 {
+    let state = env.run("controller status").succeeds().stdout;
+    state.lines().find_map(|line| line.strip_prefix("sequence: ")).unwrap().parse().unwrap()
 }
 
 #[test]
@@ -63,20 +66,28 @@ fn a_controller_killed_at_twenty_moments_of_a_deployment_ends_with_a_wiki_each_t
     deploy_wiki(&env);
     env.run("wait --timeout 15m").succeeds();
     remove("");
-    let begun = Instant::now();
+    let (begun, first) = (Instant::now(), sequence(&env));
     deploy_wiki(&env);
+    let asked = sequence(&env) - first;
     env.run("wait --timeout 5m").succeeds();
-    let takes = begun.elapsed();
+    let (takes, entries) = (begun.elapsed(), sequence(&env) - first);
     remove("--force");
 
-    let (mut random, mut moments) = (Seeded(20), BTreeSet::new());
+    let mut points = Vec::new();
     for round in 0..5_u64 {
+        let first = sequence(&env);
         deploy_wiki(&env);
-        for _ in 0..4 {
-            let slice = takes.as_millis() as u64 / 5;
-            std::thread::sleep(Duration::from_millis(random.below(2 * slice)));
-            moments.insert(moment(&env));
-            env.kill_controller();
+        for kill in 0..4 {
+            // Twenty points from what was asked for to the last entry; each round begins a little later.
+            let point = first + asked + (entries - asked) * (kill * 5 + round) / 19;
+            let patience = Instant::now() + takes * 3;
+            let killed = loop {
+                let enough = |sequence| sequence >= point || Instant::now() > patience;
+                if let Some(sequence) = env.kill_controller_if(enough) {
+                    break sequence;
+                }
+            };
+            points.push(killed - first);
             env.run("controller start").succeeds();
         }
         env.run("wait --timeout 5m").succeeds();
@@ -86,10 +97,11 @@ fn a_controller_killed_at_twenty_moments_of_a_deployment_ends_with_a_wiki_each_t
         remove(if round % 2 == 0 { "" } else { "--force" });
         assert_eq!(changes(&without_controller(bare.clone()), &without_controller(traces(ENVIRONMENT))), [""; 0]);
     }
-    println!("a deployment takes {takes:?}; killed while, among others: {moments:#?}");
-    // One step of the deployment takes as long as all others, so some moments look alike.
-    let of = |service: &str| moments.iter().filter(|moment| moment.contains(service)).count();
-    assert!(of("mysql") >= 1 && of("mediawiki") >= 2, "the moments are spread over the deployment: {moments:#?}");
+    println!("a deployment takes {takes:?} and {entries} entries, {asked} of them at once; killed after {points:?}");
+    let distinct: BTreeSet<u64> = points.iter().copied().collect();
+    assert!(distinct.len() >= 12, "the kills are spread over the journal: {points:?}");
+    // From before the first machine is up to after the last hook.
+    assert!(distinct.first() <= Some(&(asked + 2)) && distinct.last() >= Some(&entries), "{points:?} of {entries}");
     env.run(&format!("destroy-environment {ENVIRONMENT} -y")).succeeds();
     assert_eq!(changes(&before, &traces(ENVIRONMENT)), [""; 0]);
 }
@@ -169,6 +181,88 @@ fn cycle(env: &RealEnv, name: &str, kind: Cycle, random: &mut Seeded) {
         env.run(&format!("destroy-environment {name} -y")).succeeds();
     }
     assert!(!env.path(&format!("home/{name}")).exists());
+}
+
+#[test]
+fn machines_destroyed_by_force_while_they_are_made_leave_nothing() {
+    const ENVIRONMENT: &str = "forcetest";
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(env) = RealEnv::bootstrapped(ENVIRONMENT) else { return };
+    let bare = traces(ENVIRONMENT);
+    // Once undisturbed, to know how long it takes.
+    let begun = Instant::now();
+    env.run("add-machine --wait=5m").succeeds();
+    let takes = begun.elapsed();
+    env.run("destroy-machine 1 --wait=2m").succeeds();
+    let mut lefts = Vec::new();
+    for round in 0..10 {
+        env.run("add-machine").succeeds();
+        // A creation has two seconds after its machine was destroyed, so the first ones may even come up.
+        std::thread::sleep(takes * round / 9);
+        let begun = Instant::now();
+        env.run(&format!("destroy-machine {} --force --wait=2m", round + 2)).succeeds();
+        lefts.push(begun.elapsed());
+        assert_eq!(changes(&bare, &traces(ENVIRONMENT)), [""; 0], "after round {round}");
+        let records = std::fs::read_dir(env.path(&format!("home/{ENVIRONMENT}/lxc/instances"))).unwrap();
+        assert_eq!(records.count(), 0, "after round {round}");
+    }
+    // What came up late would be here by now.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(changes(&bare, &traces(ENVIRONMENT)), [""; 0]);
+    println!("a machine takes {takes:?}; destroyed after {lefts:?}");
+}
+
+/// The whole program gives a creation two seconds, in which a real one is over: here it is cut anywhere.
+#[test]
+fn a_creation_that_is_cut_off_at_any_moment_leaves_nothing() {
+    const ENVIRONMENT: &str = "cuttest";
+    if std::env::var_os("ENCANTO_TEST_LXC").is_none_or(|value| value != "1") {
+        return;
+    }
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let (before, folder) = (traces(ENVIRONMENT), tempfile::tempdir().unwrap());
+    let helper = env!("CARGO_BIN_EXE_encanto").into();
+    let settings = LxcSettings { helper, ..LxcSettings::new("test", ENVIRONMENT, folder.path()) };
+    let (provider, runtime) = (LxcProvider::new(settings).unwrap(), tokio::runtime::Runtime::new().unwrap());
+    let cut =
+        || runtime.block_on(creations_are_cut_off(&provider, (ENVIRONMENT, &folder.path().join("lxc/instances"))));
+    let done = std::panic::catch_unwind(AssertUnwindSafe(cut));
+    // A failed run must not spoil the next.
+    runtime.block_on(provider.teardown()).unwrap();
+    if let Err(failure) = done {
+        std::panic::resume_unwind(failure);
+    }
+    assert_eq!(changes(&before, &traces(ENVIRONMENT)), [""; 0]);
+}
+
+async fn creations_are_cut_off(provider: &LxcProvider, (environment, records): (&str, &Path)) {
+    provider.open(Arc::new(|_: &str| {})).await.unwrap();
+    let bare = traces(environment);
+    let name = |number: u32| InstanceName::new(format!("test-{environment}-machine-{number}")).unwrap();
+    let spec = |number: u32| InstanceSpec {
+        name: name(number),
+        series: "bookworm".into(),
+        layers: Vec::new(),
+        memory: None,
+        cores: None,
+        build: false,
+    };
+    let begun = Instant::now();
+    provider.create(&spec(0)).await.unwrap();
+    let takes = begun.elapsed();
+    provider.destroy(&name(0)).await.unwrap();
+    let mut cut = 0;
+    for number in 1..=40 {
+        let created = tokio::time::timeout(takes * number / 40, provider.create(&spec(number))).await;
+        cut += u32::from(created.is_err());
+        provider.destroy(&name(number)).await.unwrap();
+        assert_eq!(std::fs::read_dir(records).unwrap().count(), 0, "no record is left");
+        assert_eq!(changes(&bare, &traces(environment)), [""; 0], "after {number} of 40 parts of {takes:?}");
+    }
+    // What came up late would be here by now.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(changes(&bare, &traces(environment)), [""; 0]);
+    assert!(cut >= 10, "{cut} of 40 were cut off");
 }
 
 #[test]

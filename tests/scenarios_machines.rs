@@ -5,6 +5,7 @@
 mod support;
 
 use encanto::api;
+use encanto::model::Event;
 use support::scenario::{Scenario, story};
 
 async fn add_unit_to(s: &Scenario, service: &str, to: &str) -> Vec<String> {
@@ -221,4 +222,28 @@ story!(constraints_that_do_nothing_are_told, s, {
     assert_eq!(refused.error, "container constraint \"lxc\" not allowed when adding a machine");
     let notes = s.ask(machine("cores=9 container=none")).await.unwrap().notes;
     assert_eq!(notes, ["created machine 1", "cpu-cores: this host has 4, that is all a machine can get"]);
+});
+
+story!(a_machine_whose_name_does_not_fit_fails_once_and_can_be_destroyed, s, {
+    s.kill_controller().await;
+    s.prefix = format!("me-{}-", "x".repeat(50));
+    s.retry_hooks = Some(1);
+    s.start_controller().await;
+    // `machine-1` just fits, `machine-1-lxc-0` does not.
+    add_machine(&s, None, None).await;
+    add_machine(&s, Some("lxc:1"), None).await;
+    s.settle().await;
+    let status = s.status().await;
+    assert_eq!(status.machines["1"].agent_state.as_deref(), Some("started"));
+    let container = &status.machines["1"].containers["1/lxc/0"];
+    assert_eq!(container.agent_state.as_deref(), Some("error"));
+    let words = container.agent_state_info.as_deref().unwrap_or_default();
+    assert!(words.starts_with("the hypervisor takes no instance name") && words.contains("at most 63"), "{words}");
+    let again = || s.journal.entries().iter().filter(|e| matches!(e.event, Event::MachineRetried { .. })).count();
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    assert_eq!(again(), 0, "no time changes a name");
+    s.destroy_machine("1/lxc/0", true).await;
+    s.destroy_machine("1", true).await;
+    s.settle().await;
+    assert_eq!(machines(&s), ["0"]);
 });

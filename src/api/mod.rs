@@ -21,5 +21,5 @@ pub use actions::*;
 pub use backup::Manifest;
 pub use client::{Client, ClientError};
 pub use requests::*;
-pub use settings::{EnvironmentKind, EnvironmentSettings, LOG_SIZE, SOCKET};
+pub use settings::{EnvironmentKind, EnvironmentSettings, LOG_SIZE, LONGEST_INSTANCE_NAME, SOCKET};
 pub use status::*;

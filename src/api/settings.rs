@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::EnvironmentName;
+use crate::model::{EnvironmentName, MachineId};
+
+pub use crate::model::LONGEST_INSTANCE_NAME;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvironmentSettings {
@@ -56,6 +58,16 @@ pub const SOCKET: &str = "controller.sock";
 impl EnvironmentSettings {
     pub fn socket(&self) -> PathBuf {
         self.folder.join(SOCKET)
+    }
+
+    /// What the names of all instances begin with.
+    pub fn prefix(&self) -> String {
+        format!("{}-{}-", self.user, self.name)
+    }
+
+    /// As long as the name of a machine gets.
+    pub fn longest_name(&self) -> String {
+        self.prefix() + MachineId::LONGEST_TAG
     }
 
     pub fn journal(&self) -> PathBuf {

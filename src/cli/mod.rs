@@ -9,6 +9,7 @@ mod commands;
 mod config_file;
 mod environments;
 mod error;
+mod flags;
 pub mod host;
 mod keyboard;
 mod output;
@@ -79,9 +80,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>, host: &dyn Host) -> u8 {
     if no_color {
         command = command.color(clap::ColorChoice::Never);
     }
-    let parsed = command.try_get_matches_from_mut(&args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let matches = command.try_get_matches_from_mut(&args);
+    let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, flags::given(&command, &matches))));
     let (output, outcome) = match parsed {
-        Ok(cli) => execute(cli, host),
+        Ok((cli, flags)) => execute(cli, flags, host),
         Err(error) => (Output::new(Loudness::Normal, no_color), unparsed(&error, &command, &args)),
     };
     match outcome {
@@ -101,7 +103,7 @@ pub fn understands(args: impl IntoIterator<Item = OsString>) -> Result<(), Strin
     Cli::try_parse_from(args).map(drop).map_err(|error| error.to_string())
 }
 
-fn execute(cli: Cli, host: &dyn Host) -> (Output, Outcome) {
+fn execute(cli: Cli, flags: Vec<String>, host: &dyn Host) -> (Output, Outcome) {
     let Global { environment, verbose, debug, quiet, format, no_color } = cli.global;
     let loudness = match (quiet, verbose, debug) {
         (true, ..) => Loudness::Quiet,
@@ -110,7 +112,7 @@ fn execute(cli: Cli, host: &dyn Host) -> (Output, Outcome) {
         _ => Loudness::Normal,
     };
     let environment = environment.filter(|name| !name.is_empty());
-    let session = Session { host, output: Output::new(loudness, no_color), format, environment };
+    let session = Session { host, output: Output::new(loudness, no_color), format, environment, flags };
     let outcome = cli.command.run(&session);
     (session.output, outcome)
 }

@@ -8,6 +8,7 @@ use super::host::Host;
 use super::output::Output;
 use super::progress::{self, WaitOption};
 use super::render::Format;
+use super::values::words;
 use crate::api::{Client, Done, EnvironmentSettings, Verb, Wait};
 
 pub struct Session<'a> {
@@ -16,6 +17,8 @@ pub struct Session<'a> {
     pub format: Option<Format>,
     /// `-e` or `ENCANTO_ENV`.
     pub environment: Option<String>,
+    /// Flags of the verb, for the journal.
+    pub flags: Vec<String>,
 }
 
 /// Runs until it is done; the runtime lives no longer. Nothing of [`Host`] may be called inside.
@@ -34,17 +37,22 @@ impl Session<'_> {
         Ok(settings)
     }
 
+    /// What the journal says of this command: `command` and the flags that were given.
+    pub fn named(&self, command: &str) -> String {
+        words(command, &self.flags)
+    }
+
     /// One question, one answer. `command` goes to the journal and must not hold values of settings.
     pub fn ask<V: Verb>(&self, command: &str, verb: &V) -> Result<V::Answer, Failure> {
         let settings = self.settings()?;
-        block_on(async { Ok(Client::connect(&settings).await?.for_command(command).call(verb).await?) })
+        block_on(async { Ok(Client::connect(&settings).await?.for_command(self.named(command)).call(verb).await?) })
     }
 
     /// Asks for something that takes time, and stays to see it done if that is wanted.
     pub fn start<V: Verb<Answer = Done>>(&self, command: &str, verb: &V, wait: Following<'_>) -> Outcome {
         let settings = self.settings()?;
         block_on(async {
-            let client = Client::connect(&settings).await?.for_command(command);
+            let client = Client::connect(&settings).await?.for_command(self.named(command));
             let done = client.call(verb).await?;
             for note in &done.notes {
                 self.output.note(note);

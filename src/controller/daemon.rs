@@ -86,7 +86,7 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
     let parts = Parts {
         environment: settings.name.clone(),
         series: settings.series.clone(),
-        prefix: format!("{}-{}-", settings.user, settings.name),
+        prefix: settings.prefix(),
         origin: Origin::of(settings),
         folder: Some(settings.folder.clone()),
         log_size: settings.log_size - settings.log_size / CONTROLLER_SHARE,

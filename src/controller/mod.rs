@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::api::EnvironmentName;
 use crate::charm::CharmHost;
@@ -86,6 +87,8 @@ pub struct Controller {
 /// The tasks that do the work.
 pub struct Workers {
     tasks: Mutex<JoinSet<()>>,
+    /// What they began for single machines and units.
+    begun: TaskTracker,
 }
 
 impl Workers {
@@ -93,6 +96,9 @@ impl Workers {
     pub async fn stop(&self) {
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.shutdown().await;
+        // Nobody begins anything any more, and all that was begun is being cut off.
+        self.begun.close();
+        self.begun.wait().await;
     }
 }
 
@@ -111,7 +117,10 @@ impl Controller {
             // Machine 0 is there from the first moment, to be waited for; its address is found later.
             ledger.commit("bootstrap", host_found(parts.provider.as_ref(), &parts.series)).await?;
         }
-        ledger.observe(|observed| observed.opening = Some("opening the provider".to_owned()));
+        ledger.observe(|observed| {
+            observed.opening = Some("opening the provider".to_owned());
+            observed.retry_hooks = parts.retry_hooks;
+        });
         let log = parts.folder.as_ref().map(|folder| (folder.join("log"), parts.log_size));
         let logbook = Logbook::open(log, parts.clock)?;
         let (opened, open) = watch::channel(false);
@@ -124,6 +133,7 @@ impl Controller {
             folder: parts.folder,
             logbook: Arc::new(logbook),
             locks: MachineLocks::default(),
+            tasks: TaskTracker::new(),
             prefix: parts.prefix,
             retry_hooks: parts.retry_hooks,
             update_status: parts.update_status,
@@ -132,7 +142,7 @@ impl Controller {
         };
         let mut tasks = JoinSet::new();
         spawn_workers(&mut tasks, &world, nudged, opened, (parts.series, parts.instances_in_memory));
-        let workers = Arc::new(Workers { tasks: Mutex::new(tasks) });
+        let workers = Arc::new(Workers { tasks: Mutex::new(tasks), begun: world.tasks.clone() });
         Ok(Controller { world, workers, stopping: CancellationToken::new(), origin: parts.origin })
     }
 
@@ -171,16 +181,20 @@ fn spawn_workers(
     let (layers, agents, published) = (Layers::default(), Agents::default(), Published::default());
     let (each, watches) = (world.clone(), Watches::new(nudge.machines.clone()));
     tasks.spawn(drive(machine_nudges, PARALLEL_MACHINES, move |id| {
-        provisioner::reconcile(each.clone(), layers.clone(), watches.clone(), id)
+        each.tasks.track_future(provisioner::reconcile(each.clone(), layers.clone(), watches.clone(), id))
     }));
     let each = world.clone();
     tasks.spawn(drive(unit_nudges, PARALLEL_UNITS, move |name| {
-        unit_agent::reconcile(each.clone(), agents.clone(), name)
+        each.tasks.track_future(unit_agent::reconcile(each.clone(), agents.clone(), name))
     }));
     let each = world.clone();
-    tasks.spawn(drive(action_nudges, PARALLEL_UNITS, move |name| action_agent::reconcile(each.clone(), name)));
+    tasks.spawn(drive(action_nudges, PARALLEL_UNITS, move |name| {
+        each.tasks.track_future(action_agent::reconcile(each.clone(), name))
+    }));
     let each = world.clone();
-    tasks.spawn(drive(firewall_nudges, 1, move |()| firewaller::reconcile(each.clone(), published.clone())));
+    tasks.spawn(drive(firewall_nudges, 1, move |()| {
+        each.tasks.track_future(firewaller::reconcile(each.clone(), published.clone()))
+    }));
 
     tasks.spawn(caretaker::watch_journal(world.clone()));
     tasks.spawn(dispatch(nudged, nudge.clone()));

@@ -19,6 +19,9 @@ pub struct MachineId {
     container: Option<u32>,
 }
 
+/// An instance is named as its host is, and the kernel takes no more for a host.
+pub const LONGEST_INSTANCE_NAME: usize = 63;
+
 const CONTAINER: &str = "/lxc/";
 
 impl MachineId {
@@ -53,6 +56,9 @@ impl MachineId {
     pub fn containers(self) -> Option<RangeInclusive<MachineId>> {
         self.container.is_none().then(|| self.container(0)..=self.container(u32::MAX))
     }
+
+    /// As long as a tag gets: numbers are not used again, but ten millions are far.
+    pub const LONGEST_TAG: &str = "machine-9999999-lxc-9999999";
 
     /// Juju's word for it where no slash can be: `machine-1-lxc-0`, in names of instances, files and in the log.
     pub fn tag(self) -> String {

@@ -37,8 +37,8 @@ pub use entities::{
 pub use event::{Event, HookWrites, Subject};
 pub use hook::{Hook, RelationHook};
 pub use names::{
-    ActionId, ActionName, CharmName, EndpointName, EnvironmentName, InterfaceName, MachineId, NameError, Port,
-    Protocol, RelationId, ServiceName, UnitName,
+    ActionId, ActionName, CharmName, EndpointName, EnvironmentName, InterfaceName, LONGEST_INSTANCE_NAME, MachineId,
+    NameError, Port, Protocol, RelationId, ServiceName, UnitName,
 };
 pub use observed::{MachineWork, Observed, Sighting, Trouble, UnitActivity};
 pub use settings::{Setting, Settings, SettingsChange};

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::machine_id::MachineId;
+pub use super::machine_id::{LONGEST_INSTANCE_NAME, MachineId};
 
 /// A name or id that does not have the form it must have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -60,10 +60,20 @@ pub fn next(model: &Model, name: &UnitName) -> Option<UnitStep> {
         .or_else(|| unit.scopes.iter().find_map(|(id, scope)| relation_step(model, unit, *id, scope)))
 }
 
-/// In how many milliseconds a failed hook is to be run again; zero is now. `None` if the unit is not in error.
+/// How many milliseconds after its last failure a failed hook is to be run again. `None` if the unit is not in error.
+pub fn retry_delay(unit: &Unit, first: Millis) -> Option<Millis> {
+    unit.failed.as_ref()?;
+    Some(patience::delay(first, unit.failures))
+}
+
+/// What is left of that; zero is now.
 pub fn retry_in(unit: &Unit, first: Millis, now: Millis) -> Option<Millis> {
-    let failed = unit.failed.as_ref()?;
-    Some(patience::rest_of(patience::delay(first, unit.failures), failed.at, now))
+    Some(patience::rest_of(retry_delay(unit, first)?, unit.failed.as_ref()?.at, now))
+}
+
+/// The delay, if trying is likely to help: a hook that failed often in a row is for an operator, though it is tried still.
+pub fn promising_retry(unit: &Unit, first: Option<Millis>) -> Option<Millis> {
+    retry_delay(unit, first?).filter(|_| unit.life == Life::Alive && unit.failures < patience::HOPELESS)
 }
 
 /// What failed comes first when it is tried again, unless there is nothing any more that it could be about.

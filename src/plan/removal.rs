@@ -19,8 +19,9 @@ pub enum Obstacle {
     Hook { unit: Option<UnitName>, hook: String, runs: bool },
     /// One at a time on a machine: this comes first, a hook or what an operator asked for.
     Turn { first: UnitName, work: String },
-    /// A unit that runs no hook before its error is resolved, and the command that does not wait for it.
-    Error { unit: UnitName, hook: Hook, force: String },
+    /// A unit that runs no hook before its error is resolved, the command that does not wait for it, and whether the
+    /// hook is tried again by itself with some hope.
+    Error { unit: UnitName, hook: Hook, force: String, again: bool },
     /// The same, but its container is gone.
     Lost { unit: UnitName, machine: MachineId },
     /// A unit that is about to be done.
@@ -34,7 +35,10 @@ pub enum Obstacle {
 impl Obstacle {
     /// Whether it stays until an operator does something.
     pub fn needs_operator(&self) -> bool {
-        matches!(self, Obstacle::Error { .. } | Obstacle::Lost { .. } | Obstacle::Host { failed: true, .. })
+        matches!(
+            self,
+            Obstacle::Error { again: false, .. } | Obstacle::Lost { .. } | Obstacle::Host { failed: true, .. }
+        )
     }
 }
 
@@ -49,7 +53,7 @@ impl fmt::Display for Obstacle {
                 }
             }
             Obstacle::Turn { first, work } => write!(f, "waits for {work} of {first} on the same machine"),
-            Obstacle::Error { unit, hook, force } => {
+            Obstacle::Error { unit, hook, force, .. } => {
                 write!(f, "waits for {unit}, in error at hook {hook}: `encanto resolved {unit}`, or `{force}`")
             }
             Obstacle::Lost { unit, machine } => {
@@ -132,7 +136,12 @@ fn next_of(model: &Model, observed: &Observed, name: &UnitName, force: &str) -> 
         let gone = observed.instances.get(&unit.machine) == Some(&Sighting::Missing);
         return Some(match gone {
             true => Obstacle::Lost { unit: name.clone(), machine: unit.machine },
-            false => Obstacle::Error { unit: name.clone(), hook: failed.hook.clone(), force: force.to_owned() },
+            false => Obstacle::Error {
+                unit: name.clone(),
+                hook: failed.hook.clone(),
+                force: force.to_owned(),
+                again: hooks::promising_retry(unit, observed.retry_hooks).is_some(),
+            },
         });
     }
     let due = match hooks::next(model, name) {
@@ -305,6 +314,23 @@ mod tests {
         let lost = "waits for db/0, whose container is gone: `encanto destroy-machine 1 --force`";
         assert_eq!(told(&model, &observed), lost);
         assert!(of_relation(&model, &observed, RelationId(0)).unwrap().needs_operator());
+    }
+
+    #[test]
+    fn an_operator_is_needed_once_a_hook_is_not_tried_again_or_failed_three_times() {
+        let (mut model, mut observed) = environment();
+        part(&mut model);
+        fail(&mut model, "db/0");
+        let needed = |model: &Model, observed: &Observed| {
+            of_relation(model, observed, RelationId(0)).is_some_and(|obstacle| obstacle.needs_operator())
+        };
+        assert!(needed(&model, &observed), "retry is switched off");
+        observed.retry_hooks = Some(5_000);
+        for failures in [1, 2, 3] {
+            assert_eq!(needed(&model, &observed), failures == 3, "after {failures} failures");
+            ask(&mut model, Change::Resolve { unit: unit("db/0"), retry: true });
+            fail(&mut model, "db/0");
+        }
     }
 
     #[test]

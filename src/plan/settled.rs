@@ -1,6 +1,7 @@
 //! Whether the environment, or a part of it, is as asked, and if not what stands in the way.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::model::{
     Life, Machine, MachineId, Model, Observed, Provision, Relation, Service, ServiceName, Sighting, Unit, UnitName,
@@ -127,6 +128,7 @@ pub fn at_rest(model: &Model, observed: &Observed) -> bool {
         && observed.unit_activity.is_empty()
         && model.machines.keys().all(|id| provision::next(model, *id, observed.instances.get(id).copied()).is_none())
         && model.units.keys().all(|name| hooks::next(model, name).is_none() && actions::next(model, name).is_none())
+        && model.units.values().all(|unit| hooks::promising_retry(unit, observed.retry_hooks).is_none())
 }
 
 fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condition: Condition) -> Progress {
@@ -194,7 +196,8 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
     };
     let workload = unit.workload.state;
     let (state, message, verdict) = if let Some(failed) = unit.failed.as_ref().filter(|_| unit.life == Life::Alive) {
-        ("error".to_owned(), format!("hook failed: \"{}\": {}", failed.hook, failed.message), Verdict::Failed)
+        let (again, verdict) = mending(observed, unit);
+        ("error".to_owned(), format!("hook failed: \"{}\": {}{again}", failed.hook, failed.message), verdict)
     } else if unit.life == Life::Dying {
         let (message, verdict) = dying(removal::of_unit(model, observed, &unit.name));
         ("dying".to_owned(), message, verdict)
@@ -213,12 +216,23 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
     let verdict = match (condition, verdict) {
         (Condition::Gone, _) if unit.life == Life::Dying => verdict,
         (Condition::Gone, _) => Verdict::Resting,
-        (Condition::Started, Verdict::Busy | Verdict::Resting) if unit.started => Verdict::Reached,
+        (Condition::Started, Verdict::Busy | Verdict::Resting) if unit.started && state != "error" => Verdict::Reached,
         (Condition::Settled, Verdict::Resting) => Verdict::Reached,
         (_, verdict) => verdict,
     };
     let parent = Some(format!("machine {}", unit.machine));
     Progress { entity: unit.name.to_string(), parent, state, message, verdict }
+}
+
+/// Whether a failed hook is tried again by itself, in words, and whether that is worth waiting for.
+fn mending(observed: &Observed, unit: &Unit) -> (String, Verdict) {
+    let delay = observed.retry_hooks.and_then(|first| hooks::retry_delay(unit, first));
+    let Some(delay) = delay else { return (String::new(), Verdict::Failed) };
+    let delay = Duration::from_millis(delay.unsigned_abs());
+    match hooks::promising_retry(unit, observed.retry_hooks) {
+        Some(_) => (format!(" (is tried again after {delay:?})"), Verdict::Busy),
+        None => (format!(" (failed {} times, is tried again after {delay:?})", unit.failures), Verdict::Failed),
+    }
 }
 
 /// A subordinate service is not as asked while a unit that it is related to has not yet brought its own.

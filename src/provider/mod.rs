@@ -22,16 +22,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::model::LONGEST_INSTANCE_NAME;
+
 /// The name of an instance as the hypervisor knows it, e.g. `ana-local-machine-3`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct InstanceName(String);
 
 impl InstanceName {
-    /// Letters, digits, `-`, `_` and `.`; at most 63 characters; begins with a letter or digit.
+    /// Letters, digits, `-`, `_` and `.`; at most [`LONGEST_INSTANCE_NAME`] characters; begins with a letter or digit.
     pub fn new(name: impl Into<String>) -> Result<Self, ProviderError> {
         let name = name.into();
-        let fits = !name.is_empty() && name.len() <= 63 && name.as_bytes()[0].is_ascii_alphanumeric();
+        let fits =
+            !name.is_empty() && name.len() <= LONGEST_INSTANCE_NAME && name.as_bytes()[0].is_ascii_alphanumeric();
         if fits && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
             Ok(Self(name))
         } else {
@@ -268,7 +271,7 @@ pub trait Provider: Send + Sync {
 /// What went wrong with a machine, in the hypervisor's own words.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
-    #[error("invalid instance name {0:?}")]
+    #[error("the hypervisor takes no instance name {0:?}: at most {LONGEST_INSTANCE_NAME} letters, digits, -, _ and .")]
     BadName(String),
     #[error("there is no instance {0}")]
     NoInstance(InstanceName),

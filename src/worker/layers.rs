@@ -1,9 +1,11 @@
 //! What charms prepare: made once, kept as a layer, shared by all machines.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tokio::sync::OnceCell;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::charm;
 use crate::model::{Change, Charm, Hook, MachineId, Model, UnitName};
@@ -13,15 +15,35 @@ use super::access::Access;
 use super::unit_agent::{self, Sink};
 use super::{RETRY, World, chain};
 
-/// Handle on the layers that are being made; clones share it.
+/// Handle on the layers that are being made; clones share it. Builds end with the last of them, so with the workers.
 #[derive(Clone, Default)]
 pub struct Layers {
-    /// One cell a key, so that several machines wait for one build.
-    building: Arc<Mutex<HashMap<String, Arc<Build>>>>,
+    building: Arc<Builds>,
 }
 
-/// The end of a build, for all who wait for it.
-type Build = OnceCell<Result<(), String>>;
+/// One build a key: it goes on until its end, whoever came first and whoever goes meanwhile.
+type Builds = Mutex<HashMap<String, Build>>;
+
+/// The end of a build, for all who wait for it. With the last of its clones the build is ended.
+type Build = Shared<BoxFuture<'static, Result<(), String>>>;
+
+/// Takes a build that has ended, in whatever way, out of those that are waited for.
+struct Ended {
+    /// Not owned: a build must not keep itself alive.
+    building: Weak<Builds>,
+    key: String,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let building = self.building.upgrade();
+        let ended = building
+            .as_ref()
+            .and_then(|building| building.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key));
+        // Without the lock: what goes with it is not ours to know.
+        drop(ended);
+    }
+}
 
 impl Layers {
     /// The key of the layer with the software of `charm`; made if need be. `None` if it cannot be made: the reason
@@ -35,27 +57,32 @@ impl Layers {
             }
         };
         let key = charm::prepare_key(&files, &world.provider.base_key(series));
-        let cell = {
-            let mut building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
-            building.entry(key.clone()).or_default().clone()
-        };
-        let (world_in, charm_in, series_in, key_in) = (world.clone(), charm.clone(), series.to_owned(), key.clone());
-        let made = cell
-            .get_or_init(|| async move {
-                // A task of its own: it goes on for the others when the machine that asked first is destroyed.
-                let build = tokio::spawn(async move { build(&world_in, &charm_in, &series_in, &key_in, id).await });
-                build.await.unwrap_or_else(|error| Err(error.to_string()))
-            })
-            .await
-            .clone();
-        self.building.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        match made {
+        let made = self.build(world, charm, (series, &key), id);
+        match made.await {
             Ok(()) => Some(key),
             Err(message) => {
                 fail(world, id, &message).await;
                 None
             }
         }
+    }
+
+    /// The build of `key`, begun if there is none.
+    fn build(&self, world: &World, charm: &Charm, (series, key): (&str, &String), id: MachineId) -> Build {
+        let mut building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(build) = building.get(key) {
+            return build.clone();
+        }
+        let ended = Ended { building: Arc::downgrade(&self.building), key: key.clone() };
+        let (world_in, charm, series) = (world.clone(), charm.clone(), series.to_owned());
+        let work = async move {
+            let ended = ended;
+            build(&world_in, &charm, &series, &ended.key, id).await
+        };
+        let task = AbortOnDropHandle::new(tokio::spawn(world.tasks.track_future(work)));
+        let build = async move { task.await.unwrap_or_else(|error| Err(error.to_string())) }.boxed().shared();
+        building.insert(key.clone(), build.clone());
+        build
     }
 }
 

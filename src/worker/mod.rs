@@ -45,6 +45,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use crate::charm::CharmHost;
 use crate::model::{MachineId, Millis};
@@ -69,6 +70,8 @@ pub struct World {
     pub charms: Arc<CharmStore>,
     pub logbook: Arc<Logbook>,
     pub locks: MachineLocks,
+    /// Work that was given up goes on until it can be cut: whoever takes all down waits for the last of it.
+    pub tasks: TaskTracker,
     /// The environment's folder; `None` if it is in memory only.
     pub folder: Option<PathBuf>,
     /// Before each instance's name: `<user>-<environment>-`.

@@ -57,7 +57,9 @@ pub async fn reconcile(world: World, layers: Layers, watches: Watches, id: Machi
 /// Asks again for a machine that could not be created, when it is time. `None` if that changed something.
 async fn retry(world: &World, id: MachineId, trouble: Option<&Trouble>) -> Option<Next> {
     let delay = provision::retry_creation(&world.ledger.model(), id, trouble, world.ledger.now());
-    let Some(delay) = delay.filter(|_| world.retry_hooks.is_some()) else { return Some(Next::Rest) };
+    // A machine whose name does not fit will never be made: no time changes its name.
+    let possible = world.retry_hooks.is_some() && world.instance_name(id).is_ok();
+    let Some(delay) = delay.filter(|_| possible) else { return Some(Next::Rest) };
     if delay > 0 {
         return Some(Next::After(Duration::from_millis(delay.unsigned_abs())));
     }
@@ -95,9 +97,16 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
             return Ok(());
         }
     };
+    let name = match world.instance_name(id) {
+        Ok(name) => name,
+        Err(error) => {
+            world.ledger.commit("@provisioner", not_created(world, id, &error)).await?;
+            return Ok(());
+        }
+    };
     tell(world, id, "creating the container".to_owned());
     let spec = InstanceSpec {
-        name: world.instance_name(id)?,
+        name,
         series: wanted.series,
         layers: layer.clone().into_iter().collect(),
         memory: wanted.constraints.mem,
@@ -122,12 +131,7 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
             });
             provisioned(id, instance, layer.and(wanted.charm).map(|charm| charm.url))
         }
-        Err(error) => {
-            let message = chain(&error);
-            world.logbook.machine_error(id, "provisioner", &message);
-            failed(world, id, MachineWork::Create, message.clone());
-            Change::MachineFailed { machine: id, message }
-        }
+        Err(error) => not_created(world, id, &error),
     };
     world.ledger.commit("@provisioner", change).await?;
     Ok(())
@@ -149,6 +153,13 @@ fn provisioned(machine: MachineId, instance: Instance, prepared: Option<CharmUrl
         hardware: HardwareFacts { arch, cores, mem },
         prepared,
     }
+}
+
+fn not_created(world: &World, id: MachineId, error: &ProviderError) -> Change {
+    let message = chain(error);
+    world.logbook.machine_error(id, "provisioner", &message);
+    failed(world, id, MachineWork::Create, message.clone());
+    Change::MachineFailed { machine: id, message }
 }
 
 /// Returns once nobody wants the machine any more and its creation has had the time to end by itself: cut off between
@@ -188,10 +199,13 @@ async fn start(world: &World, id: MachineId, instance: String) -> Result<(), Fai
 async fn destroy(world: &World, id: MachineId, instance: Option<String>) -> Result<(), Failure> {
     tell(world, id, "destroying the container".to_owned());
     // An instance may be there that was never recorded: the controller was killed in between.
-    let name = instance.map_or_else(|| world.instance_name(id), InstanceName::new)?;
-    match world.provider.destroy(&name).await {
-        Ok(()) | Err(ProviderError::NoInstance(_)) => {}
-        Err(error) => return Err(error.into()),
+    match instance.map_or_else(|| world.instance_name(id), InstanceName::new) {
+        Ok(name) => match world.provider.destroy(&name).await {
+            Ok(()) | Err(ProviderError::NoInstance(_)) => {}
+            Err(error) => return Err(error.into()),
+        },
+        // Nothing can have been made by a name that does not fit.
+        Err(error) => tracing::debug!("machine {id} has no instance: {error}"),
     }
     world.ledger.commit("@provisioner", Change::MachineGone { machine: id }).await?;
     world.ledger.observe(|observed| {

@@ -69,7 +69,10 @@ fn lines_of_a_pipe_go_as_they_are() {
         .stdout_is("shown\n")
         .stderr_is("told\n");
     let asked = fake.was_asked();
-    assert_eq!((asked.verb.as_str(), asked.header("encanto-command")), ("debug-hooks", "debug-hooks a/0 start stop"));
+    assert_eq!(
+        (asked.verb.as_str(), asked.header("encanto-command")),
+        ("debug-hooks", "debug-hooks a/0 start stop --shell")
+    );
     let mut body = asked.body;
     let who = body["who"].take();
     assert!(who.as_str().unwrap().contains(" (process "), "{who}");

@@ -173,3 +173,16 @@ fn a_home_that_is_too_deep_for_a_socket_is_told() {
             .stderr_has("hint: choose a shorter home by the variable ENCANTO_HOME\n");
     }
 }
+
+#[test]
+fn an_environment_whose_machines_could_not_be_named_is_refused() {
+    let env = Env::bare();
+    env.run("init").succeeds();
+    let name = "x".repeat(32);
+    let settings = env.read("home/environments.yaml");
+    env.write("home/environments.yaml", &settings.replace("  sim:\n", &format!("  {name}:\n")));
+    let ran = env.run(&format!("bootstrap -e {name}")).fails();
+    ran.stderr_has(&format!("error: environment name \"{name}\" is too long: machines get names like "))
+        .stderr_has(", of at most 63 characters\nhint: choose a name of at most ");
+    assert!(!env.path(&format!("home/{name}")).exists());
+}

@@ -36,7 +36,12 @@ return charm {
 "#;
 
 fn with_charms() -> Running {
-    let env = Running::bootstrapped();
+    // What fails here stays so: nobody waits for another try.
+    let env = Env::simulated();
+    let settings = env.read("home/environments.yaml");
+    let patient = "type: simulated\n    automatically-retry-hooks: false";
+    env.write("home/environments.yaml", &settings.replace("type: simulated", patient));
+    let env = Running::bootstrapped_in(env);
     env.write("db/charm.lua", DATABASE).write("app/charm.lua", APPLICATION);
     env
 }
@@ -225,6 +230,10 @@ fn a_failed_hook_is_resolved_and_the_log_tells_of_it() {
         .stdout_has(" resolved db/0 --retry ")
         .stdout_has("service db: size set");
     env.run("history -n 1 --format json").succeeds().stdout_has("resolved db/0 --retry");
+    env.run("destroy-service db --force --wait=30s -q").succeeds();
+    let history = env.run("history --format json").succeeds().stdout;
+    assert!(history.contains("\"destroy-service db --force\""), "{history}");
+    assert!(!history.contains("500") && !history.contains("quiet") && !history.contains("wait"), "{history}");
 }
 
 #[test]

@@ -270,3 +270,30 @@ story!(a_follower_that_leads_by_the_time_its_hook_is_tried_again_is_elected, s, 
     s.wait_active().await;
     s.expect_hooks("node/1", &["install", "ring-relation-created", "leader-elected", "config-changed", "start"]);
 });
+
+story!(who_waits_is_not_told_of_a_failure_that_mends_itself, s, {
+    s.kill_controller().await;
+    s.retry_hooks = Some(200);
+    s.start_controller().await;
+    s.fail_hook("db/0", "install");
+    s.deploy("db", 1).await;
+    let db = "db/0".parse().unwrap();
+    s.until("the failure", |model| model.units.get(&db).is_some_and(|unit| unit.failed.is_some())).await;
+    s.heal_hook("db/0", "install");
+    s.wait_active().await;
+    s.expect_status("db/0", "started", "active").await;
+});
+
+story!(who_waits_is_told_after_the_third_failure_in_a_row, s, {
+    s.kill_controller().await;
+    s.retry_hooks = Some(50);
+    s.start_controller().await;
+    s.fail_hook("db/0", "install");
+    s.deploy("db", 1).await;
+    let reasons = s.wait_fails(&[], Condition::Active).await;
+    assert!(reasons[0].ends_with("no room left (failed 3 times, is tried again after 200ms)"), "{reasons:?}");
+    assert_eq!(s.model().units[&"db/0".parse().unwrap()].failures, 3);
+    s.heal_hook("db/0", "install");
+    s.until("it is tried still", |model| model.units.values().all(|unit| unit.started)).await;
+    s.settle().await;
+});

@@ -90,13 +90,24 @@ impl Env {
 
     /// As a crash would: it is gone when this returns.
     pub fn kill_controller(&self) {
+        self.kill_controller_if(|_| true);
+    }
+
+    /// The same, if what it has written so far is enough. Returns the number of the last entry.
+    pub fn kill_controller_if(&self, enough: impl Fn(u64) -> bool) -> Option<u64> {
         let state = self.run("controller status").succeeds().stdout;
-        let pid = state.lines().find_map(|line| line.strip_prefix("pid: ")).unwrap().parse().unwrap();
+        let value = |key: &str| state.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        let sequence = value("sequence: ").parse().unwrap();
+        if !enough(sequence) {
+            return None;
+        }
+        let pid = value("pid: ").parse().unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         let ended = rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN);
         rustix::event::poll(&mut [ended], None).unwrap();
+        Some(sequence)
     }
 
     pub fn status(&self) -> serde_json::Value {

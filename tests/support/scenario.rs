@@ -81,6 +81,8 @@ pub struct Scenario {
     pub retry_hooks: Option<i64>,
     /// A story's units are left alone unless it says so.
     pub update_status: Option<Duration>,
+    /// What names of instances begin with.
+    pub prefix: String,
     running: Option<(Controller, Arc<ControllerBackend>)>,
 }
 
@@ -94,6 +96,7 @@ impl Scenario {
             folder: tempfile::tempdir().unwrap(),
             retry_hooks: None,
             update_status: None,
+            prefix: "me-test-".into(),
             running: None,
         };
         scenario.provider.answer_exec(move |_, request| match request.argv.as_slice() {
@@ -109,7 +112,7 @@ impl Scenario {
         let parts = Parts {
             environment: "test".parse().unwrap(),
             series: "bookworm".into(),
-            prefix: "me-test-".into(),
+            prefix: self.prefix.clone(),
             origin: Origin { kind: api::EnvironmentKind::Simulated, user: "me".into() },
             folder: Some(self.folder.path().to_owned()),
             log_size: api::LOG_SIZE,

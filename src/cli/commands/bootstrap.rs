@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::api::{Client, DestroyEnvironment, EnvironmentSettings, Wait};
+use crate::api::{Client, DestroyEnvironment, EnvironmentSettings, LONGEST_INSTANCE_NAME, Wait};
 use crate::cli::account;
 use crate::cli::environments::Home;
 use crate::cli::error::{DONE, Failure, Outcome};
@@ -25,6 +25,7 @@ pub struct Bootstrap {
 impl Bootstrap {
     pub fn run(self, session: &Session<'_>) -> Outcome {
         let settings = session.settings()?;
+        names_fit(&settings)?;
         not_yet(&settings)?;
         account::require_root(&settings, "bootstrapping it", &["bootstrap", "-e", settings.name.as_str()])?;
         ready_host(session, &settings)?;
@@ -63,6 +64,22 @@ impl Bootstrap {
         let _ = fs::remove_dir_all(&settings.folder);
         failure.hint("encanto doctor").hint("--keep-broken leaves logs and what else was made")
     }
+}
+
+/// Later it would be too late: an environment keeps its name.
+fn names_fit(settings: &EnvironmentSettings) -> Result<(), Failure> {
+    let name = &settings.name;
+    let longest = settings.longest_name();
+    let room = (LONGEST_INSTANCE_NAME + name.as_str().len()).saturating_sub(longest.len());
+    if longest.len() <= LONGEST_INSTANCE_NAME {
+        return Ok(());
+    }
+    let problem = format!(
+        "environment name \"{name}\" is too long: machines get names like \"{longest}\", of at most \
+         {LONGEST_INSTANCE_NAME} characters"
+    );
+    let file = Home::find().environments_file();
+    Err(Failure::failed(problem).hint(format!("choose a name of at most {room} characters in \"{}\"", file.display())))
 }
 
 fn not_yet(settings: &EnvironmentSettings) -> Result<(), Failure> {

@@ -53,7 +53,7 @@ impl DebugHooks {
             who: format!("{} (process {})", Account::invoking().name, std::process::id()),
         };
         block_on(async {
-            let client = Client::connect(&settings).await?.for_command(command);
+            let client = Client::connect(&settings).await?.for_command(session.named(&command));
             let stream = client.debug_hooks(&request).await?;
             let _restored = AsItWas::keep();
             let (typed, frames) = mpsc::channel(16);

@@ -9,7 +9,7 @@ use crate::cli::values::seconds;
 /// Show which commands changed the environment, when, by whom, and what came of them
 ///
 /// A table, the newest last, unless --format asks for YAML or JSON. The user is the one whom the kernel names, so root
-/// for what was typed with sudo. Values of settings are never in it.
+/// for what was typed with sudo. Flags are shown; values of settings and the lines of `run` never are.
 #[derive(Debug, clap::Args)]
 pub struct History {
     /// Only what has to do with this service, unit (`mysql/0`) or other name

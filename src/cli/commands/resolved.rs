@@ -24,7 +24,7 @@ pub struct Resolved {
 
 impl Resolved {
     pub fn run(self, session: &Session<'_>) -> Outcome {
-        let command = format!("resolved {}{}", self.unit, if self.retry { " --retry" } else { "" });
+        let command = format!("resolved {}", self.unit);
         session.start(&command, &Request { unit: self.unit, retry: self.retry }, self.wait.until_settled())
     }
 }

@@ -46,7 +46,7 @@ impl Run {
         }
         // Whom, not what: the line may hold a password.
         let targets = self.units.iter().chain(&self.services).chain(&self.machines);
-        let command = words(if self.all { "run --all" } else { "run" }, targets);
+        let command = words("run", targets);
         let request = Request {
             units: self.units,
             services: self.services,
@@ -57,7 +57,7 @@ impl Run {
         };
         let settings = session.settings()?;
         let RunAnswer { results } = block_on(async {
-            let client = Client::connect(&settings).await?.for_command(command);
+            let client = Client::connect(&settings).await?.for_command(session.named(&command));
             tokio::select! {
                 answer = client.call(&request) => Ok(answer?),
                 // The controller ends the command when the connection is gone.

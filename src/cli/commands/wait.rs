@@ -8,7 +8,8 @@ use crate::cli::values::seconds;
 
 /// Wait until everything is as it should be
 ///
-/// Exits with 1 and the reasons if it will not get there, or not in time.
+/// Exits with 1 and the reasons if it will not get there, or not in time. A hook that failed is waited for as long as
+/// it is tried again by itself, until it has failed three times in a row.
 #[derive(Debug, clap::Args)]
 pub struct Wait {
     /// Services, units or machines; everything if none is named

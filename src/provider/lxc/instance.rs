@@ -3,18 +3,15 @@
 //! Every step may be repeated, and may find that someone deleted or stopped the container by hand.
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2, syncfs};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::cable::cable;
 use super::config::{ContainerConfig, HostCgroups, render_config};
@@ -22,8 +19,10 @@ use super::exec::{MachineFiles, mount_root};
 use super::helper::MountOrder;
 use super::host::allow_hairpin;
 use super::image::{make_private_folder, remove_tree};
+use super::init::Init;
 use super::network::NetworkChoice;
 use super::record::{InstanceRecord, absent_is_fine, folder_entries, io_error};
+use super::turn::{Turn, to_the_end};
 use super::{LxcProvider, idmap, locked, words};
 use crate::provider::command::{replace_file, run};
 use crate::provider::{ExecRequest, Hardware, InstanceName, Provider as _, ProviderError};
@@ -35,34 +34,13 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 const BOOT_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a machine may be without init while it restarts itself.
-const RESTART_LIMIT: Duration = Duration::from_secs(5);
+pub const RESTART_LIMIT: Duration = Duration::from_secs(5);
 
 /// Seconds that services get to end before they are killed.
 const HALT_SECONDS: &str = "20";
 
-/// The first process of a machine.
-#[derive(Debug)]
-pub struct Init {
-    pub pid: i32,
-    handle: OwnedFd,
-}
-
-impl Init {
-    fn is_alive(&self) -> bool {
-        // A process handle becomes readable when the process ends.
-        let mut watched = [PollFd::new(&self.handle, PollFlags::IN)];
-        matches!(poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
-    }
-
-    async fn ended(&self) {
-        // It cannot be watched when the controller has no more handles: look again later then.
-        // SAFETY: `self` owns the handle and is borrowed for as long as it is watched, so it stays the same open file.
-        let watched = unsafe { AsyncFd::register_with_interest(self.handle.as_fd(), Interest::READABLE) };
-        match watched {
-            Ok(watched) => drop(watched.readable().await),
-            Err(_) => tokio::time::sleep(RESTART_LIMIT).await,
-        }
-    }
+async fn run_tool(argv: &[String]) -> Result<Vec<u8>, ProviderError> {
+    run(&argv.iter().map(String::as_str).collect::<Vec<_>>(), b"").await
 }
 
 impl LxcProvider {
@@ -128,7 +106,7 @@ impl LxcProvider {
         &self,
         name: &InstanceName,
         record: &InstanceRecord,
-        network: &NetworkChoice,
+        (network, turn): (&NetworkChoice, &Turn),
     ) -> Result<(), ProviderError> {
         if !self.running()?.contains(name.as_str()) {
             let folder = self.folder(name);
@@ -147,8 +125,8 @@ impl LxcProvider {
                 cgroups: host_cgroups(),
             });
             replace_file(&folder.join("config"), config.as_bytes())?;
-            self.mount(name, record).await?;
-            self.lxc_start(name).await?;
+            self.mount(name, record, turn).await?;
+            self.lxc_start(name, turn).await?;
             if let Err(error) = allow_hairpin(&cable) {
                 return Err(self.ended_at_once(name)?.unwrap_or(error));
             }
@@ -157,7 +135,7 @@ impl LxcProvider {
         wait_ready(name, &init).await
     }
 
-    async fn mount(&self, name: &InstanceName, record: &InstanceRecord) -> Result<(), ProviderError> {
+    async fn mount(&self, name: &InstanceName, record: &InstanceRecord, turn: &Turn) -> Result<(), ProviderError> {
         let target = self.folder(name).join("rootfs");
         if is_mounted(&target)? {
             return Ok(());
@@ -175,15 +153,17 @@ impl LxcProvider {
         let mut lowers = vec![self.image_folder(record)];
         lowers.extend(record.layers.iter().map(|key| self.layer_folder(key)));
         let order = MountOrder { target, lowers, scratch, first_id: first_id()?, volatile: record.build };
-        mount_root(&self.settings.helper, order).await
+        let helper = self.settings.helper.clone();
+        to_the_end(turn, async move { mount_root(&helper, order).await }).await
     }
 
-    async fn lxc_start(&self, name: &InstanceName) -> Result<(), ProviderError> {
+    async fn lxc_start(&self, name: &InstanceName, turn: &Turn) -> Result<(), ProviderError> {
         let log = self.folder(name).join("lxc.log");
         absent_is_fine(std::fs::remove_file(&log)).map_err(|e| io_error("remove", &log, e))?;
         let log_text = log.display().to_string();
-        let arguments = ["-d", "-o", &log_text, "-l", "WARN"];
-        let Err(error) = self.lxc("lxc-start", name, &arguments).await else { return Ok(()) };
+        let argv = self.tool("lxc-start", name, &["-d", "-o", &log_text, "-l", "WARN"]);
+        let started = to_the_end(turn, async move { run_tool(&argv).await }).await;
+        let Err(error) = started else { return Ok(()) };
         // The start of a controller that was killed may have come first.
         if self.running()?.contains(name.as_str()) {
             return Ok(());
@@ -213,10 +193,13 @@ impl LxcProvider {
     }
 
     async fn lxc(&self, tool: &str, name: &InstanceName, arguments: &[&str]) -> Result<Vec<u8>, ProviderError> {
+        run_tool(&self.tool(tool, name, arguments)).await.map_err(words::plainly)
+    }
+
+    fn tool(&self, tool: &str, name: &InstanceName, arguments: &[&str]) -> Vec<String> {
         let path = self.settings.lxc_path.display().to_string();
-        let mut argv = vec![tool, "-P", &path, "-n", name.as_str()];
-        argv.extend(arguments);
-        run(&argv, b"").await.map_err(words::plainly)
+        let place = [tool, "-P", &path, "-n", name.as_str()];
+        place.iter().chain(arguments).map(|word| (*word).to_owned()).collect()
     }
 
     /// Names of the containers that run under the LXC path: each has a command socket.

@@ -1,7 +1,8 @@
 //! Machines as unprivileged LXC system containers.
 //!
 //! - [`helper`] runs in a process of its own: it enters machines and mounts their roots.
-//! - [`instance`] makes, starts, stops and ends containers; [`record`] is what is remembered of each.
+//! - [`instance`] makes, starts, stops and ends containers, one call at a time each ([`turn`]); [`init`] is what runs in
+//!   them; [`record`] is what is remembered of each.
 //! - [`image`] builds the base image; [`apt`] finds its sources.
 //! - [`host`] does and [`network`] decides what concerns bridge, names and firewall. [`disturbance`] sees what others do
 //!   to them; [`cable`] is what machines hang on.
@@ -24,9 +25,11 @@ pub mod helper;
 mod host;
 pub(super) mod idmap;
 mod image;
+mod init;
 mod instance;
 mod network;
 mod record;
+mod turn;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,9 +42,10 @@ use futures_util::{StreamExt as _, stream};
 
 use self::host::HostNetwork;
 use self::image::ImageRecipe;
-use self::instance::Init;
+use self::init::Init;
 use self::network::{NetworkChoice, POOL};
 use self::record::{InstanceRecord, RecordFolder, load_json, store_json};
+use self::turn::Turn;
 use super::{
     ExecRequest, Execution, FileStat, Hardware, Instance, InstanceName, InstanceSpec, InstanceState, LayerKey,
     Progress, Provider, ProviderError, PublishedPort, WriteOptions,
@@ -213,9 +217,9 @@ impl LxcProvider {
     }
 
     /// Waits until nobody else works on the instance.
-    async fn turn(&self, name: &InstanceName) -> tokio::sync::OwnedMutexGuard<()> {
+    async fn turn(&self, name: &InstanceName) -> Turn {
         let turn = locked(&self.turns).entry(name.clone()).or_default().clone();
-        turn.lock_owned().await
+        Arc::new(turn.lock_owned().await)
     }
 
     fn image_folder(&self, record: &InstanceRecord) -> PathBuf {
@@ -301,7 +305,7 @@ impl Provider for LxcProvider {
     async fn create(&self, spec: &InstanceSpec) -> Result<Instance, ProviderError> {
         let choice = locked(&self.network).clone();
         let network = choice.ok_or(ProviderError::NoFreeSubnet { tried: format!("{POOL}: open was not called") })?;
-        let _turn = self.turn(&spec.name).await;
+        let turn = self.turn(&spec.name).await;
         let recipe = self.recipe(&spec.series)?;
         let images = self.settings.cache_dir.join("images");
         recipe.provide(&images, &(Arc::new(|_: &str| {}) as Progress)).await?;
@@ -311,18 +315,18 @@ impl Provider for LxcProvider {
         let record = self.enrol(spec, &network)?;
         self.tell_names().await?;
         self.make(&spec.name, &record)?;
-        self.begin(&spec.name, &record, &network).await?;
+        self.begin(&spec.name, &record, (&network, &turn)).await?;
         Ok(Instance { name: spec.name.clone(), address: record.address, hardware: instance::limited_hardware(&record) })
     }
 
     async fn start(&self, name: &InstanceName) -> Result<(), ProviderError> {
-        let _turn = self.turn(name).await;
+        let turn = self.turn(name).await;
         let record = self.record(name)?;
         let network = self.network().await?;
         if !self.is_made(name) {
             return Err(ProviderError::NoInstance(name.clone()));
         }
-        self.begin(name, &record, &network).await?;
+        self.begin(name, &record, (&network, &turn)).await?;
         // It ran before, so it has services that others count on; whether one of them failed is not ours to judge.
         self.services_up(name).await;
         Ok(())

@@ -45,7 +45,7 @@ impl RunAction {
         let request = Request { unit: self.unit, action: self.action, params, timeout: self.timeout };
         let settings = session.settings()?;
         block_on(async {
-            let client = Client::connect(&settings).await?.for_command(command);
+            let client = Client::connect(&settings).await?.for_command(session.named(&command));
             let queued = client.call(&request).await?;
             let Some(timeout) = self.wait.timeout() else {
                 let text = structured(session.format, &json!({ "Action queued with id": queued.id }))?;
