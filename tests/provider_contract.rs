@@ -6,6 +6,11 @@
 #![allow(clippy::disallowed_methods, reason = "tests look at the host from outside the provider")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code outside of test functions too")]
 
+#[path = "provider_contract/commands.rs"]
+mod commands;
+#[path = "provider_contract/network.rs"]
+mod network;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -199,6 +204,10 @@ fn lxc_is_wanted() -> bool {
     wanted
 }
 
+fn host(script: &str) -> bool {
+    Command::new("sh").args(["-c", script]).status().unwrap().success()
+}
+
 /// A failed run must not spoil the next.
 struct CleanUp {
     folder: PathBuf,
@@ -253,14 +262,14 @@ async fn lxc_keeps_the_contract() {
 
     let one = machine(1);
     provider.create(&spec(one.clone())).await.unwrap();
-    commands_run_as_asked(&provider, &one).await;
-    many_commands_run_at_once(&provider, &one).await;
-    terminals_work(&provider, &one).await;
-    groups_are_killed(&provider, &one).await;
-    files_stay_inside(&provider, &one).await;
+    commands::commands_run_as_asked(&provider, &one).await;
+    commands::many_commands_run_at_once(&provider, &one).await;
+    commands::terminals_work(&provider, &one).await;
+    commands::groups_are_killed(&provider, &one).await;
+    commands::files_stay_inside(&provider, &one).await;
     the_lifeline_holds(&provider, &one, folder.path()).await;
-    names_are_known(&provider, &one).await;
-    ports_open_and_close(&provider, &one).await;
+    network::names_are_known(&provider, &one).await;
+    network::ports_open_and_close(&provider, &one).await;
     deletion_by_hand_is_survived(&provider).await;
     layers_stack(&provider, &layers).await;
     limits_hold(&provider).await;
@@ -307,110 +316,6 @@ async fn measure(provider: &dyn Provider) {
     println!("destroy {:?}, exec {:?}", median(destroyed), median(execs));
 }
 
-async fn commands_run_as_asked(provider: &dyn Provider, one: &InstanceName) {
-    let ended = exec(provider, one, shell("echo out; echo err >&2; exit 7"), b"").await;
-    assert_eq!((ended.end, &ended.stdout[..], &ended.stderr[..]), (ExecEnd::Exited(7), &b"out\n"[..], &b"err\n"[..]));
-    let binary: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
-    let cat = ExecRequest { argv: vec!["cat".into()], ..ExecRequest::default() };
-    assert_eq!(exec(provider, one, cat, &binary).await.stdout, binary);
-    assert_eq!(run(provider, one, "seq 1 20000 | tail -n 5000").await.lines().count(), 5000);
-    let request = ExecRequest {
-        env: [("GREETING".to_owned(), "a b'c".to_owned())].into(),
-        cwd: Some("/var/log".into()),
-        user: Some("www-data".into()),
-        ..shell("echo \"$GREETING|$PWD|$(id -un)|$(id -Gn)|$HOME\"; env | cut -d= -f1 | sort | tr '\\n' ' '")
-    };
-    let text = exec(provider, one, request, b"").await.text();
-    assert_eq!(text, "a b'c|/var/log|www-data|www-data|/var/www\nGREETING HOME LANG PATH PWD USER");
-    let missing = ExecRequest { argv: vec!["no-such-command".into()], ..ExecRequest::default() };
-    let ended = exec(provider, one, missing, b"").await;
-    assert_eq!(ended.end, ExecEnd::Exited(127));
-    assert!(String::from_utf8_lossy(&ended.stderr).contains("no-such-command"));
-    let stranger = ExecRequest { user: Some("stranger".into()), ..shell("true") };
-    let refused = provider.exec(one, stranger).await.err();
-    assert!(matches!(refused, Some(ProviderError::NoUser { .. })), "{refused:?}");
-    assert_eq!(exec(provider, one, shell("kill -TERM $$"), b"").await.end, ExecEnd::Exited(143));
-    // The command is in the machine's own groups, its watcher is not.
-    let groups = run(provider, one, "cat /proc/self/cgroup").await;
-    assert!(groups.lines().all(|line| line.ends_with(":/") || line.ends_with("/encanto")), "{groups}");
-    assert_eq!(run(provider, one, "id -u; hostname").await, format!("0\n{one}"));
-}
-
-async fn many_commands_run_at_once(provider: &dyn Provider, one: &InstanceName) {
-    let scripts: Vec<String> = (0..60).map(|number| format!("echo {number}; exit {number}")).collect();
-    let runs = scripts.iter().map(|script| exec(provider, one, shell(script), b""));
-    for (number, ended) in (0..).zip(futures_util::future::join_all(runs).await) {
-        assert_eq!((ended.end, ended.text()), (ExecEnd::Exited(number), number.to_string()));
-    }
-}
-
-async fn terminals_work(provider: &dyn Provider, one: &InstanceName) {
-    let request =
-        ExecRequest { terminal: Some((97, 31)), ..shell("tty; stty size; read line; echo got $line; stty size") };
-    let mut run = provider.exec(one, request).await.unwrap();
-    let mut seen = String::new();
-    let mut chunk = [0; 256];
-    while !seen.contains("31 97") {
-        let count = run.stdout.read(&mut chunk).await.unwrap();
-        assert!(count > 0, "{seen}");
-        seen.push_str(&String::from_utf8_lossy(&chunk[..count]));
-    }
-    run.control.resize(80, 24).await.unwrap();
-    run.stdin.write_all(b"hello\n").await.unwrap();
-    let mut rest = Vec::new();
-    run.stdout.read_to_end(&mut rest).await.unwrap();
-    seen.push_str(&String::from_utf8_lossy(&rest));
-    assert_eq!(run.control.wait().await.unwrap(), ExecEnd::Exited(0));
-    assert!(seen.starts_with("/dev/pts/") && seen.contains("got hello") && seen.contains("24 80"), "{seen}");
-}
-
-async fn count(provider: &dyn Provider, one: &InstanceName, process: &str) -> String {
-    run(provider, one, &format!("pgrep -fxc '{process}' || true")).await
-}
-
-/// Waits until no such process is left in the machine.
-async fn gone(provider: &dyn Provider, one: &InstanceName, process: &str) {
-    let begun = Instant::now();
-    while count(provider, one, process).await != "0" {
-        assert!(begun.elapsed() < Duration::from_secs(10), "{process} still runs");
-    }
-}
-
-async fn groups_are_killed(provider: &dyn Provider, one: &InstanceName) {
-    let limited = ExecRequest { timeout: Some(Duration::from_millis(300)), ..shell("sleep 4321 & sleep 4321") };
-    let begun = Instant::now();
-    assert_eq!(exec(provider, one, limited, b"").await.end, ExecEnd::TimedOut);
-    assert!(begun.elapsed() < Duration::from_secs(2));
-    gone(provider, one, "sleep 4321").await;
-    let mut killed = provider.exec(one, shell("sleep 4322 & sleep 4322")).await.unwrap();
-    killed.control.kill();
-    assert_eq!(killed.control.wait().await.unwrap(), ExecEnd::Exited(137));
-    let dropped = provider.exec(one, shell("echo; sleep 4323 & sleep 4323")).await.unwrap();
-    drop(dropped);
-    gone(provider, one, "sleep 4322").await;
-    gone(provider, one, "sleep 4323").await;
-}
-
-async fn files_stay_inside(provider: &dyn Provider, one: &InstanceName) {
-    let outside = std::env::temp_dir().join(format!("{ENVIRONMENT}-outside"));
-    std::fs::write(&outside, "host").unwrap();
-    let link = format!("ln -s {} /srv/link; ln -s / /srv/top; mkfifo /srv/fifo", outside.display());
-    run(provider, one, &link).await;
-    let refused = provider.read_file(one, "/srv/link", 100).await;
-    assert!(matches!(refused, Err(ProviderError::NoFile { .. })), "{refused:?}");
-    let stat = provider.stat_file(one, "/srv/link").await.unwrap().unwrap();
-    assert_eq!(stat.kind, FileKind::Symlink);
-    let through = format!("/srv/top/../..{}", outside.display());
-    provider.write_file(one, &through, b"machine", &WriteOptions::default()).await.unwrap();
-    assert_eq!(std::fs::read_to_string(&outside).unwrap(), "host");
-    assert_eq!(run(provider, one, &format!("cat {}", outside.display())).await, "machine");
-    assert!(provider.read_file(one, "/srv/fifo", 100).await.is_err());
-    // Also where the machine has mounts of its own.
-    provider.write_file(one, "/run/here", b"x", &WriteOptions::default()).await.unwrap();
-    assert_eq!(run(provider, one, "stat -c %u:%g:%a /run/here").await, "0:0:644");
-    std::fs::remove_file(&outside).unwrap();
-}
-
 /// Another process plays the controller, and is killed while its command runs.
 async fn the_lifeline_holds(provider: &dyn Provider, one: &InstanceName, folder: &Path) {
     let mut victim = Command::new(std::env::current_exe().unwrap())
@@ -419,12 +324,12 @@ async fn the_lifeline_holds(provider: &dyn Provider, one: &InstanceName, folder:
         .spawn()
         .unwrap();
     let begun = Instant::now();
-    while count(provider, one, "sleep 4324").await != "2" {
+    while commands::count(provider, one, "sleep 4324").await != "2" {
         assert!(begun.elapsed() < Duration::from_secs(10), "the command did not start");
     }
     victim.kill().unwrap();
     victim.wait().unwrap();
-    gone(provider, one, "sleep 4324").await;
+    commands::gone(provider, one, "sleep 4324").await;
 }
 
 #[tokio::test]
@@ -433,73 +338,6 @@ async fn plays_a_controller_that_is_killed() {
     let provider = LxcProvider::new(settings(&PathBuf::from(folder))).unwrap();
     let mut run = provider.exec(&machine(1), shell("sleep 4324 & sleep 4324")).await.unwrap();
     run.control.wait().await.unwrap();
-}
-
-async fn names_are_known(provider: &dyn Provider, one: &InstanceName) {
-    let two = machine(2);
-    let made = provider.create(&spec(two.clone())).await.unwrap();
-    let address = made.address.to_string();
-    assert!(run(provider, one, "getent ahostsv4 machine-2").await.starts_with(&address));
-    assert!(run(provider, one, &format!("getent ahostsv4 {two}")).await.starts_with(&address));
-    assert!(run(provider, one, "ping -c1 -W2 machine-2").await.contains("1 received"));
-    let archive = "sed -n 's|^deb .*] *[a-z]*://\\([^/:]*\\).*|\\1|p' /etc/apt/sources.list | head -n 1";
-    run(provider, one, &format!("getent ahostsv4 $({archive})")).await;
-    provider.destroy(&two).await.unwrap();
-    let ended = exec(provider, one, shell("getent ahostsv4 machine-2"), b"").await;
-    assert_ne!(ended.end, ExecEnd::Exited(0));
-}
-
-fn host(script: &str) -> bool {
-    Command::new("sh").args(["-c", script]).status().unwrap().success()
-}
-
-/// What a connection from the second network namespace, from the host, or from a machine reads.
-fn reads(prefix: &str, address: &str, port: u16) -> String {
-    let script = format!("exec 3<>/dev/tcp/{address}/{port} && head -n1 <&3");
-    let output = Command::new("sh")
-        .args(["-c", &format!("timeout 1 {prefix} bash -c '{script}' 2>/dev/null")])
-        .output()
-        .unwrap();
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-/// Waits for a connection that must succeed: on a busy host the other side may need a moment.
-#[track_caller]
-fn serves(prefix: &str, address: &str, port: u16) {
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while reads(prefix, address, port) != "served" {
-        assert!(Instant::now() < deadline, "{address}:{port} is not reached (from {prefix:?})");
-    }
-}
-
-async fn ports_open_and_close(provider: &dyn Provider, one: &InstanceName) {
-    const SERVER: &str = "my $s = IO::Socket::INET->new(LocalPort => 7777, Listen => 9, ReuseAddr => 1) or die; \
-                          while (my $c = $s->accept) { print $c \"served\\n\"; close $c }";
-    run(provider, one, &format!("setsid perl -MIO::Socket::INET -e '{SERVER}' >/dev/null 2>&1 </dev/null &")).await;
-    let address = provider.create(&spec(one.clone())).await.unwrap().address;
-    assert!(host(
-        "ip netns add h1out && ip link add h1a type veth peer name h1b netns h1out && ip addr add 198.51.100.1/30 dev \
-         h1a && ip link set h1a up && ip -n h1out addr add 198.51.100.2/30 dev h1b && ip -n h1out link set h1b up && \
-         ip -n h1out route add default via 198.51.100.1"
-    ));
-    let (outside, direct) = ("ip netns exec h1out", address.to_string());
-    let mapped = PublishedPort { protocol: "tcp".into(), host_port: Some(17777), address, port: 7777 };
-    let routed = PublishedPort { host_port: None, ..mapped.clone() };
-    serves("", &direct, 7777); // the host always reaches its machines
-    assert_eq!(reads(outside, &direct, 7777), "");
-    provider.publish(std::slice::from_ref(&mapped)).await.unwrap();
-    serves(outside, "198.51.100.1", 17777);
-    assert_eq!(reads(outside, &direct, 7777), "", "only the host's port is open");
-    serves("", "127.0.0.1", 17777);
-    serves("", "198.51.100.1", 17777);
-    let inside = "timeout 2 bash -c 'exec 3<>/dev/tcp/198.51.100.1/17777 && head -n1 <&3'";
-    assert_eq!(run(provider, one, inside).await, "served", "a machine reaches its own published port");
-    provider.publish(&[routed]).await.unwrap();
-    serves(outside, &direct, 7777);
-    assert_eq!(reads(outside, "198.51.100.1", 17777), "");
-    provider.publish(&[]).await.unwrap();
-    assert_eq!(reads(outside, &direct, 7777), "");
-    assert!(host("ip netns delete h1out"));
 }
 
 async fn deletion_by_hand_is_survived(provider: &dyn Provider) {

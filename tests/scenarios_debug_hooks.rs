@@ -80,7 +80,7 @@ async fn says(s: &Scenario, unit: &str, info: &str) {
     let comes = async {
         loop {
             changes.mark_unchanged();
-            if ledger.observed().unit_activity.get(&name).is_some_and(|doing| doing == info) {
+            if ledger.observed().unit_activity.get(&name).is_some_and(|doing| doing.to_string() == info) {
                 return;
             }
             changes.changed().await.unwrap();
@@ -196,13 +196,13 @@ story!(a_unit_has_one_session, s, {
     s.deploy("db", 1).await;
     s.settle().await;
     let mut ana = Operator::sits_down(&s, "db/0", &[]).await;
-    ana.sees("waiting for every hook").await;
+    ana.sees("waiting for a hook").await;
     let refused = Operator::tries_to(&s, "db/0", &[]).await.err().unwrap();
     assert!(refused.error.starts_with("unit \"db/0\" is being debugged already, by ana since 20"), "{refused:?}");
     ana.sends(Frame::Interrupt).await;
     assert_eq!(ana.ends().await, Some(Frame::Exit(130)));
     let mut next = Operator::sits_down(&s, "db/0", &["start", "stop"]).await;
-    next.sees("waiting for hooks start, stop").await;
+    next.sees("waiting for one of start, stop").await;
     drop(next);
 });
 

@@ -96,7 +96,7 @@ story!(a_line_for_a_unit_has_the_machine_for_itself_until_its_client_goes, s, {
     client.write_all(request.as_bytes()).await.unwrap();
     let unit = "db/0".parse().unwrap();
     let running = |observed: &encanto::model::Observed| {
-        observed.unit_activity.get(&unit).is_some_and(|doing| doing == "running a command")
+        observed.unit_activity.get(&unit).is_some_and(|doing| *doing == encanto::model::UnitActivity::Command)
     };
     s.until_observed("the command runs", running).await;
     s.set("db", "size", "7").await;

@@ -40,7 +40,7 @@ pub use names::{
     ActionId, ActionName, CharmName, EndpointName, EnvironmentName, InterfaceName, LONGEST_INSTANCE_NAME, MachineId,
     NameError, Port, Protocol, RelationId, ServiceName, UnitName,
 };
-pub use observed::{MachineWork, Observed, Sighting, Trouble};
+pub use observed::{MachineWork, Observed, Sighting, Trouble, UnitActivity};
 pub use settings::{Setting, Settings, SettingsChange};
 pub use state::{Charm, Model};
 pub use status::{LogLevel, WorkloadState, WorkloadStatus};

@@ -1,9 +1,11 @@
 //! What is seen of the world and what workers are doing now: true for this moment only, never in the journal.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::entities::Millis;
-use super::names::{MachineId, UnitName};
+use super::hook::Hook;
+use super::names::{ActionId, ActionName, MachineId, UnitName};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -25,8 +27,38 @@ pub struct Observed {
     pub instances: BTreeMap<MachineId, Sighting>,
     /// What is being done to a machine, for `agent-state-info`.
     pub machine_activity: BTreeMap<MachineId, String>,
-    /// What is being done for a unit: the hook that runs.
-    pub unit_activity: BTreeMap<UnitName, String>,
+    /// What is being done for a unit.
+    pub unit_activity: BTreeMap<UnitName, UnitActivity>,
+}
+
+/// What holds a unit's machine, or waits for it. Reads as what is shown of the unit meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnitActivity {
+    Hook(Hook),
+    Action {
+        id: ActionId,
+        name: ActionName,
+    },
+    Command,
+    /// An operator has the hook in his hands.
+    Debugged(Hook),
+    /// One at a time on a machine: what the words name comes first.
+    Turn {
+        machine: MachineId,
+        first: String,
+    },
+}
+
+impl fmt::Display for UnitActivity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UnitActivity::Hook(hook) => write!(f, "running {hook}"),
+            UnitActivity::Action { id, name } => write!(f, "running action {name} ({id})"),
+            UnitActivity::Command => f.write_str("running a command"),
+            UnitActivity::Debugged(hook) => write!(f, "debug-hooks: waits for the operator at hook {hook}"),
+            UnitActivity::Turn { machine, first } => write!(f, "waits for {first} on machine {machine}"),
+        }
+    }
 }
 
 /// Attempts in a row that came to nothing.

@@ -66,7 +66,12 @@ pub fn retry_delay(unit: &Unit, first: Millis) -> Option<Millis> {
     Some(patience::delay(first, unit.failures))
 }
 
-/// The same, if it is likely to help: a hook that failed often in a row is for an operator, though it is tried still.
+/// What is left of that; zero is now.
+pub fn retry_in(unit: &Unit, first: Millis, now: Millis) -> Option<Millis> {
+    Some(patience::rest_of(retry_delay(unit, first)?, unit.failed.as_ref()?.at, now))
+}
+
+/// The delay, if trying is likely to help: a hook that failed often in a row is for an operator, though it is tried still.
 pub fn promising_retry(unit: &Unit, first: Option<Millis>) -> Option<Millis> {
     retry_delay(unit, first?).filter(|_| unit.life == Life::Alive && unit.failures < patience::HOPELESS)
 }

@@ -45,6 +45,11 @@ pub fn is_steady(since: Option<Millis>, now: Millis) -> bool {
     since.is_none_or(|since| now - since >= STEADY)
 }
 
+/// What is left of a wait that began at `since`. A clock that was set back does not make it longer.
+pub fn rest_of(wait: Millis, since: Millis, now: Millis) -> Millis {
+    (since + wait - now).clamp(0, wait)
+}
+
 /// How long `work` has to wait still; `None` is not at all. A clock that was set back does not make it longer.
 pub fn left(trouble: Option<&Trouble>, work: MachineWork, now: Millis) -> Option<Millis> {
     let trouble = trouble.filter(|trouble| trouble.work == work)?;
@@ -69,6 +74,12 @@ mod tests {
         }
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
         assert_eq!(delay(FIRST, u32::MAX), MOST);
+    }
+
+    #[test]
+    fn a_wait_ends_and_no_clock_makes_it_longer() {
+        assert_eq!([0, 4_000, 5_000, 90_000].map(|passed| rest_of(5_000, 100, 100 + passed)), [5_000, 1_000, 0, 0]);
+        assert_eq!(rest_of(5_000, 3_600_000, 0), 5_000, "the clock was set back");
     }
 
     #[test]

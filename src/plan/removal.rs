@@ -6,7 +6,9 @@
 
 use std::fmt;
 
-use crate::model::{Hook, Life, MachineId, Model, Observed, Presence, RelationId, ServiceName, Sighting, UnitName};
+use crate::model::{
+    Hook, Life, MachineId, Model, Observed, Presence, RelationId, ServiceName, Sighting, UnitActivity, UnitName,
+};
 
 use super::hooks::{self, UnitStep};
 
@@ -15,8 +17,8 @@ use super::hooks::{self, UnitStep};
 pub enum Obstacle {
     /// A hook, of another unit if one is named; whether it runs now.
     Hook { unit: Option<UnitName>, hook: String, runs: bool },
-    /// One hook at a time on a machine: this unit's comes first.
-    Turn { first: UnitName, hook: String },
+    /// One at a time on a machine: this comes first, a hook or what an operator asked for.
+    Turn { first: UnitName, work: String },
     /// A unit that runs no hook before its error is resolved, the command that does not wait for it, and whether the
     /// hook is tried again by itself with some hope.
     Error { unit: UnitName, hook: Hook, force: String, again: bool },
@@ -50,7 +52,7 @@ impl fmt::Display for Obstacle {
                     None => write!(f, "waits for its hook {hook}{runs}"),
                 }
             }
-            Obstacle::Turn { first, hook } => write!(f, "waits for hook {hook} of {first} on the same machine"),
+            Obstacle::Turn { first, work } => write!(f, "waits for {work} of {first} on the same machine"),
             Obstacle::Error { unit, hook, force, .. } => {
                 write!(f, "waits for {unit}, in error at hook {hook}: `encanto resolved {unit}`, or `{force}`")
             }
@@ -67,10 +69,12 @@ impl fmt::Display for Obstacle {
 /// `None` for a unit that is not dying, or goes in a moment.
 pub fn of_unit(model: &Model, observed: &Observed, name: &UnitName) -> Option<Obstacle> {
     model.units.get(name).filter(|unit| unit.life == Life::Dying)?;
-    // A session of debug-hooks, say. Who only waits for his turn is told of below.
-    let own = |doing: &&String| !doing.starts_with("running ") && !doing.starts_with("waits for ");
-    if let Some(doing) = observed.unit_activity.get(name).filter(own) {
-        return Some(Obstacle::Doing(doing.clone()));
+    match observed.unit_activity.get(name) {
+        Some(doing @ (UnitActivity::Action { .. } | UnitActivity::Command | UnitActivity::Debugged(_))) => {
+            return Some(Obstacle::Doing(doing.to_string()));
+        }
+        // These are told of below: with what they are about, and for whom.
+        Some(UnitActivity::Hook(_) | UnitActivity::Turn { .. }) | None => {}
     }
     match next_of(model, observed, name, "") {
         Some(Obstacle::Hook { unit: Some(unit), hook, runs }) if unit == *name => {
@@ -147,8 +151,8 @@ fn next_of(model: &Model, observed: &Observed, name: &UnitName, force: &str) -> 
     let told = |hook: String, runs: bool| Some(Obstacle::Hook { unit: Some(name.clone()), hook, runs });
     if let Some(running) = running_hook(observed, name) {
         // The one that is due says more: whom it is about.
-        let same = due.filter(|hook| hook.to_string() == running);
-        return told(same.map_or(running.to_owned(), |hook| hook.told()), true);
+        let same = due.filter(|hook| hook.to_string() == running.to_string());
+        return told(same.map_or_else(|| running.to_string(), |hook| hook.told()), true);
     }
     let Some(due) = due else {
         // Its subordinates are dying too; it goes after the last of them.
@@ -157,17 +161,26 @@ fn next_of(model: &Model, observed: &Observed, name: &UnitName, force: &str) -> 
     host(observed).or_else(|| turn(model, observed, name)).or_else(|| told(due.told(), false))
 }
 
-/// Whose hook runs on the unit's machine.
+/// Who holds the unit's machine.
 fn turn(model: &Model, observed: &Observed, name: &UnitName) -> Option<Obstacle> {
     let machine = model.machines.get(&model.units.get(name)?.machine)?;
     machine.units.iter().find_map(|other| {
-        let hook = running_hook(observed, other)?.to_owned();
-        Some(Obstacle::Turn { first: other.clone(), hook })
+        let work = match observed.unit_activity.get(other)? {
+            UnitActivity::Hook(hook) => format!("hook {hook}"),
+            UnitActivity::Action { id, name } => format!("action {name} ({id})"),
+            UnitActivity::Command => "a command".to_owned(),
+            UnitActivity::Debugged(hook) => format!("the operator at hook {hook}"),
+            UnitActivity::Turn { .. } => return None,
+        };
+        Some(Obstacle::Turn { first: other.clone(), work })
     })
 }
 
-fn running_hook<'a>(observed: &'a Observed, unit: &UnitName) -> Option<&'a str> {
-    observed.unit_activity.get(unit)?.strip_prefix("running ")
+fn running_hook<'a>(observed: &'a Observed, unit: &UnitName) -> Option<&'a Hook> {
+    match observed.unit_activity.get(unit)? {
+        UnitActivity::Hook(hook) => Some(hook),
+        _ => None,
+    }
 }
 
 fn host(observed: &Observed) -> Option<Obstacle> {
@@ -190,7 +203,7 @@ fn worst(obstacles: impl Iterator<Item = Obstacle>) -> Option<Obstacle> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Change, EndpointRef, Event};
+    use crate::model::{ActionId, Change, EndpointRef, Event};
 
     /// `app/0` on machine 2, `db/0` on machine 1; they are related, and at rest.
     fn environment() -> (Model, Observed) {
@@ -243,9 +256,10 @@ mod tests {
         destroy(&mut model, "db/0");
         let told = |model: &Model, observed: &Observed| words(of_unit(model, observed, &unit("db/0")));
         assert_eq!(told(&model, &observed), "waits for its hook db-relation-departed (app/0)");
-        observed.unit_activity.insert(unit("db/0"), "running config-changed".into());
+        observed.unit_activity.insert(unit("db/0"), UnitActivity::Hook(Hook::ConfigChanged));
         assert_eq!(told(&model, &observed), "waits for its hook config-changed, which runs");
-        observed.unit_activity.insert(unit("db/0"), "running db-relation-departed".into());
+        let Some(UnitStep::Run(departed)) = hooks::next(&model, &unit("db/0")) else { panic!("nothing is due") };
+        observed.unit_activity.insert(unit("db/0"), UnitActivity::Hook(departed));
         assert_eq!(told(&model, &observed), "waits for its hook db-relation-departed (app/0), which runs");
         observed.unit_activity.clear();
         observed.opening = Some("the disk is full".into());
@@ -258,11 +272,30 @@ mod tests {
     fn a_unit_waits_for_its_turn_on_its_machine_only() {
         let (mut model, mut observed) = environment();
         destroy(&mut model, "db/0");
-        observed.unit_activity.insert(unit("app/0"), "running start".into());
+        observed.unit_activity.insert(unit("app/0"), UnitActivity::Hook(Hook::Start));
         assert_eq!(words(of_unit(&model, &observed, &unit("db/0"))), "waits for its hook db-relation-departed (app/0)");
         model.machines.get_mut(&MachineId::new(1)).unwrap().units.insert(unit("app/0"));
         let told = words(of_unit(&model, &observed, &unit("db/0")));
         assert_eq!(told, "waits for hook start of app/0 on the same machine");
+        observed.unit_activity.insert(unit("app/0"), UnitActivity::Command);
+        let told = words(of_unit(&model, &observed, &unit("db/0")));
+        assert_eq!(told, "waits for a command of app/0 on the same machine");
+        let (machine, first) = (MachineId::new(1), "db/0".into());
+        observed.unit_activity.insert(unit("app/0"), UnitActivity::Turn { machine, first });
+        assert_eq!(words(of_unit(&model, &observed, &unit("db/0"))), "waits for its hook db-relation-departed (app/0)");
+    }
+
+    #[test]
+    fn an_action_or_a_command_is_no_hook() {
+        let (mut model, mut observed) = environment();
+        destroy(&mut model, "db/0");
+        observed.unit_activity.insert(unit("db/0"), UnitActivity::Command);
+        assert_eq!(words(of_unit(&model, &observed, &unit("db/0"))), "running a command");
+        part(&mut model);
+        let (id, name) = (ActionId(0), "backup".parse().unwrap());
+        observed.unit_activity.insert(unit("app/0"), UnitActivity::Action { id, name });
+        let told = words(of_relation(&model, &observed, RelationId(0)));
+        assert_eq!(told, "waits for action backup (0) of app/0 on the same machine");
     }
 
     #[test]

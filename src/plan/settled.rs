@@ -78,8 +78,8 @@ pub fn progress(model: &Model, observed: &Observed, targets: &[Target], conditio
     all
 }
 
-/// The units that are meant with their subordinates, and the machines that are or that host them. Nothing else is looked at: who waits for one
-/// unit must not pay for ten thousand.
+/// The units that are meant with their subordinates, and the machines that are or that host them. Nothing else is
+/// looked at: who waits for one unit must not pay for ten thousand.
 fn named<'a>(model: &'a Model, targets: &[Target]) -> (Vec<&'a Machine>, Vec<&'a Unit>) {
     let (mut machines, mut units) = (BTreeSet::new(), BTreeSet::new());
     for target in targets {
@@ -191,7 +191,7 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
     });
     let shown = || match (&unit.workload.message, running) {
         (message, _) if !message.is_empty() => message.clone(),
-        (_, Some(hook)) => hook.clone(),
+        (_, Some(doing)) => doing.to_string(),
         _ => String::new(),
     };
     let workload = unit.workload.state;

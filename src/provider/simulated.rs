@@ -3,6 +3,8 @@
 //! It keeps state as a real one does, needs no rights and no I/O, and can be told to fail, to lose a machine behind the
 //! controller's back, and what commands shall answer. Thousands of instances are cheap.
 
+mod exec;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,27 +14,17 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::{
-    ExecControl, ExecEnd, ExecRequest, Execution, FileKind, FileStat, Hardware, Instance, InstanceName, InstanceSpec,
-    InstanceState, LayerKey, Progress, Provider, ProviderError, PublishedPort, WriteOptions,
+    ExecRequest, Execution, FileKind, FileStat, Hardware, Instance, InstanceName, InstanceSpec, InstanceState,
+    LayerKey, Progress, Provider, ProviderError, PublishedPort, WriteOptions,
 };
+
+pub use exec::ExecScript;
 
 /// The first address that an instance gets; each further one gets the next free.
 const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
 /// Calls that are remembered: an environment may be simulated for years.
 const CALLS_KEPT: usize = 10_000;
-
-/// What a simulated command answers.
-#[derive(Clone, Debug, Default)]
-pub struct ExecScript {
-    pub exit: i32,
-    pub stdout: Vec<u8>,
-    pub stderr: Vec<u8>,
-    /// Never ends by itself: waits for its time limit or to be killed.
-    pub hangs: bool,
-    /// One that hangs ends by itself once this says true.
-    pub until: Option<tokio::sync::watch::Receiver<bool>>,
-}
 
 /// A call as tests see it, in order: its kind (the method's name) and its instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -378,22 +370,9 @@ impl Provider for SimulatedProvider {
         // Called without the lock: an answer may look into the provider.
         let script = match answer {
             Some(answer) => answer(name, &request),
-            None => plain_answer(&request, address),
+            None => ExecScript::plain(&request, address),
         };
-        let (kill, killed) = tokio::sync::watch::channel(false);
-        Ok(Execution {
-            stdin: Box::new(tokio::io::sink()),
-            stdout: Box::new(std::io::Cursor::new(script.stdout)),
-            stderr: Box::new(std::io::Cursor::new(script.stderr)),
-            control: Box::new(SimulatedExec {
-                exit: script.exit,
-                hangs: script.hangs,
-                until: script.until,
-                timeout: request.timeout,
-                kill,
-                killed,
-            }),
-        })
+        Ok(script.execution(request.timeout))
     }
 
     async fn read_file(&self, name: &InstanceName, path: &str, limit: u64) -> Result<Vec<u8>, ProviderError> {
@@ -493,60 +472,5 @@ fn simulated_id(name: &str) -> u32 {
         "www-data" => 33,
         "nobody" | "nogroup" => 65534,
         _ => 1000,
-    }
-}
-
-/// What a command answers if nobody said: charms ask for the network that they are in, and so get on.
-fn plain_answer(request: &ExecRequest, address: Ipv4Addr) -> ExecScript {
-    let stdout = match request.argv.first() {
-        Some(program) if program == "ip" => format!("2: eth0    inet {address}/24 scope global eth0\n"),
-        _ => String::new(),
-    };
-    ExecScript { stdout: stdout.into(), ..ExecScript::default() }
-}
-
-struct SimulatedExec {
-    exit: i32,
-    hangs: bool,
-    until: Option<tokio::sync::watch::Receiver<bool>>,
-    timeout: Option<Duration>,
-    kill: tokio::sync::watch::Sender<bool>,
-    killed: tokio::sync::watch::Receiver<bool>,
-}
-
-#[async_trait]
-impl ExecControl for SimulatedExec {
-    async fn wait(&mut self) -> Result<ExecEnd, ProviderError> {
-        if !self.hangs {
-            return Ok(ExecEnd::Exited(self.exit));
-        }
-        let limit = self.timeout;
-        let out_of_time = async {
-            match limit {
-                Some(limit) => tokio::time::sleep(limit).await,
-                None => std::future::pending().await,
-            }
-        };
-        let until = self.until.clone();
-        let let_go = async {
-            let Some(mut until) = until else { return std::future::pending().await };
-            if until.wait_for(|over| *over).await.is_err() {
-                std::future::pending().await // who would let go is gone
-            }
-        };
-        tokio::select! {
-            biased;
-            () = let_go => Ok(ExecEnd::Exited(self.exit)),
-            () = out_of_time => Ok(ExecEnd::TimedOut),
-            _ = self.killed.wait_for(|killed| *killed) => Ok(ExecEnd::Exited(128 + libc::SIGKILL)),
-        }
-    }
-
-    async fn resize(&mut self, _columns: u16, _rows: u16) -> Result<(), ProviderError> {
-        Ok(())
-    }
-
-    fn kill(&mut self) {
-        self.kill.send_replace(true);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::sleep;
 
 use crate::charm::{ActionOutcome, HookSink};
-use crate::model::{Action, ActionEnd, ActionId, Change, HookWrites, LogLevel, UnitName};
+use crate::model::{Action, ActionEnd, ActionId, Change, HookWrites, LogLevel, UnitActivity, UnitName};
 use crate::plan::actions::{self, ActionStep};
 use crate::provider::InstanceName;
 
@@ -86,7 +86,8 @@ async fn run(world: &World, name: &UnitName, id: ActionId) -> Result<(), LedgerE
     let begun = world.ledger.model().actions.get(&id).filter(|action| action.state.goes_on()).cloned();
     // Cancelled already: the next look says so.
     let Some(action) = begun else { return Ok(()) };
-    let activity = Activity::begin(&world.ledger, name, format!("running action {} ({id})", action.name));
+    let doing = UnitActivity::Action { id, name: action.name.clone() };
+    let activity = Activity::begin(&world.ledger, name, doing);
     let sink = Arc::new(Sink::new(world, Some(name.clone()), machine, module(&action)));
     sink.log(LogLevel::Info, &format!("action {id} begins, asked for by `{}`", action.by));
     let stopped = world.ledger.until_gone(|model| !model.actions.get(&id).is_some_and(|now| now.state.goes_on()));

@@ -1,6 +1,6 @@
 //! What a unit is busy with, for as long as it is: work may be dropped at any moment.
 
-use crate::model::UnitName;
+use crate::model::{UnitActivity, UnitName};
 
 use super::ledger::Ledger;
 
@@ -11,9 +11,9 @@ pub struct Activity {
 }
 
 impl Activity {
-    pub fn begin(ledger: &Ledger, unit: &UnitName, words: String) -> Activity {
+    pub fn begin(ledger: &Ledger, unit: &UnitName, activity: UnitActivity) -> Activity {
         ledger.observe(|observed| {
-            observed.unit_activity.insert(unit.clone(), words);
+            observed.unit_activity.insert(unit.clone(), activity);
         });
         Activity { ledger: ledger.clone(), unit: unit.clone() }
     }

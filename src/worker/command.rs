@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::charm::{ExecCall, ExecResult, MachineAccess};
-use crate::model::{Life, LogLevel, MachineId, UnitName};
+use crate::model::{Life, LogLevel, MachineId, UnitActivity, UnitName};
 use crate::provider::InstanceName;
 
 use super::access::Access;
@@ -47,7 +47,7 @@ async fn in_its_turn(world: &World, instance: String, command: &Command<'_>) -> 
     let mut env = BTreeMap::from([("ENCANTO_MACHINE".to_owned(), command.machine.to_string())]);
     if let Some(unit) = command.unit {
         alone = Some(world.locks.hold(command.machine).await);
-        activity = Some(Activity::begin(&world.ledger, unit, "running a command".to_owned()));
+        activity = Some(Activity::begin(&world.ledger, unit, UnitActivity::Command));
         env.insert("ENCANTO_UNIT".to_owned(), unit.to_string());
     }
     let instance = InstanceName::new(instance).map_err(|error| chain(&error))?;

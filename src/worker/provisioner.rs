@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::model::{Change, Charm, Constraints, HardwareFacts, MachineId, MachineWork, Sighting, Trouble};
+use crate::model::{Change, Charm, CharmUrl, Constraints, HardwareFacts, MachineId, MachineWork, Sighting, Trouble};
 use crate::plan::patience;
 use crate::plan::provision::{self, MachineStep};
-use crate::provider::{InstanceName, InstanceSpec, ProviderError};
+use crate::provider::{Hardware, Instance, InstanceName, InstanceSpec, LayerKey, ProviderError};
 
 use super::driver::Next;
 use super::layers::Layers;
@@ -89,21 +89,13 @@ struct Wanted {
 }
 
 async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -> Result<(), Failure> {
-    let charm_url = wanted.charm.as_ref().map(|charm| charm.url.clone());
-    let layer = match &wanted.charm {
-        Some(charm) => {
-            show(world, id, format!("preparing the software of {}", charm.meta.name));
-            let gone = world.ledger.until_gone(|model| !still_wanted(model, id));
-            tokio::select! {
-                biased;
-                layer = layers.ensure(world, charm, &wanted.series, id) => layer,
-                () = gone => {
-                    idle(world, id);
-                    return Ok(());
-                }
-            }
+    let layer = tokio::select! {
+        biased;
+        layer = layer_of(world, layers, id, &wanted) => layer,
+        () = world.ledger.until_gone(|model| !still_wanted(model, id)) => {
+            idle(world, id);
+            return Ok(());
         }
-        None => None,
     };
     let name = match world.instance_name(id) {
         Ok(name) => name,
@@ -137,22 +129,30 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
                 observed.machine_activity.remove(&id);
                 observed.troubles.remove(&id);
             });
-            Change::MachineProvisioned {
-                machine: id,
-                instance: instance.name.to_string(),
-                address: instance.address,
-                hardware: HardwareFacts {
-                    arch: instance.hardware.arch,
-                    cores: instance.hardware.cores,
-                    mem: instance.hardware.memory,
-                },
-                prepared: layer.and(charm_url),
-            }
+            provisioned(id, instance, layer.and(wanted.charm).map(|charm| charm.url))
         }
         Err(error) => not_created(world, id, &error),
     };
     world.ledger.commit("@provisioner", change).await?;
     Ok(())
+}
+
+/// The layer with the charm's software, if there is to be one and it could be made.
+async fn layer_of(world: &World, layers: &Layers, id: MachineId, wanted: &Wanted) -> Option<LayerKey> {
+    let charm = wanted.charm.as_ref()?;
+    show(world, id, format!("preparing the software of {}", charm.meta.name));
+    layers.ensure(world, charm, &wanted.series, id).await
+}
+
+fn provisioned(machine: MachineId, instance: Instance, prepared: Option<CharmUrl>) -> Change {
+    let Hardware { arch, cores, memory: mem } = instance.hardware;
+    Change::MachineProvisioned {
+        machine,
+        instance: instance.name.to_string(),
+        address: instance.address,
+        hardware: HardwareFacts { arch, cores, mem },
+        prepared,
+    }
 }
 
 fn not_created(world: &World, id: MachineId, error: &ProviderError) -> Change {

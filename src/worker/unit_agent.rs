@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::charm::{HookOutcome, HookSink};
-use crate::model::{Change, Hook, HookWrites, LogLevel, MachineId, Provision, UnitName, WorkloadStatus};
+use crate::charm::{HookContext, HookOutcome, HookSink};
+use crate::model::{
+    Change, Charm, Hook, HookWrites, LogLevel, MachineId, Model, Provision, UnitActivity, UnitName, WorkloadStatus,
+};
 use crate::plan::hooks::{self, UnitStep};
 use crate::provider::InstanceName;
 
@@ -55,8 +57,8 @@ pub async fn reconcile(world: World, agents: Agents, name: UnitName) -> Next {
         let change = match step {
             None => match (retry(&world, &name), agents.pulse(&world, &name)) {
                 (None, None) => return Next::Rest,
-                (Some(Retry::In(delay)), _) => return Next::After(delay),
-                (Some(Retry::Now), _) => Change::Resolve { unit: name.clone(), retry: true },
+                (Some(delay), _) if !delay.is_zero() => return Next::After(delay),
+                (Some(_), _) => Change::Resolve { unit: name.clone(), retry: true },
                 (None, Some(delay)) if !delay.is_zero() => return Next::After(delay),
                 (None, Some(_)) => match run(&world, &name, Hook::UpdateStatus, &mut held).await {
                     // One that wrote nothing leaves no trace: a year of them does not grow the journal.
@@ -95,19 +97,10 @@ pub async fn reconcile(world: World, agents: Agents, name: UnitName) -> Next {
     }
 }
 
-enum Retry {
-    Now,
-    In(Duration),
-}
-
-/// When the failed hook of this unit is to be run again, if it has one.
-fn retry(world: &World, name: &UnitName) -> Option<Retry> {
-    let first = world.retry_hooks?;
-    let model = world.ledger.model();
-    let unit = model.units.get(name)?;
-    let due = unit.failed.as_ref()?.at + hooks::retry_delay(unit, first)?;
-    let left = due - world.ledger.now();
-    Some(if left <= 0 { Retry::Now } else { Retry::In(Duration::from_millis(left.unsigned_abs())) })
+/// How long until the failed hook of this unit is run again, if it has one; zero is now.
+fn retry(world: &World, name: &UnitName) -> Option<Duration> {
+    let left = hooks::retry_in(world.ledger.model().units.get(name)?, world.retry_hooks?, world.ledger.now())?;
+    Some(Duration::from_millis(left.unsigned_abs()))
 }
 
 /// Waits until nobody else works on the machine, and says so meanwhile. `None` if the unit is gone before.
@@ -115,7 +108,7 @@ async fn turn(world: &World, name: &UnitName, machine: MachineId) -> Option<Held
     if let Some(turn) = world.locks.try_hold(machine) {
         return Some(turn);
     }
-    let awaited = format!("{WAITS} {} on machine {machine}", at_work(world, name, machine));
+    let awaited = UnitActivity::Turn { machine, first: at_work(world, name, machine) };
     // What an action of the unit itself does is told already.
     world.ledger.observe(|observed| {
         observed.unit_activity.entry(name.clone()).or_insert_with(|| awaited.clone());
@@ -133,18 +126,36 @@ async fn turn(world: &World, name: &UnitName, machine: MachineId) -> Option<Held
     turn
 }
 
-/// How the words of a unit begin that waits for another.
-const WAITS: &str = "waits for";
-
 /// Which other unit has its hook on the machine now, and what it does.
 fn at_work(world: &World, name: &UnitName, machine: MachineId) -> String {
     let (model, observed) = (world.ledger.model(), world.ledger.observed());
     let others = model.machines.get(&machine).into_iter().flat_map(|machine| &machine.units);
     let mut busy = others.filter(|other| *other != name).filter_map(|other| {
-        let doing = observed.unit_activity.get(other).filter(|doing| !doing.starts_with(WAITS))?;
+        let doing = observed.unit_activity.get(other).filter(|doing| !matches!(doing, UnitActivity::Turn { .. }))?;
         Some(format!("{other} ({doing})"))
     });
     busy.next().unwrap_or_else(|| "another unit".to_owned())
+}
+
+/// What a hook needs that is to run now.
+struct Prepared {
+    charm: Charm,
+    instance: String,
+    hook_context: HookContext,
+    seen: HookWrites,
+}
+
+/// All of one moment of the model. `None` if the hook is not due any more.
+fn prepared(model: &Model, name: &UnitName, hook: &Hook) -> Option<Prepared> {
+    let due = match hooks::next(model, name) {
+        None => *hook == Hook::UpdateStatus,
+        Some(step) => step == UnitStep::Run(hook.clone()),
+    };
+    let unit = model.units.get(name).filter(|_| due)?;
+    let charm = model.charm_of(unit)?.clone();
+    let (hook_context, seen) = context::of(model, name, hook)?;
+    let Provision::Running { instance, .. } = &model.machines.get(&unit.machine)?.provision else { return None };
+    Some(Prepared { charm, instance: instance.clone(), hook_context, seen })
 }
 
 /// Runs the hook, alone on its machine, and says what to commit. `None` if it was not due any more, or was cut off
@@ -152,24 +163,7 @@ fn at_work(world: &World, name: &UnitName, machine: MachineId) -> String {
 async fn run(world: &World, name: &UnitName, hook: Hook, held: &mut Option<Held>) -> Option<Change> {
     let machine = world.ledger.model().units.get(name)?.machine;
     *held = Some(turn(world, name, machine).await?);
-    let (charm, instance, prepared) = {
-        let model = world.ledger.model();
-        let due = match hooks::next(&model, name) {
-            None => hook == Hook::UpdateStatus,
-            Some(step) => step == UnitStep::Run(hook.clone()),
-        };
-        if !due {
-            return None;
-        }
-        let unit = model.units.get(name)?;
-        let charm = model.charm_of(unit)?.clone();
-        let prepared = context::of(&model, name, &hook)?;
-        match &model.machines.get(&machine)?.provision {
-            Provision::Running { instance, .. } => (charm, instance.clone(), prepared),
-            _ => return None,
-        }
-    };
-    let (hook_context, seen) = prepared;
+    let Prepared { charm, instance, hook_context, seen } = prepared(&world.ledger.model(), name, &hook)?;
     let declared = charm.meta.declares(&hook);
     let debugged = world.debugging.wants(name, &hook, declared);
     if hook != Hook::Prepare && !declared && !debugged {
@@ -223,7 +217,7 @@ fn idle(world: &World, name: &UnitName) {
 
 fn tell_running(world: &World, name: &UnitName, hook: &Hook) {
     world.ledger.observe(|observed| {
-        observed.unit_activity.insert(name.clone(), format!("running {hook}"));
+        observed.unit_activity.insert(name.clone(), UnitActivity::Hook(hook.clone()));
     });
 }
 
@@ -231,8 +225,7 @@ fn tell_running(world: &World, name: &UnitName, hook: &Hook) {
 async fn ask(world: &World, due: DueHook) -> Result<HookOutcome, String> {
     let (name, hook) = (due.context.unit.clone(), due.context.hook.clone());
     world.ledger.observe(|observed| {
-        let awaited = format!("debug-hooks: waits for the operator at hook {hook}");
-        observed.unit_activity.insert(name.clone(), awaited);
+        observed.unit_activity.insert(name.clone(), UnitActivity::Debugged(hook.clone()));
     });
     let verdict = world.debugging.ask(&name, due.clone()).await;
     tell_running(world, &name, &hook);

@@ -26,7 +26,7 @@ fn a_failed_hook_is_mended_by_a_script() {
     let script = "unit.state.ready = true\nunit.state, unit.config\nx x\nhook()\n.commit\n";
     let ran = env.run_with_input("debug-hooks app/0", script).succeeds();
     assert_eq!(ran.stdout, "{ ready = true }\t{ password = \"(secret)\" }\nstatus active: ready\n");
-    let told = "debugging app/0: waiting for every hook to be due; Ctrl-C leaves
+    let told = "debugging app/0: waiting for a hook to become due; Ctrl-C leaves
 app/0: hook start is due
 it failed before: charm.lua:5: it is not ready
 `hook()` runs the charm's own function; `.commit`, `.fail` or `.run` says what comes of it; `.help`

@@ -69,7 +69,7 @@ fn what_is_not_there_is_told() {
     env.run("resolved 'x y'").fails().stderr_has("invalid unit name \"x y\"");
     env.run("retry-provisioning 9").fails().stderr_has("machine 9 not found");
     env.run("show-status-log nope/0").fails().stderr_has("nothing is recorded of \"nope/0\"");
-    env.run("show-status-log x").fails().stderr_has("invalid machine id \"x\"");
+    env.run("show-status-log x").fails().stderr_has("\"x\" is neither a unit nor a machine");
     env.run("scp nope/0:/a .").fails().stderr_has("unit \"nope/0\" not found");
     env.run("status --watch 'x y'").fails().stderr_has("contains invalid characters");
     env.run("ssh nope/0 true").fails().stderr_has("unit \"nope/0\" not found");

@@ -1,7 +1,7 @@
 //! What a story waits for, and what it finds then.
 
 use encanto::api::backend::Backend;
-use encanto::model::{Event, Hook, MachineId, Model, Observed, UnitName, check};
+use encanto::model::{Event, Hook, MachineId, Model, Observed, UnitActivity, UnitName, check};
 use encanto::plan::nudge::Concerned;
 use encanto::plan::settled::{Condition, Target, at_rest};
 use encanto::worker::waiter::{Told, wait};
@@ -115,7 +115,7 @@ impl Scenario {
         assert_eq!(self.wait_fails(&[], Condition::Active).await, [""; 0]);
     }
 
-    /// Waits until `unit` runs `hook`.
+    /// Waits until `unit` runs `hook`, or `action NAME (ID)`.
     pub async fn until_runs(&self, unit: &str, hook: &str) {
         let ledger = &self.controller().world.ledger;
         let name: UnitName = unit.parse().unwrap();
@@ -123,7 +123,8 @@ impl Scenario {
         let runs = async {
             loop {
                 changes.mark_unchanged();
-                if ledger.observed().unit_activity.get(&name) == Some(&format!("running {hook}")) {
+                let runs = |doing: &UnitActivity| doing.to_string() == format!("running {hook}");
+                if ledger.observed().unit_activity.get(&name).is_some_and(runs) {
                     return;
                 }
                 changes.changed().await.unwrap();

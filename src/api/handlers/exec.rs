@@ -3,13 +3,13 @@
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 
-use crate::model::{ChangeError, MachineId, Model};
+use crate::model::{ChangeError, MachineId, Model, Subject};
 
 use super::super::backend::ExecPlace;
 use super::super::requests::{Exec, Refusal};
 use super::super::server::Shared;
 use super::stream::Wanted;
-use super::{is_machine, name, refusal};
+use super::{refusal, subject};
 
 pub async fn handle(State(backend): State<Shared>, request: Request) -> Response {
     let wanted: Wanted<Exec> = match Wanted::read(request).await {
@@ -34,15 +34,14 @@ fn place(model: &Model, text: &str) -> Result<ExecPlace, Refusal> {
 }
 
 fn machine(model: &Model, text: &str) -> Result<MachineId, Refusal> {
-    if is_machine(text) {
-        let id = name(text)?;
-        let found = model.machines.get(&id);
-        found.map(|machine| machine.id).ok_or_else(|| refusal::of(&ChangeError::NoMachine(id), model))
-    } else if text.contains('/') {
-        let unit = name(text)?;
-        let found = model.units.get(&unit);
-        found.map(|unit| unit.machine).ok_or_else(|| refusal::of(&ChangeError::NoUnit(unit), model))
-    } else {
-        Err(Refusal::new(format!("\"{text}\" is neither a unit nor a machine")).hint("for example `mysql/0` or `1`"))
+    match subject(text)? {
+        Subject::Machine(id) => {
+            let found = model.machines.get(&id);
+            found.map(|machine| machine.id).ok_or_else(|| refusal::of(&ChangeError::NoMachine(id), model))
+        }
+        Subject::Unit(unit) => {
+            let found = model.units.get(&unit);
+            found.map(|unit| unit.machine).ok_or_else(|| refusal::of(&ChangeError::NoUnit(unit), model))
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::super::requests::{
     History, HistoryAnswer, HistoryEntry, Refusal, StatusLog, StatusLogAnswer, StatusLogEntry,
 };
 use super::super::server::Handle;
-use super::{is_machine, name, time_text};
+use super::{subject, time_text};
 
 /// Entries that are read at once.
 const PAGE: usize = 500;
@@ -98,11 +98,7 @@ fn mentions(text: &str, about: &str) -> bool {
 #[async_trait]
 impl Handle for StatusLog {
     async fn handle(self, backend: &dyn Backend, _by: &Asker) -> Result<StatusLogAnswer, Refusal> {
-        let subject = if is_machine(&self.entity) || !self.entity.contains('/') {
-            Subject::Machine(name(&self.entity)?)
-        } else {
-            Subject::Unit(name(&self.entity)?)
-        };
+        let subject = subject(&self.entity)?;
         let recorded = backend.recorded(Some(&subject), u64::MAX, self.lines.max(1)).await?;
         if recorded.is_empty() {
             return Err(Refusal::new(format!("nothing is recorded of \"{}\"", self.entity))
@@ -124,9 +120,11 @@ fn entry(recorded: &Recorded, kind: &str, state: impl Into<String>, message: imp
 
 fn of_unit(recorded: &Recorded, wanted: &UnitName) -> Option<StatusLogEntry> {
     let asked = if recorded.by.starts_with('@') { String::new() } else { format!("`{}`", recorded.by) };
+    // A subordinate comes by itself.
+    let by = if asked.is_empty() { String::new() } else { format!(" by {asked}") };
     match &recorded.event {
         Event::UnitAdded { unit, machine, .. } if unit == wanted => {
-            Some(entry(recorded, "agent", "allocated", format!("on machine {machine} by {asked}")))
+            Some(entry(recorded, "agent", "allocated", format!("on machine {machine}{by}")))
         }
         Event::UnitStatusSet { unit, status } if unit == wanted => {
             Some(entry(recorded, "workload", status.state.as_str(), &status.message))
@@ -141,7 +139,7 @@ fn of_unit(recorded: &Recorded, wanted: &UnitName) -> Option<StatusLogEntry> {
             Some(entry(recorded, "agent", "skipped", format!("{}: {message}", hook.told())))
         }
         Event::ActionQueued { action, unit, name, .. } if unit == wanted => {
-            Some(entry(recorded, "action", "pending", format!("{action}: {name} by {asked}")))
+            Some(entry(recorded, "action", "pending", format!("{action}: {name}{by}")))
         }
         Event::ActionStarted { action, unit } if unit == wanted => {
             Some(entry(recorded, "action", "running", action.to_string()))

@@ -31,7 +31,7 @@ pub(super) mod watch;
 use indexmap::IndexMap;
 
 use crate::model::{
-    ConstraintError, Constraints, Event, MachineId, Model, NameError, OptionDecl, Placement, Provision,
+    ConstraintError, Constraints, Event, MachineId, Model, NameError, OptionDecl, Placement, Provision, Subject,
 };
 
 use super::backend::Backend;
@@ -75,6 +75,17 @@ fn placement(to: Option<&str>) -> Result<Placement, Refusal> {
 /// Whether a name is that of a machine: `1`, `1/lxc/0`. Units and services begin with a letter.
 fn is_machine(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_digit())
+}
+
+/// A unit or a machine.
+fn subject(text: &str) -> Result<Subject, Refusal> {
+    if is_machine(text) {
+        Ok(Subject::Machine(name(text)?))
+    } else if text.contains('/') {
+        Ok(Subject::Unit(name(text)?))
+    } else {
+        Err(Refusal::new(format!("\"{text}\" is neither a unit nor a machine")).hint("for example `mysql/0` or `1`"))
+    }
 }
 
 fn constraints(text: Option<&str>) -> Result<Constraints, Refusal> {

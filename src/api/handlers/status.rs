@@ -228,7 +228,7 @@ fn subordinate_to(model: &Model, service: &Service) -> Vec<String> {
 fn unit_status(model: &Model, observed: &Observed, unit: &Unit) -> UnitStatus {
     let machine = model.machines.get(&unit.machine);
     let down = matches!(observed.instances.get(&unit.machine), Some(Sighting::Missing | Sighting::Stopped));
-    let running = observed.unit_activity.get(&unit.name).cloned();
+    let running = observed.unit_activity.get(&unit.name).map(ToString::to_string);
     // What is dying skips the hooks that fail.
     let failed = unit.failed.as_ref().filter(|_| unit.life == Life::Alive);
     let (state, info) = match failed {

@@ -20,8 +20,12 @@ impl Handle for UpgradeCharm {
                 .map(|found| found.charm.name.to_string())
                 .ok_or_else(|| refusal::of(&ChangeError::NoService(service.clone()), &model))?
         };
+        let by_name = self.charm.is_none();
         let source = self.charm.unwrap_or(CharmSource::Named(current));
-        let charm = backend.load_charm(&source).await?;
+        let charm = backend.load_charm(&source).await.map_err(|refusal| match by_name {
+            true => refusal.hint(format!("from a folder: `encanto upgrade-charm {service} --path ./{service}`")),
+            false => refusal,
+        })?;
         let generated = generated(backend, &charm.meta.config);
         let upgrade =
             Upgrade { service: service.clone(), charm: charm.meta, digest: charm.digest, generated, force: self.force };

@@ -9,6 +9,7 @@ use crate::cli::values::count;
 /// Add units to a service
 #[derive(Debug, clap::Args)]
 pub struct AddUnit {
+    /// The service, e.g. `mysql`
     service: String,
     /// How many
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = count, allow_negative_numbers = true)]

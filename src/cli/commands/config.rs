@@ -11,6 +11,7 @@ use crate::cli::session::Session;
 /// Show or change settings of a service (get, set and unset in one)
 #[derive(Debug, clap::Args)]
 pub struct Config {
+    /// The service, e.g. `mysql`
     service: String,
     /// A setting to show, or settings to change
     #[arg(value_name = "KEY | KEY=VALUE")]

@@ -9,6 +9,7 @@ use crate::cli::values::words;
 /// Remove machines that host no unit
 #[derive(Debug, clap::Args)]
 pub struct DestroyMachine {
+    /// Machines (`1`) or containers on them (`1/lxc/0`)
     #[arg(value_name = "MACHINE")]
     machines: Vec<String>,
     /// At once, without running hooks

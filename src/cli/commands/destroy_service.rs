@@ -9,6 +9,7 @@ use crate::cli::values::words;
 /// Remove services with all their units
 #[derive(Debug, clap::Args)]
 pub struct DestroyService {
+    /// Services, e.g. `mysql`
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
     /// At once, without running its hooks; a second time also without those of the services related to it

@@ -9,6 +9,7 @@ use crate::cli::values::words;
 /// Remove units from their service
 #[derive(Debug, clap::Args)]
 pub struct DestroyUnit {
+    /// Units, e.g. `mysql/0`
     #[arg(value_name = "UNIT")]
     units: Vec<String>,
     /// At once, without running hooks

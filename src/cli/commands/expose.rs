@@ -10,6 +10,7 @@ use crate::cli::session::Session;
 /// Without it they can be reached from this host and from related units only.
 #[derive(Debug, clap::Args)]
 pub struct Expose {
+    /// The service, e.g. `mysql`
     service: String,
     /// Also forward a port of this host: `8080:80` or `5353:53/udp`
     #[arg(long, value_name = "HOSTPORT:PORT", value_delimiter = ',')]

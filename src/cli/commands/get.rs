@@ -10,6 +10,7 @@ use crate::cli::session::Session;
 /// Show the settings of a service
 #[derive(Debug, clap::Args)]
 pub struct Get {
+    /// The service, e.g. `mysql`
     service: String,
     /// Show the value of this setting only
     key: Option<String>,

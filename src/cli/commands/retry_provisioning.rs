@@ -9,6 +9,7 @@ use crate::cli::values::words;
 /// Try again to make machines that could not be made
 #[derive(Debug, clap::Args)]
 pub struct RetryProvisioning {
+    /// Machines in error, e.g. `1`
     #[arg(value_name = "MACHINE")]
     machines: Vec<String>,
     #[command(flatten)]

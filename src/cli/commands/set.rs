@@ -14,6 +14,7 @@ use crate::cli::values::{Values, pair, words};
 /// A wrong value or an unknown key changes nothing at all.
 #[derive(Debug, clap::Args)]
 pub struct Set {
+    /// The service, e.g. `mysql`
     service: String,
     /// Settings, e.g. `max-connections=200`
     #[arg(value_name = "KEY=VALUE")]

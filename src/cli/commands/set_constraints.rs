@@ -7,8 +7,9 @@ use crate::cli::values::words;
 
 /// Say what new machines must be like
 ///
-/// Of a service, or of the whole environment. All that was said before is forgotten; without constraints there are none any more. Machines that are there stay as
-/// they are. What a service says goes before what the environment says; `mem=` says that there is no limit.
+/// Of a service, or of the whole environment. All that was said before is forgotten; without constraints there are none
+/// any more. Machines that are there stay as they are. What a service says goes before what the environment says;
+/// `mem=` says that there is no limit.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   encanto set-constraints mem=1G cpu-cores=1

@@ -8,6 +8,7 @@ use crate::cli::session::Session;
 /// Take back `expose`
 #[derive(Debug, clap::Args)]
 pub struct Unexpose {
+    /// The service, e.g. `mysql`
     service: String,
     #[command(flatten)]
     wait: WaitOption,

@@ -9,6 +9,7 @@ use crate::cli::values::words;
 /// Give settings of a service their defaults again
 #[derive(Debug, clap::Args)]
 pub struct Unset {
+    /// The service, e.g. `mysql`
     service: String,
     /// Settings, e.g. `max-connections`
     #[arg(value_name = "KEY")]

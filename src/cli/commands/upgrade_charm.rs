@@ -17,6 +17,7 @@ use crate::cli::session::Session;
   encanto upgrade-charm mysql
   encanto upgrade-charm hello --path ./hello --wait")]
 pub struct UpgradeCharm {
+    /// The service, e.g. `mysql`
     service: String,
     /// The folder of the charm; without it, the charm of that name in the repository
     #[arg(long, value_name = "DIR")]

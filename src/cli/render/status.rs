@@ -79,7 +79,10 @@ fn unit_row(name: &str, unit: &UnitStatus) -> [Cell; 8] {
     let message = match (&unit.agent_state_info, workload.message.as_str()) {
         (Some(info), _) if unit.agent_state == "error" => info.clone(),
         // Of a unit whose machine is down it is `(started)` already.
-        (Some(info), message) => format!("({}) {message}", info.trim_matches(['(', ')'])).trim_end().to_owned(),
+        (Some(info), message) => {
+            let bare = info.strip_prefix('(').and_then(|info| info.strip_suffix(')')).unwrap_or(info);
+            format!("({bare}) {message}").trim_end().to_owned()
+        }
         (None, message) => message.to_owned(),
     };
     // As in Juju 3: a star for the unit that speaks for its service.
@@ -239,6 +242,20 @@ mod tests {
         let service = ServiceStatus { units: IndexMap::from([("x/0".into(), broken)]), ..ServiceStatus::default() };
         let status = EnvironmentStatus { services: IndexMap::from([("x".into(), service)]), ..Default::default() };
         assert!(tabular(PLAIN, &status).contains("10.0.3.11      hook failed: \"install\"\n"));
+    }
+
+    #[test]
+    fn what_an_agent_does_stands_in_brackets_before_the_message() {
+        let told = |info: &str| {
+            let busy = UnitStatus { agent_state_info: Some(info.into()), ..unit("active", "ready", "1") };
+            let service = ServiceStatus { units: IndexMap::from([("x/0".into(), busy)]), ..ServiceStatus::default() };
+            let services = IndexMap::from([("x".into(), service)]);
+            tabular(PLAIN, &EnvironmentStatus { services, ..Default::default() })
+        };
+        let shown = ["running start", "(started)", "waits for its hook stop (y/0)"].map(told);
+        assert!(shown[0].contains(" (running start) ready\n"), "{}", shown[0]);
+        assert!(shown[1].contains(" (started) ready\n"), "{}", shown[1]);
+        assert!(shown[2].contains(" (waits for its hook stop (y/0)) ready\n"), "{}", shown[2]);
     }
 
     #[test]

@@ -30,11 +30,12 @@ pub fn section<const N: usize>(paint: Paint, title: &str, names: [&str; N], rows
     paint.dress(BOLD, &format!("[{title}]")) + "\n" + &columns(paint, names, rows)
 }
 
-/// The names of the columns, and the rows. Columns that are empty in every row are left out, but for the first.
+/// The names of the columns, and the rows. Columns that are empty in every row are left out, but for the first; without
+/// rows all are named.
 pub fn columns<const N: usize>(paint: Paint, names: [&str; N], rows: &[[Cell; N]]) -> String {
     let widths = std::array::from_fn::<_, N, _>(|column| {
         let widest = rows.iter().map(|row| row[column].text.chars().count()).max().unwrap_or(0);
-        if widest == 0 && column > 0 { 0 } else { widest.max(names[column].len()) }
+        if widest == 0 && column > 0 && !rows.is_empty() { 0 } else { widest.max(names[column].len()) }
     });
     let mut text = String::new();
     let head = names.map(Cell::from);
@@ -69,6 +70,7 @@ mod tests {
         let rows = [["mysql".into(), "".into(), "ö".into()], ["x".into(), "".into(), "".into()]];
         let text = section(Paint { colour: false }, "Things", ["NAME", "NOTHING", "LAST"], &rows);
         assert_eq!(text, "[Things]\nNAME  LAST\nmysql ö\nx\n");
+        assert_eq!(columns(Paint { colour: false }, ["NAME", "LAST"], &[]), "NAME LAST\n");
     }
 
     #[test]

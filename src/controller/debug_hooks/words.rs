@@ -53,11 +53,11 @@ pub const HELP: &str = "a line is Lua, with `unit`, `relation` and `hook()`, the
 /// What is said first.
 pub fn greeting(unit: &UnitName, hooks: &BTreeSet<String>) -> String {
     let which = match hooks.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] => "every hook".to_owned(),
+        [] => "a hook".to_owned(),
         [one] => format!("hook {one}"),
-        several => format!("hooks {}", several.join(", ")),
+        several => format!("one of {}", several.join(", ")),
     };
-    format!("debugging {unit}: waiting for {which} to be due; Ctrl-C leaves")
+    format!("debugging {unit}: waiting for {which} to become due; Ctrl-C leaves")
 }
 
 /// A hook is due.

@@ -8,6 +8,7 @@ use crate::cli::values::words;
 /// Cancel actions: those that wait never begin, those that run are ended in their machines
 #[derive(Debug, clap::Args)]
 pub struct CancelTask {
+    /// Ids, as `encanto action status` lists them
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
 }

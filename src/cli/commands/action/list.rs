@@ -10,6 +10,7 @@ use crate::cli::session::Session;
 /// A table of names and descriptions, unless --format asks for YAML or JSON.
 #[derive(Debug, clap::Args)]
 pub struct Actions {
+    /// The service, e.g. `mysql`
     service: String,
     /// Show the parameters too, with their types, as YAML
     #[arg(long)]
