@@ -122,7 +122,10 @@ impl Oracle {
             (Stage::Ran(End::Returned), ActionEnd::Failed { .. }) => late,
             (Stage::Ran(End::Failed), ActionEnd::Failed { .. }) => true,
             // Or it did not come so far that it began.
-            (Stage::Ran(End::CutOff), ActionEnd::Failed { .. }) => !action.cancelled,
+            // A controller that died is the reason, also if somebody cancels before the next one has said so.
+            (Stage::Ran(End::CutOff), ActionEnd::Failed { message }) => {
+                !action.cancelled || message.starts_with("interrupted")
+            }
             (Stage::Ran(End::CutOff), ActionEnd::Cancelled { .. }) => action.cancelled,
             (Stage::Started, ActionEnd::Failed { .. }) => true,
             (Stage::Started, ActionEnd::Cancelled { .. }) => action.cancelled,
