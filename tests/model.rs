@@ -192,7 +192,11 @@ impl World {
                 UnitStep::Finish => Change::UnitDone { unit },
             }
         };
+        let started = if let Change::StartAction { action } = change { Some(action) } else { None };
         self.change(change).expect("a worker's report on what was just read is taken");
+        if let Some(action) = started.map(|id| self.model.actions[&id].clone()) {
+            self.ran(&action.unit, &Hook::Action(action.name), End::Returned);
+        }
         true
     }
 
@@ -324,6 +328,7 @@ impl World {
             }
             Ask::Crash => {
                 self.running.clear();
+                self.oracle.controller_died();
                 Ok(())
             }
             Ask::Resolve(n, retry) if !units.is_empty() => {

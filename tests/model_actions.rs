@@ -158,6 +158,8 @@ fn given_values_are_typed_and_secrets_are_marked() {
 fn a_unit_runs_actions_when_it_has_started_or_when_only_one_can_mend_it() {
     let mut table = Table::new();
     let id = table.ask("check", json!({})).unwrap();
+    let early = table.change(Change::StartAction { action: id }).unwrap_err();
+    assert_eq!(early, "action 0 is not there any more", "whatever an agent saw before");
     let fail = |hook| Change::FailHook { unit: unit(), hook, message: "no".into() };
     table.does(fail(Hook::Install));
     assert_eq!(table.next(), None, "it is not installed");

@@ -5,7 +5,7 @@
 //! after its install: then an operator may need one to mend it. An action that is said to run when its agent looks for
 //! work was cut off with an earlier controller; it is never begun again.
 
-use crate::model::{ActionId, ActionState, Life, Model, Provision, Unit, UnitName};
+use crate::model::{ActionId, ActionState, Model, UnitName};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ActionStep {
@@ -22,12 +22,5 @@ pub fn next(model: &Model, name: &UnitName) -> Option<ActionStep> {
         return Some(ActionStep::CutOff(running.id));
     }
     let first = own().next()?;
-    ready(model, unit).then_some(ActionStep::Run(first.id))
-}
-
-fn ready(model: &Model, unit: &Unit) -> bool {
-    let machine = model.machines.get(&unit.machine);
-    let up = machine.is_some_and(|machine| matches!(machine.provision, Provision::Running { .. }));
-    let whole = unit.started && !unit.upgrading;
-    up && unit.life == Life::Alive && unit.installed && (whole || unit.failed.is_some())
+    model.is_ready_for_actions(unit).then_some(ActionStep::Run(first.id))
 }

@@ -87,7 +87,9 @@ fn retried(model: &Model, unit: &Unit) -> Option<UnitStep> {
             let (scope, relation) = (unit.scope(*relation)?, model.relations.get(relation)?);
             match kind {
                 RelationHook::Created => !scope.created && relation.life == Life::Alive,
-                RelationHook::Joined(remote) => entered(relation, remote) && !scope.seen.contains_key(remote),
+                RelationHook::Joined(remote) => {
+                    relation.life == Life::Alive && entered(relation, remote) && !scope.seen.contains_key(remote)
+                }
                 RelationHook::Changed(remote) => entered(relation, remote) && scope.seen.contains_key(remote),
                 RelationHook::Departed(remote) => scope.seen.contains_key(remote),
                 RelationHook::Broken => true,

@@ -451,7 +451,12 @@ impl Provider for SimulatedProvider {
 
     async fn publish(&self, ports: &[PublishedPort]) -> Result<(), ProviderError> {
         self.begin("publish", None).await?;
-        self.world().published = ports.to_vec();
+        let mut world = self.world();
+        world.published = ports.to_vec();
+        // Mending brings back what was wanted last.
+        if let Some((_, before)) = &mut world.damage {
+            *before = ports.to_vec();
+        }
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use super::activity::Activity;
 use super::context::PreparedAction;
 use super::driver::Next;
 use super::ledger::LedgerError;
-use super::unit_agent::Sink;
+use super::unit_agent::{self, Sink};
 use super::{RETRY, World, chain, context};
 
 /// Runs what is asked of one unit until nothing is due.
@@ -83,7 +83,9 @@ async fn run(world: &World, name: &UnitName, id: ActionId) -> Result<(), LedgerE
         return Ok(());
     }
     world.ledger.commit(BY, Change::StartAction { action: id }).await?;
-    let Some(action) = world.ledger.model().actions.get(&id).cloned() else { return Ok(()) };
+    let begun = world.ledger.model().actions.get(&id).filter(|action| action.state.goes_on()).cloned();
+    // Cancelled already: the next look says so.
+    let Some(action) = begun else { return Ok(()) };
     let doing = UnitActivity::Action { id, name: action.name.clone() };
     let activity = Activity::begin(&world.ledger, name, doing);
     let sink = Arc::new(Sink::new(world, Some(name.clone()), machine, module(&action)));
@@ -116,11 +118,8 @@ async fn work(world: &World, action: &Action, sink: Arc<Sink>) -> Result<(Result
     let files = world.charms.files(&digest).await.map_err(|error| failed(chain(&error)))?;
     let instance = InstanceName::new(instance).map_err(|error| failed(chain(&error)))?;
     let access = Arc::new(Access::new(world.provider.clone(), instance));
-    let ran = world.charm_host.run_action(&files, given, access, sink.clone()).await;
-    let ActionOutcome { writes, results } = ran.map_err(|error| {
-        sink.log(LogLevel::Error, &error.report());
-        failed(error.summary())
-    })?;
+    let ran = world.hooks.run_action(&files, given, access, sink.clone()).await;
+    let ActionOutcome { writes, results } = ran.map_err(|error| failed(unit_agent::failed(sink.as_ref(), &error)))?;
     Ok((results, context::writes(seen, writes)))
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::charm::{CharmFiles, CharmHost, HookContext, HookError, HookOutcome, HookSink, MachineAccess};
+use crate::charm::{
+    ActionContext, ActionOutcome, CharmFiles, CharmHost, HookContext, HookError, HookOutcome, HookSink, MachineAccess,
+};
 
 /// # Guarantees
 /// Dropping a future ends what it does on the machine.
@@ -18,6 +20,15 @@ pub trait HookRunner: Send + Sync {
         machine: Arc<dyn MachineAccess>,
         sink: Arc<dyn HookSink>,
     ) -> Result<HookOutcome, HookFailure>;
+
+    /// Runs the action that `context` names.
+    async fn run_action(
+        &self,
+        files: &CharmFiles,
+        context: ActionContext,
+        machine: Arc<dyn MachineAccess>,
+        sink: Arc<dyn HookSink>,
+    ) -> Result<ActionOutcome, HookFailure>;
 
     /// Installs the charm's software on the machine.
     async fn prepare(
@@ -51,6 +62,16 @@ impl HookRunner for CharmHost {
         sink: Arc<dyn HookSink>,
     ) -> Result<HookOutcome, HookFailure> {
         Ok(CharmHost::run_hook(self, files, context, machine, sink).await?)
+    }
+
+    async fn run_action(
+        &self,
+        files: &CharmFiles,
+        context: ActionContext,
+        machine: Arc<dyn MachineAccess>,
+        sink: Arc<dyn HookSink>,
+    ) -> Result<ActionOutcome, HookFailure> {
+        Ok(CharmHost::run_action(self, files, context, machine, sink).await?)
     }
 
     async fn prepare(

@@ -6,7 +6,7 @@ use encanto::model::{Hook, RelationHook, RelationId, UnitName};
 use super::{Oracle, Run, UnitSeen};
 
 impl Oracle {
-    /// The hook that `context` names begins on its machine.
+    /// The hook or action that `context` names begins on its machine.
     pub fn begins(&mut self, context: &HookContext) {
         let (name, hook) = (&context.unit, &context.hook);
         let Some(unit) = self.units.get(name) else {
@@ -15,9 +15,8 @@ impl Oracle {
         };
         let others = self.units.iter().filter(|(other, seen)| *other != name && seen.machine == unit.machine);
         let busy = |seen: &UnitSeen| seen.run.as_ref().is_some_and(|run| run.end.is_none());
-        let at_work: Vec<String> =
-            others.filter(|(_, seen)| busy(seen)).map(|(other, _)| format!("{other} is at work")).collect();
-        let mut wrong = at_work;
+        let at_work = others.filter(|(_, seen)| busy(seen)).map(|(other, _)| format!("{other} is at work"));
+        let mut wrong: Vec<String> = at_work.chain(self.actions_on(unit.machine)).collect();
         if busy(unit) {
             wrong.push("another hook of it runs".to_owned());
         }
@@ -27,12 +26,19 @@ impl Oracle {
         if context.is_leader != (self.leader(&name.service) == Some(name)) {
             wrong.push("it is told wrongly whether it leads".to_owned());
         }
+        if context.state != unit.state {
+            wrong.push("it is not shown the state that was written last".to_owned());
+        }
         for (id, seen) in &context.relations {
             let Some(relation) = self.relations.get(id) else { continue };
             let strangers = seen.remotes.keys().filter(|remote| !self.connects(relation, name, remote));
             wrong.extend(strangers.map(|remote| format!("it is shown {remote}, a stranger")));
         }
         self.problems.extend(wrong.into_iter().map(|reason| format!("{name}: {hook} begins: {reason}")));
+        if matches!(hook, Hook::Action(_)) {
+            self.action_begins(context);
+            return;
+        }
         // What ended and was not written down did not count.
         self.cut_off(name);
         self.in_turn(name, hook);
@@ -101,7 +107,7 @@ impl Oracle {
     }
 
     /// What a relation hook must follow from, if it does not.
-    fn cause(&self, name: &UnitName, id: RelationId, kind: &RelationHook) -> Option<String> {
+    pub(super) fn cause(&self, name: &UnitName, id: RelationId, kind: &RelationHook) -> Option<String> {
         let unit = self.units.get(name)?;
         let Some(relation) = self.relations.get(&id) else { return Some(format!("there is no relation {id}")) };
         let ends = unit.dying || relation.dying;

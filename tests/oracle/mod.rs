@@ -7,17 +7,22 @@
 //! - no hook without a reason (coalesced changes), none for a unit in error, two never at a time on a machine;
 //! - a hook that was cut off or failed is the next to run, unless something happened to its unit meanwhile;
 //! - nothing counts as run that did not run; leader-elected is for the first of a service, once;
+//! - an action begins at most once, in its turn, on a unit that is ready for it, alone on its machine; what was cut off
+//!   or cancelled ends as that, and only what completed writes;
+//! - whatever begins is shown the state that was written last;
 //! - at rest everybody has seen what there is ([`Oracle::at_rest`]).
 
+mod act;
 mod begin;
 mod rest;
+mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use encanto::charm::HookContext;
 use encanto::model::{
-    CharmMeta, CharmUrl, Event, Hook, HookWrites, MachineId, RelationEndpoint, RelationHook, RelationId, Scope,
-    ServiceName, Settings, SettingsChange, UnitName,
+    ActionId, CharmMeta, CharmUrl, Event, Hook, HookWrites, MachineId, RelationEndpoint, RelationHook, RelationId,
+    Scope, ServiceName, Settings, UnitName,
 };
 
 #[derive(Default)]
@@ -26,6 +31,7 @@ pub struct Oracle {
     services: BTreeMap<ServiceName, ServiceSeen>,
     units: BTreeMap<UnitName, UnitSeen>,
     relations: BTreeMap<RelationId, RelationSeen>,
+    actions: BTreeMap<ActionId, act::ActionSeen>,
     /// Machines that came up.
     up: BTreeSet<MachineId>,
     /// What is recorded now was asked for by force: hooks are left out.
@@ -66,6 +72,8 @@ struct UnitSeen {
     /// Was cut off or failed, and how far the service was then.
     again: Option<(Hook, u64)>,
     scopes: BTreeMap<RelationId, ScopeSeen>,
+    /// What it keeps between hooks.
+    state: serde_json::Map<String, serde_json::Value>,
 }
 
 impl UnitSeen {
@@ -87,6 +95,7 @@ impl UnitSeen {
             run: None,
             again: None,
             scopes: BTreeMap::new(),
+            state: serde_json::Map::new(),
         }
     }
 }
@@ -142,9 +151,10 @@ impl Oracle {
         std::mem::take(&mut self.problems)
     }
 
-    /// The hook that `context` names ended on its machine.
+    /// The hook or action that `context` names ended on its machine.
     pub fn ends(&mut self, context: &HookContext, end: End) {
         match end {
+            end if matches!(context.hook, Hook::Action(_)) => self.action_ends(context, end),
             End::CutOff => self.cut_off(&context.unit),
             end => {
                 // A unit that is gone may still see its hook end.
@@ -159,6 +169,7 @@ impl Oracle {
     pub fn controller_died(&mut self) {
         let units: Vec<UnitName> = self.units.keys().cloned().collect();
         units.iter().for_each(|unit| self.cut_off(unit));
+        self.actions_cut_off();
     }
 
     /// A hook that did not count has its reason again, and is the next to come.
@@ -203,10 +214,10 @@ impl Oracle {
             | Event::HookFailed { .. }
             | Event::HookRetried { .. }
             | Event::HookSkipped { .. } => self.unit_event(event),
-            Event::ActionEnded { unit, writes, .. } => {
-                self.wrote_all(unit, writes);
-                self.stir(&unit.service);
-            }
+            Event::ActionQueued { .. }
+            | Event::ActionStarted { .. }
+            | Event::ActionCancelled { .. }
+            | Event::ActionEnded { .. } => self.action_event(event),
             Event::RelationAdded { .. }
             | Event::RelationDying { .. }
             | Event::RelationRemoved { .. }
@@ -228,10 +239,12 @@ impl Oracle {
             }
             Event::UnitDying { unit } => {
                 self.units.entry(unit.clone()).and_modify(|unit| unit.dying = true);
+                self.actions_dropped(unit, false);
                 self.stir(&unit.service);
             }
             Event::UnitRemoved { unit, .. } => {
                 self.units.remove(unit);
+                self.actions_dropped(unit, true);
                 if self.units.values().any(|other| other.home == *unit) {
                     self.problems.push(format!("{unit} went before its subordinates"));
                 }
@@ -365,30 +378,6 @@ impl Oracle {
         charms.all(|url| self.charms.get(url).is_some_and(|meta| meta.hooks.contains(&hook.to_string())))
     }
 
-    fn wrote_all(&mut self, name: &UnitName, writes: &HookWrites) {
-        for (relation, change) in &writes.settings {
-            self.wrote(name, *relation, change);
-        }
-        if writes.leader.is_empty() {
-            return;
-        }
-        if self.leader(&name.service) != Some(name) {
-            self.problems.push(format!("{name} wrote as the leader, who is another"));
-        }
-        let changed =
-            self.services.get_mut(&name.service).is_some_and(|service| overlay(&mut service.led, &writes.leader));
-        self.units_of(&name.service).filter(|_| changed).for_each(|unit| unit.led_due = true);
-    }
-
-    fn wrote(&mut self, name: &UnitName, id: RelationId, change: &SettingsChange) {
-        let Some(relation) = self.relations.get_mut(&id) else { return };
-        if !overlay(relation.settings.entry(name.clone()).or_default(), change) {
-            return;
-        }
-        let who_knows = self.units.values_mut().filter_map(|unit| unit.scopes.get_mut(&id)?.joined.get_mut(name));
-        who_knows.for_each(|remote| remote.due = true);
-    }
-
     /// The hook counts as run. `None` if it was skipped; no run in it if its charm does not have it.
     fn counts(&mut self, name: &UnitName, hook: &Hook, run: Option<Option<Run>>) {
         let Some(unit) = self.units.get_mut(name) else { return };
@@ -475,18 +464,6 @@ impl RelationSeen {
         let mut services = self.endpoints.iter().map(|end| &end.service);
         services.find(|other| *other != service).unwrap_or(&self.endpoints[0].service)
     }
-}
-
-/// Whether anything differs now.
-fn overlay(settings: &mut Settings, change: &SettingsChange) -> bool {
-    let before = settings.clone();
-    for (key, value) in change {
-        match value {
-            Some(value) => drop(settings.insert(key.clone(), value.clone())),
-            None => drop(settings.shift_remove(key)),
-        }
-    }
-    *settings != before
 }
 
 /// The reason for which the hook runs is there again.

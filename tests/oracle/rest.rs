@@ -8,10 +8,16 @@ impl Oracle {
     /// What is still to be done although everyone says there is nothing. `model` is asked for values only.
     pub fn at_rest(&mut self, model: &Model) -> Vec<String> {
         let mut found = self.problems();
+        found.extend(self.actions_left(model));
         let well = |unit: &UnitSeen| unit.failed.is_none() && !unit.dying && self.up.contains(&unit.machine);
         for (name, unit) in &self.units {
-            // What only looked, and wrote nothing, is not written down.
-            if let Some(run) = unit.run.as_ref().filter(|run| run.hook != Hook::UpdateStatus) {
+            // What only looked, and wrote nothing, is not written down; nor what lost its cause while the disk was full.
+            let counts = |hook: &Hook| match hook {
+                Hook::UpdateStatus => false,
+                Hook::Relation { relation, kind, .. } => self.cause(name, *relation, kind).is_none(),
+                _ => true,
+            };
+            if let Some(run) = unit.run.as_ref().filter(|run| counts(&run.hook)) {
                 found.push(format!("{name}: {} was never written down", run.hook));
             }
             if well(unit) {

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use encanto::charm::CharmFiles;
-use encanto::model::{CharmMeta, EndpointDecl, EndpointName, OptionDecl, OptionKind, Scope, ServiceName};
+use encanto::model::{
+    ActionDecl, ActionName, CharmMeta, EndpointDecl, EndpointName, OptionDecl, OptionKind, Scope, ServiceName,
+};
 use indexmap::IndexMap;
 
 use crate::rng::Rng;
@@ -13,6 +15,7 @@ pub const SERVICES: [&str; 7] = ["db", "db-b", "app", "app-b", "web", "cache", "
 /// The last is a subordinate.
 const CHARMS: [&str; 5] = ["db", "app", "web", "cache", "log"];
 const VERSIONS: u64 = 3;
+pub const ACTIONS: [&str; 2] = ["backup", "tune"];
 
 /// One version of a charm.
 #[derive(Clone)]
@@ -83,7 +86,7 @@ fn meta(name: &str, version: u64, mut has: impl FnMut(&str) -> bool) -> CharmMet
         peers,
         config: IndexMap::from([("size".to_owned(), option("1")), ("colour".to_owned(), option("red"))]),
         hooks: BTreeSet::new(),
-        actions: Default::default(),
+        actions: actions_of(version).map(|action| (action, ActionDecl::default())).collect(),
         prepares: false,
     };
     let relations = meta.endpoints().map(|(_, endpoint, _)| endpoint.to_string()).collect::<Vec<_>>();
@@ -95,6 +98,18 @@ fn meta(name: &str, version: u64, mut has: impl FnMut(&str) -> bool) -> CharmMet
     }
     meta.hooks = hooks.filter(|hook| has(hook)).collect();
     meta
+}
+
+/// The second version has lost one.
+fn actions_of(version: u64) -> impl Iterator<Item = ActionName> {
+    ACTIONS.iter().take(if version == 1 { 1 } else { 2 }).map(|action| action.parse().unwrap())
+}
+
+/// Whether the charm with these files has the action.
+pub fn declares(files: &CharmFiles, action: &ActionName) -> bool {
+    let digest = files.values().next().map(|content| String::from_utf8_lossy(content).into_owned()).unwrap_or_default();
+    let version = digest.rsplit('-').next().and_then(|version| version.parse().ok());
+    version.is_some_and(|version| actions_of(version).any(|known| known == *action))
 }
 
 fn endpoints(all: &[(&str, &str)]) -> IndexMap<EndpointName, EndpointDecl> {

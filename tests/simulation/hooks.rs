@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use encanto::charm::{
-    CharmFiles, ExecCall, HookContext, HookOutcome, HookSink, MachineAccess, OutputLines, RelationContext,
+    ActionContext, ActionOutcome, CharmFiles, ExecCall, HookContext, HookOutcome, HookSink, MachineAccess, OutputLines,
+    RelationContext,
 };
 use encanto::model::{Hook, Port, Protocol, RelationHook, Setting, SettingsChange, WorkloadState, WorkloadStatus};
 use encanto::worker::hook_runner::{HookFailure, HookRunner};
 
+use crate::charms::declares;
 use crate::oracle::End;
 use crate::sim::{Fate, Sim};
 
@@ -32,6 +34,12 @@ impl Drop for Running {
         let late = state.removed.get(&self.context.unit).is_some_and(|at| now - at > SOON);
         if late && self.end != End::CutOff {
             state.problems.push(format!("{} went on after {} was removed", self.context.hook, self.context.unit));
+        }
+        let cancelled = state.cancelled.get(&self.context.unit).is_some_and(|at| now - at > SOON);
+        if cancelled && self.end != End::CutOff && matches!(self.context.hook, Hook::Action(_)) {
+            state
+                .problems
+                .push(format!("{} of {} went on after it was cancelled", self.context.hook, self.context.unit));
         }
     }
 }
@@ -76,12 +84,51 @@ impl FakeHooks {
         if matches!(fate, Fate::FailsBefore | Fate::FailsAfter) && !broken && state.rng.chance(faults.for_good) {
             state.broken.insert(named);
         }
+        // Else there would be little to cancel.
+        let hangs = if matches!(context.hook, Hook::Action(_)) { 6 * faults.hangs } else { faults.hangs };
         let millis = match () {
-            () if state.rng.chance(faults.hangs) => 30_000 + state.rng.below(270_000),
+            () if state.rng.chance(hangs) => 30_000 + state.rng.below(270_000),
             () if faults.delay > 0 && state.rng.chance(500) => state.rng.below(2 * faults.delay),
             () => 0,
         };
         Course { fate, delay: Duration::from_millis(millis), works: state.rng.chance(500) }
+    }
+
+    /// A hook or an action, which may have a limit of time, from its beginning to its end.
+    async fn run(
+        &self,
+        context: HookContext,
+        limit: Option<Duration>,
+        (machine, sink): (Arc<dyn MachineAccess>, Arc<dyn HookSink>),
+    ) -> Result<HookOutcome, HookFailure> {
+        self.0.alive().await;
+        let course = self.begin(&context);
+        let mut running = Running { sim: self.0.clone(), context, end: End::CutOff };
+        let late = limit.filter(|limit| *limit < course.delay);
+        if course.delay > Duration::ZERO {
+            tokio::time::sleep(late.unwrap_or(course.delay)).await;
+        }
+        self.0.alive().await;
+        let result = match course.fate {
+            Fate::Crash => {
+                self.0.crash();
+                std::future::pending().await
+            }
+            _ if late.is_some() => Err(failure("it took too long")),
+            Fate::FailsBefore => Err(failure("no luck")),
+            Fate::FailsAfter if course.works => {
+                let worked = self.work(machine.as_ref(), "half").await;
+                worked.and_then(|()| Err(failure("no luck at the end")))
+            }
+            Fate::FailsAfter => Err(failure("no luck at the end")),
+            Fate::Well if course.works => self.work(machine.as_ref(), "whole").await,
+            Fate::Well => Ok(()),
+        };
+        if result.is_ok() || course.fate == Fate::FailsAfter {
+            sink.status(status_of(&running.context));
+        }
+        running.end = if result.is_ok() { End::Returned } else { End::Failed };
+        result.map(|()| outcome(&running.context))
     }
 
     async fn work(&self, machine: &dyn MachineAccess, what: &str) -> Result<(), HookFailure> {
@@ -100,32 +147,23 @@ impl HookRunner for FakeHooks {
         machine: Arc<dyn MachineAccess>,
         sink: Arc<dyn HookSink>,
     ) -> Result<HookOutcome, HookFailure> {
-        self.0.alive().await;
-        let course = self.begin(&context);
-        let mut running = Running { sim: self.0.clone(), context, end: End::CutOff };
-        if course.delay > Duration::ZERO {
-            tokio::time::sleep(course.delay).await;
+        self.run(context, None, (machine, sink)).await
+    }
+
+    async fn run_action(
+        &self,
+        files: &CharmFiles,
+        context: ActionContext,
+        machine: Arc<dyn MachineAccess>,
+        sink: Arc<dyn HookSink>,
+    ) -> Result<ActionOutcome, HookFailure> {
+        let ActionContext { hook, timeout, .. } = context;
+        let declared = matches!(&hook.hook, Hook::Action(name) if declares(files, name));
+        if !declared {
+            return Err(failure("the charm does not declare the action any more"));
         }
-        self.0.alive().await;
-        let result = match course.fate {
-            Fate::Crash => {
-                self.0.crash();
-                std::future::pending().await
-            }
-            Fate::FailsBefore => Err(failure("no luck")),
-            Fate::FailsAfter if course.works => {
-                let worked = self.work(machine.as_ref(), "half").await;
-                worked.and_then(|()| Err(failure("no luck at the end")))
-            }
-            Fate::FailsAfter => Err(failure("no luck at the end")),
-            Fate::Well if course.works => self.work(machine.as_ref(), "whole").await,
-            Fate::Well => Ok(()),
-        };
-        if result.is_ok() || course.fate == Fate::FailsAfter {
-            sink.status(status_of(&running.context));
-        }
-        running.end = if result.is_ok() { End::Returned } else { End::Failed };
-        result.map(|()| outcome(&running.context))
+        let writes = self.run(hook, timeout, (machine, sink)).await?;
+        Ok(ActionOutcome { writes, ..ActionOutcome::default() })
     }
 
     async fn prepare(
@@ -156,6 +194,7 @@ fn status_of(context: &HookContext) -> WorkloadStatus {
 /// What it writes follows from what it sees, so that units which answer each other come to an end.
 fn outcome(context: &HookContext) -> HookOutcome {
     let mut outcome = HookOutcome::default();
+    let count = |key: &str| context.state.get(key).and_then(serde_json::Value::as_u64).unwrap_or(0) + 1;
     let size = context.config.get("size").map_or_else(|| "none".to_owned(), ToString::to_string);
     match &context.hook {
         Hook::Start => drop(outcome.opened.insert(port(80))),
@@ -169,6 +208,18 @@ fn outcome(context: &HookContext) -> HookOutcome {
             }
             let ports = if size.len().is_multiple_of(2) { &mut outcome.opened } else { &mut outcome.closed };
             ports.insert(port(443));
+        }
+        // Other than the time before.
+        Hook::Action(_) => {
+            let said = count("actions").to_string();
+            for id in context.relations.keys() {
+                outcome.relation_settings.insert(*id, set("acted", &said));
+            }
+            if context.is_leader {
+                outcome.leader_settings = set("acted", &said);
+            }
+            let ports = if count("actions").is_multiple_of(2) { &mut outcome.closed } else { &mut outcome.opened };
+            ports.insert(port(9000));
         }
         Hook::Relation { relation, kind: RelationHook::Joined(remote), .. } => {
             outcome.relation_settings.insert(*relation, set(&format!("for-{remote}"), "welcome"));
@@ -184,10 +235,14 @@ fn outcome(context: &HookContext) -> HookOutcome {
         }
         _ => {}
     }
-    if context.hook != Hook::UpdateStatus {
-        let count = context.state.get("hooks").and_then(serde_json::Value::as_u64).unwrap_or(0);
-        outcome.state = Some([("hooks".to_owned(), (count + 1).into())].into_iter().collect());
-    }
+    let counted = match &context.hook {
+        Hook::UpdateStatus => return outcome,
+        Hook::Action(_) => "actions",
+        _ => "hooks",
+    };
+    let mut state = context.state.clone();
+    state.insert(counted.to_owned(), count(counted).into());
+    outcome.state = Some(state);
     outcome
 }
 

@@ -1,12 +1,12 @@
 //! An operator without a plan, and a world that is no kinder.
 
 use encanto::model::{
-    Change, Constraints, Deployment, EndpointRef, Life, MachineId, Model, Placement, Port, Protocol, Provision,
-    PublishedMapping, ServiceName, UnitName, Upgrade,
+    ActionCall, ActionId, Change, Constraints, Deployment, EndpointRef, Life, MachineId, Millis, Model, Placement,
+    Port, Protocol, Provision, PublishedMapping, ServiceName, UnitName, Upgrade,
 };
 use indexmap::IndexMap;
 
-use crate::charms::{Charms, SERVICES};
+use crate::charms::{ACTIONS, Charms, SERVICES};
 use crate::rng::Rng;
 
 /// Environments stay small: what goes wrong between three goes wrong between two.
@@ -28,7 +28,7 @@ impl Operator<'_> {
         let full = self.model.units.len() >= MOST_UNITS || self.model.machines.len() >= MOST_MACHINES;
         let service = self.service();
         // There is little to ask of an empty environment.
-        let dice = if self.model.services.len() < 2 && self.rng.chance(800) { 0 } else { self.rng.below(40) };
+        let dice = if self.model.services.len() < 2 && self.rng.chance(800) { 0 } else { self.rng.below(47) };
         Some(match dice {
             0..8 if !full => ("deploy", self.deploy()),
             8..11 if !full => {
@@ -79,6 +79,9 @@ impl Operator<'_> {
                 (name, Change::DestroyServices { services: vec![service], force })
             }
             37..39 => ("destroy-machine", self.destroy_machine()?),
+            40..44 => ("run-action", self.run_action()?),
+            44..46 => ("cancel-action", self.cancel_action()?),
+            46 => ("backup", Change::BackUp),
             _ => return None,
         })
     }
@@ -145,6 +148,26 @@ impl Operator<'_> {
         Some(Change::RetryProvisioning { machines: vec![machine] })
     }
 
+    fn run_action(&mut self) -> Option<Change> {
+        let units: Vec<UnitName> = self.model.units.keys().cloned().collect();
+        let unit = self.rng.pick(&units)?.clone();
+        let name = self.rng.pick(&ACTIONS)?.parse().unwrap();
+        let timeout = self.rng.chance(500).then(|| 1_000 + self.rng.below(60_000) as Millis);
+        let by = "me: run-action".to_owned();
+        Some(Change::QueueAction(Box::new(ActionCall { unit, name, params: IndexMap::new(), timeout, by })))
+    }
+
+    /// Mostly one that runs; sometimes one that is over.
+    fn cancel_action(&mut self) -> Option<Change> {
+        let (any, running) = (self.rng.chance(100), self.rng.chance(700));
+        let actions = self.model.actions.values().filter(|action| match running {
+            true => action.state.goes_on(),
+            false => any || !action.state.is_over(),
+        });
+        let actions: Vec<ActionId> = actions.map(|action| action.id).collect();
+        Some(Change::CancelActions { actions: vec![*self.rng.pick(&actions)?] })
+    }
+
     fn destroy_unit(&mut self) -> Option<Change> {
         let units: Vec<UnitName> = self.model.units.keys().cloned().collect();
         let unit = self.rng.pick(&units)?.clone();
@@ -171,6 +194,7 @@ pub fn shown(name: &str, change: &Change) -> String {
             format!("{name} {} {} {:?} × {}", asked.digest, asked.service, asked.placement, asked.units)
         }
         Change::UpgradeCharm(asked) => format!("{name} {} {} force: {}", asked.service, asked.digest, asked.force),
+        Change::QueueAction(asked) => format!("{name} {} {} within {:?}", asked.unit, asked.name, asked.timeout),
         other => format!("{name}: {other:?}"),
     }
 }

@@ -273,7 +273,7 @@ impl Play {
         let deadline = world.ledger.now() + PATIENCE;
         loop {
             tokio::time::sleep(Duration::from_secs(20)).await;
-            let busy = self.mend(world).await || !rests(world);
+            let busy = self.mend(world).await || !stays_at_rest(world).await;
             if !busy {
                 break;
             }
@@ -327,7 +327,7 @@ impl Play {
                 (services, machines, model.units.is_empty())
             };
             let force = self.sim.state().rng.chance(100);
-            if services.is_empty() && machines.is_empty() && now >= until && rests(world) {
+            if services.is_empty() && machines.is_empty() && now >= until && stays_at_rest(world).await {
                 return Ok(());
             }
             if !services.is_empty() {
@@ -382,6 +382,15 @@ const PREFIX: &str = "me-sim-";
 
 pub fn rests(world: &World) -> bool {
     at_rest(&world.ledger.model(), &world.ledger.observed())
+}
+
+/// Ports are opened a moment after the last hook, and nobody waits for that.
+async fn stays_at_rest(world: &World) -> bool {
+    if !rests(world) {
+        return false;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    rests(world)
 }
 
 fn judge(found: &[String]) -> Result<(), String> {

@@ -59,6 +59,8 @@ pub struct State {
     pub problems: Vec<String>,
     /// Units that were removed, and when: their hooks are to be cut off.
     pub removed: BTreeMap<UnitName, Millis>,
+    /// Units whose running action somebody wants ended, and since when.
+    pub cancelled: BTreeMap<UnitName, Millis>,
     pub hooks_run: u64,
     pub crashes: u64,
     /// The controller has ended: nothing that is left of it reaches the world.
@@ -82,6 +84,7 @@ impl Sim {
             broken: BTreeSet::new(),
             problems: Vec::new(),
             removed: BTreeMap::new(),
+            cancelled: BTreeMap::new(),
             hooks_run: 0,
             crashes: 0,
             dead: false,
@@ -215,8 +218,11 @@ impl Journal for WatchedJournal {
             state.say(&format!("  {} {}", entry.by, shown(&entry.event)));
             state.oracle.by_force(entry.by.ends_with("--force"));
             state.oracle.recorded(&entry.event);
-            if let Event::UnitRemoved { unit, .. } = &entry.event {
-                state.removed.insert(unit.clone(), entry.at);
+            match &entry.event {
+                Event::UnitRemoved { unit, .. } => drop(state.removed.insert(unit.clone(), entry.at)),
+                Event::ActionCancelled { unit, .. } => drop(state.cancelled.insert(unit.clone(), entry.at)),
+                Event::ActionEnded { unit, .. } => drop(state.cancelled.remove(unit)),
+                _ => {}
             }
         }
         let left = state.crash_after.map(|left| left.saturating_sub(entries.len() as u64));

@@ -24,6 +24,10 @@ struct Story {
     _controller: Controller,
 }
 
+fn end(service: &str) -> EndpointRef {
+    EndpointRef { service: service.parse().unwrap(), endpoint: None }
+}
+
 /// Tells it to a controller on a clock that stands still while there is work. In the end all is as it should be.
 fn story(told: impl AsyncFnOnce(&Story)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -131,7 +135,6 @@ fn wait_ends_when_a_dying_service_waits_for_a_unit_in_error() {
     story(async |s| {
         s.deploy("db", false).await;
         s.deploy("app", false).await;
-        let end = |service: &str| EndpointRef { service: service.parse().unwrap(), endpoint: None };
         s.ask(Change::AddRelation { one: end("app"), other: end("db") }).await;
         s.settle().await;
         let app: encanto::model::UnitName = "app/0".parse().unwrap();
@@ -143,5 +146,37 @@ fn wait_ends_when_a_dying_service_waits_for_a_unit_in_error() {
         assert_eq!(reasons[0], "app/0 is error: hook failed: \"db-relation-departed\": no luck at the end");
         assert!(reasons[1].starts_with(&format!("service db {waits}")), "{reasons:?}");
         assert!(reasons[2].starts_with(&format!("relation app:db db:db {waits}")), "{reasons:?}");
+    });
+}
+
+#[test]
+fn what_failed_in_joining_is_not_tried_again_when_the_relation_ends() {
+    story(async |s| {
+        s.deploy("db", false).await;
+        s.deploy("app", false).await;
+        s.settle().await;
+        let (one, other) = (end("app"), end("db"));
+        let unit: encanto::model::UnitName = "app/0".parse().unwrap();
+        s.sim.state().broken.insert((unit.clone(), "db-relation-joined".to_owned()));
+        s.ask(Change::AddRelation { one: one.clone(), other: other.clone() }).await;
+        s.settle().await;
+        s.ask(Change::DestroyRelation { one, other, force: false }).await;
+        s.settle().await;
+        s.ask(Change::Resolve { unit, retry: true }).await;
+        s.settle().await;
+        assert!(s.world.ledger.model().relations.values().all(|relation| relation.is_peer()));
+    });
+}
+
+#[test]
+fn ports_that_change_while_the_network_is_damaged_are_open_when_it_is_mended() {
+    story(async |s| {
+        s.deploy("db", false).await;
+        s.settle().await;
+        s.next("mend", Fate::FailsBefore);
+        s.provider.inner.disturb("the network was taken away");
+        s.ask(Change::Expose { service: "db".parse().unwrap(), published: Default::default() }).await;
+        s.settle().await;
+        assert_eq!(s.provider.inner.published().len(), 1);
     });
 }

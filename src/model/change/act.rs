@@ -75,13 +75,18 @@ impl Decider<'_> {
 
     pub(super) fn start_action(&mut self, id: ActionId) -> Result<(), ChangeError> {
         match self.model.actions.get(&id) {
-            Some(action) if action.state == ActionState::Queued => {
+            // Its unit may have got an upgrade or a resolved hook to run since that was decided.
+            Some(action) if action.state == ActionState::Queued && self.is_ready(&action.unit) => {
                 let unit = action.unit.clone();
                 self.emit(Event::ActionStarted { action: id, unit });
                 Ok(())
             }
             _ => Err(ChangeError::Outdated(format!("action {id}"))),
         }
+    }
+
+    fn is_ready(&self, unit: &UnitName) -> bool {
+        self.model.units.get(unit).is_some_and(|unit| self.model.is_ready_for_actions(unit))
     }
 
     /// The writes of an action that did not complete are dropped, as those of a failed hook.
