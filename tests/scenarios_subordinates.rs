@@ -208,7 +208,7 @@ story!(a_subordinate_in_error_is_shown_below_its_principal_and_holds_up_nobody, 
     let status = s.status().await;
     assert_eq!(status.services["db"].units["db/0"].subordinates["log/0"].agent_state, "error");
     let reasons = s.wait_fails(&[Target::Service("db".parse().unwrap())], Condition::Active).await;
-    assert!(reasons.iter().any(|reason| reason.starts_with("log/0 is error")), "{reasons:?}");
+    assert!(reasons.iter().any(|reason| reason.starts_with("log/0 is in error")), "{reasons:?}");
     s.destroy_unit("db/0", false).await;
     s.settle().await;
     assert!(s.model().units.is_empty());

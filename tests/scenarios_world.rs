@@ -65,7 +65,7 @@ async fn a_network_that_cannot_be_put_right_is_told_and_tried_again() {
     s.until_observed("the failure", |observed| observed.mending_failed).await;
     assert_eq!(host(&s).await, ("error".into(), Some(words.into())));
     assert_eq!(s.backend().problems().await, [words]);
-    assert_eq!(s.wait_fails(&[], Condition::Active).await, [format!("machine 0 is error: {words}")]);
+    assert_eq!(s.wait_fails(&[], Condition::Active).await, [format!("machine 0 is in error: {words}")]);
     // Seconds later, by itself.
     s.settle().await;
     assert_eq!(host(&s).await, ("started".into(), None));

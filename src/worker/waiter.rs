@@ -121,9 +121,12 @@ fn verdict(all: &[Progress], at_rest: impl FnOnce() -> bool) -> Option<Told> {
 fn reasons(all: &[Progress], wanted: impl Fn(Verdict) -> bool) -> Vec<String> {
     let named = all.iter().filter(|progress| wanted(progress.verdict));
     named
-        .map(|progress| match progress.message.as_str() {
-            "" => format!("{} is {}", progress.entity, progress.state),
-            message => format!("{} is {}: {message}", progress.entity, progress.state),
+        .map(|progress| {
+            let state = if progress.state == "error" { "in error" } else { &progress.state };
+            match progress.message.as_str() {
+                "" => format!("{} is {state}", progress.entity),
+                message => format!("{} is {state}: {message}", progress.entity),
+            }
         })
         .collect()
 }

@@ -213,7 +213,7 @@ story!(the_charms_own_words_are_in_status, s, {
     s.settle().await;
     let info = s.info_of("moody/0").await;
     assert!(info.starts_with("hook failed: \"start\": charm.lua:") && info.ends_with(": not today"), "{info}");
-    assert_eq!(s.wait_fails(&[], Condition::Active).await, [format!("moody/0 is error: {info}")]);
+    assert_eq!(s.wait_fails(&[], Condition::Active).await, [format!("moody/0 is in error: {info}")]);
     let unit = &s.status().await.services["moody"].units["moody/0"];
     assert!(unit.open_ports.is_empty(), "what a failed hook wrote is dropped");
 });

@@ -386,7 +386,7 @@ story!(a_unit_whose_machine_could_not_be_made_goes_at_once, s, {
     s.settle().await;
     let reasons = s.wait_fails(&[], Condition::Active).await;
     assert!(
-        reasons.contains(&"db/0 is error: machine 1 failed: lxc-start: no space left on device".into()),
+        reasons.contains(&"db/0 is in error: machine 1 failed: lxc-start: no space left on device".into()),
         "{reasons:?}"
     );
     s.destroy_unit("db/0", false).await;

@@ -143,7 +143,7 @@ fn wait_ends_when_a_dying_service_waits_for_a_unit_in_error() {
         s.settle().await;
         let Some(Told::Failed(reasons)) = verdict(&s.world).await else { panic!("wait did not fail") };
         let waits = "is dying: waits for app/0, in error at hook db-relation-departed: `encanto resolved app/0`, or";
-        assert_eq!(reasons[0], "app/0 is error: hook failed: \"db-relation-departed\": no luck at the end");
+        assert_eq!(reasons[0], "app/0 is in error: hook failed: \"db-relation-departed\": no luck at the end");
         assert!(reasons[1].starts_with(&format!("service db {waits}")), "{reasons:?}");
         assert!(reasons[2].starts_with(&format!("relation app:db db:db {waits}")), "{reasons:?}");
     });
