@@ -320,6 +320,11 @@ impl Oracle {
     }
 
     fn upgraded(&mut self, service: &ServiceName, charm: &CharmUrl) {
+        let old = self.services.get(service).and_then(|service| self.charms.get(&service.charm));
+        if old.is_none_or(|meta| !meta.declares(&Hook::LeaderSettingsChanged)) {
+            // What was said while nobody wanted to hear it is not news for the next version.
+            self.units_of(service).filter(|unit| unit.started).for_each(|unit| unit.led_due = false);
+        }
         if let Some(service) = self.services.get_mut(service) {
             service.previous = Some(std::mem::replace(&mut service.charm, charm.clone()));
         }
