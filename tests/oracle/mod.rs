@@ -129,6 +129,8 @@ pub enum End {
 struct ScopeSeen {
     created: bool,
     gone: bool,
+    /// By force, whatever was decided before.
+    cut: bool,
     joined: BTreeMap<UnitName, RemoteSeen>,
 }
 
@@ -370,7 +372,9 @@ impl Oracle {
             if *hook != Hook::Prepare && self.is_declared(name, hook) {
                 self.problems.push(format!("{name}: {hook} was committed and had not returned"));
             }
-            self.in_order(name, hook);
+            if !self.was_cut(name, hook) {
+                self.in_order(name, hook);
+            }
         }
         self.wrote_all(name, writes);
         self.counts(name, hook, Some(run));
@@ -425,8 +429,15 @@ impl Oracle {
             self.problems.push(format!("{name} left relation {relation} before all departed"));
         }
         if let Some(unit) = self.units.get_mut(name) {
-            unit.scopes.insert(relation, ScopeSeen { gone: true, ..ScopeSeen::default() });
+            unit.scopes.insert(relation, ScopeSeen { gone: true, cut: self.force, ..ScopeSeen::default() });
         }
+    }
+
+    /// Whether the relation that the hook is about was ended by force: nothing ran, and it counts for nothing.
+    fn was_cut(&self, name: &UnitName, hook: &Hook) -> bool {
+        let Hook::Relation { relation, .. } = hook else { return false };
+        let scope = self.units.get(name).and_then(|unit| unit.scopes.get(relation));
+        !self.relations.contains_key(relation) || scope.is_some_and(|scope| scope.cut)
     }
 
     /// Whether others see the unit in the relation.
