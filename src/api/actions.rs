@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::requests::{Done, Verb};
+use super::requests::{Done, Verb, verbs};
 use super::status::LogLine;
 
 /// The actions that a service's charm declares.
@@ -159,15 +159,6 @@ pub struct RunResult {
     pub stderr: String,
     /// Why it was not run or did not end.
     pub error: Option<String>,
-}
-
-macro_rules! verbs {
-    ($($request:ident => $path:literal -> $answer:ty;)*) => {
-        $(impl Verb for $request {
-            const PATH: &'static str = $path;
-            type Answer = $answer;
-        })*
-    };
 }
 
 verbs! {

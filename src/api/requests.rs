@@ -31,6 +31,7 @@ macro_rules! verbs {
         })*
     };
 }
+pub(super) use verbs;
 
 verbs! {
     Deploy => "deploy" -> Done;
