@@ -7,6 +7,7 @@ use std::io::{self, BufRead};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc as orders;
 use std::thread;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -20,13 +21,16 @@ use crate::api::Frame;
 
 const CHUNK: usize = 4 << 10;
 
+/// How long the thread may take until the keys are given.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Prints above the line that is being edited.
 pub type Printer = Box<dyn ExternalPrinter + Send>;
 
 enum Order {
     Line(String),
-    /// Every key goes to the other side, until this can be read.
-    Keys(OwnedFd),
+    /// Every key goes to the other side, until the pipe can be read. It is said when it is so.
+    Keys(OwnedFd, oneshot::Sender<()>),
 }
 
 /// A terminal. A read of it cannot be given up, so a thread does it, which ends with the process.
@@ -68,15 +72,19 @@ impl Keyboard {
         let _ = self.orders.send(Order::Line(prompt));
     }
 
-    /// Every key goes to the other side as it is, or not any more.
-    pub fn give_keys(&mut self, give: bool) -> Result<(), Failure> {
+    /// Every key goes to the other side as it is, from when this returns, or not any more.
+    pub async fn give_keys(&mut self, give: bool) -> Result<(), Failure> {
         self.keys = None;
         if give {
             let (until, keys) = pipe_with(PipeFlags::CLOEXEC)
                 .map_err(|error| Failure::io("the terminal cannot be used", &error.into()))?;
             self.keys = Some(keys);
+            let (ready, given) = oneshot::channel();
             // As above.
-            let _ = self.orders.send(Order::Keys(until));
+            let _ = self.orders.send(Order::Keys(until, ready));
+            // Before what the shell says is shown: who answers it with Ctrl-C means the shell. The bound is for a thread
+            // that cannot pass on what was pasted, because this is who would take it.
+            let _ = tokio::time::timeout(PATIENCE, given).await;
         }
         Ok(())
     }
@@ -97,7 +105,7 @@ fn obey(mut editor: DefaultEditor, orders: &orders::Receiver<Order>, frames: &mp
                 };
                 frames.blocking_send(typed).is_ok()
             }
-            Order::Keys(until) => keys(&until, frames),
+            Order::Keys(until, ready) => keys(&until, ready, frames),
         };
         if !sent {
             return;
@@ -106,8 +114,10 @@ fn obey(mut editor: DefaultEditor, orders: &orders::Receiver<Order>, frames: &mp
 }
 
 /// False when nobody takes the keys any more.
-fn keys(until: &OwnedFd, frames: &mpsc::Sender<Frame>) -> bool {
+fn keys(until: &OwnedFd, ready: oneshot::Sender<()>, frames: &mpsc::Sender<Frame>) -> bool {
     let Ok(_raw) = RawMode::enter() else { return false };
+    // Who gave up waiting goes on without.
+    let _ = ready.send(());
     let stdin = io::stdin();
     let mut buffer = [0; CHUNK];
     loop {

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::error::Failure;
 
@@ -41,6 +42,22 @@ impl Drop for AsItWas {
         if let Some(before) = &self.0 {
             let _ = tcsetattr(io::stdin(), OptionalActions::Drain, before);
         }
+    }
+}
+
+/// Ctrl-C, heard from now on. To be made before a loop and before anything is shown: `ctrl_c()` made anew in each round
+/// would miss what is typed between two, and before the first it would end the process with the terminal as it is.
+pub struct Interrupts(Signal);
+
+impl Interrupts {
+    pub fn listen() -> Result<Self, Failure> {
+        let signal = signal(SignalKind::interrupt());
+        signal.map(Self).map_err(|error| Failure::io("cannot listen for Ctrl-C", &error))
+    }
+
+    /// Returns when there was one since the last call. May be dropped.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
     }
 }
 

@@ -12,7 +12,7 @@ use crate::cli::account::Account;
 use crate::cli::error::{Failure, Outcome};
 use crate::cli::keyboard::{self, Keyboard, Printer};
 use crate::cli::session::{Session, block_on};
-use crate::cli::terminal::{self, AsItWas};
+use crate::cli::terminal::{self, AsItWas, Interrupts};
 
 /// Take the hooks of a unit into your own hands
 ///
@@ -86,7 +86,7 @@ impl Screen {
     }
 
     /// What the controller said; an outcome if it was the last.
-    fn take(&mut self, frame: Frame) -> Result<Option<u8>, Failure> {
+    async fn take(&mut self, frame: Frame) -> Result<Option<u8>, Failure> {
         match frame {
             Frame::Stdout(bytes) => self.show(&bytes, io::stdout().lock())?,
             Frame::Stderr(bytes) => self.show(&bytes, io::stderr().lock())?,
@@ -98,7 +98,7 @@ impl Screen {
             }
             Frame::Raw(on) => {
                 if let Some((keyboard, _)) = &mut self.keyboard {
-                    keyboard.give_keys(on)?;
+                    keyboard.give_keys(on).await?;
                 }
             }
             Frame::Exit(code) => return Ok(Some(terminal::exit_code(code))),
@@ -113,6 +113,7 @@ async fn talk(stream: ExecStream, mut typed: mpsc::Receiver<Frame>, mut screen: 
     let (mut send, mut receive) = stream.split();
     let mut resized =
         signal(SignalKind::window_change()).map_err(|error| Failure::io("cannot watch the terminal", &error))?;
+    let mut interrupts = Interrupts::listen()?;
     // Interrupts that the controller has not answered.
     let mut impatience = 0;
     loop {
@@ -124,7 +125,7 @@ async fn talk(stream: ExecStream, mut typed: mpsc::Receiver<Frame>, mut screen: 
                     Some(Ok(frame)) => {
                         // A change while a line was typed was the editor's to hear of.
                         let size = (frame == Frame::Raw(true)).then(terminal::size);
-                        if let Some(code) = screen.take(frame)? {
+                        if let Some(code) = screen.take(frame).await? {
                             return Ok(code);
                         }
                         if let Some((columns, rows)) = size {
@@ -150,7 +151,7 @@ async fn talk(stream: ExecStream, mut typed: mpsc::Receiver<Frame>, mut screen: 
                 let (columns, rows) = terminal::size();
                 let _ = send.send(Frame::Resize(columns, rows)).await;
             }
-            _ = tokio::signal::ctrl_c() => {
+            () = interrupts.next() => {
                 impatience += 1;
                 if impatience > 1 {
                     return Err(Failure::interrupted());

@@ -5,6 +5,7 @@ use crate::cli::error::{DONE, Failure, Outcome};
 use crate::cli::process::output_closed;
 use crate::cli::render::{self, Format};
 use crate::cli::session::{Session, block_on};
+use crate::cli::terminal::Interrupts;
 
 /// Lines shown before it follows, as `tail` does.
 const LAST: usize = 10;
@@ -55,13 +56,14 @@ impl DebugLog {
         };
         block_on(async {
             let client = Client::connect(&settings).await?.for_command("debug-log");
+            let mut interrupts = Interrupts::listen()?;
             let mut log = client.debug_log(request).await?;
             let mut closed = std::pin::pin!(output_closed());
             loop {
                 let line = tokio::select! {
                     line = log.next() => line?,
                     () = &mut closed => return Ok(DONE),
-                    _ = tokio::signal::ctrl_c() => return Err(Failure::interrupted()),
+                    () = interrupts.next() => return Err(Failure::interrupted()),
                 };
                 let Some(line) = line else { return Ok(DONE) };
                 let text = match session.format {

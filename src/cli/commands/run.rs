@@ -4,7 +4,7 @@ use crate::api::{Client, Run as Request, RunAnswer, RunResult};
 use crate::cli::error::{DONE, Failure, Outcome};
 use crate::cli::render::{self, structured};
 use crate::cli::session::{Session, block_on};
-use crate::cli::terminal;
+use crate::cli::terminal::{self, Interrupts};
 use crate::cli::values::{seconds, words};
 
 /// Run a command on units or machines, on all at the same time
@@ -58,10 +58,11 @@ impl Run {
         let settings = session.settings()?;
         let RunAnswer { results } = block_on(async {
             let client = Client::connect(&settings).await?.for_command(session.named(&command));
+            let mut interrupts = Interrupts::listen()?;
             tokio::select! {
                 answer = client.call(&request) => Ok(answer?),
                 // The controller ends the command when the connection is gone.
-                _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+                () = interrupts.next() => Err(Failure::interrupted()),
             }
         })?;
         match (&results[..], session.format) {

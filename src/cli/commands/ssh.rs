@@ -11,7 +11,7 @@ use crate::api::client::ExecStream;
 use crate::api::{Client, Exec, Frame};
 use crate::cli::error::{Failure, Outcome};
 use crate::cli::session::{Session, block_on};
-use crate::cli::terminal::{self, RawMode};
+use crate::cli::terminal::{self, Interrupts, RawMode};
 
 const CHUNK: usize = 64 << 10;
 
@@ -74,6 +74,7 @@ async fn talk(stream: ExecStream, terminal: bool) -> Outcome {
         // The other side says when it is over.
         std::future::pending::<Outcome>().await
     };
+    let mut interrupts = Interrupts::listen()?;
     let incoming = async move {
         while let Some(frame) = receive.next().await {
             match frame {
@@ -93,7 +94,7 @@ async fn talk(stream: ExecStream, terminal: bool) -> Outcome {
         biased;
         end = incoming => end,
         end = outgoing => end,
-        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+        () = interrupts.next() => Err(Failure::interrupted()),
     }
 }
 

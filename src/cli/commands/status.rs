@@ -6,6 +6,7 @@ use crate::cli::output::{Output, Paint};
 use crate::cli::render::{self, Format};
 use crate::cli::screen::Screen;
 use crate::cli::session::{Session, block_on};
+use crate::cli::terminal::Interrupts;
 
 /// Show machines, services and units
 ///
@@ -58,11 +59,12 @@ fn watch(session: &Session<'_>, patterns: Vec<String>, format: Format) -> Outcom
     let mut screen = Screen::new(&session.output);
     let end = block_on(async {
         let client = Client::connect(&settings).await?.for_command("status");
+        let mut interrupts = Interrupts::listen()?;
         let mut changes = client.watch(&Watch { patterns }).await?;
         loop {
             let status = tokio::select! {
                 status = changes.next() => status?,
-                _ = tokio::signal::ctrl_c() => return Err(Failure::interrupted()),
+                () = interrupts.next() => return Err(Failure::interrupted()),
             };
             let Some(status) = status else {
                 return Err(Failure::failed("the controller stopped").hint("encanto controller start"));

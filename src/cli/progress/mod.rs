@@ -13,6 +13,7 @@ use super::error::{DONE, Failure, Outcome};
 use super::output::{Loudness, Output, state_style};
 use super::values;
 use crate::api::{Client, ProgressLine, Wait, WaitEvent};
+use crate::cli::terminal::Interrupts;
 use tree::Tree;
 
 /// How often the tree is drawn.
@@ -57,6 +58,7 @@ impl WaitOption {
 /// # Errors
 /// With the reasons, if something ended in error or the time is over.
 pub async fn follow(output: &Output, client: &Client, wait: Wait) -> Outcome {
+    let mut interrupts = Interrupts::listen()?;
     let mut events = client.wait(&wait).await?;
     let mut view = View::new(output);
     let mut frames = interval(FRAME);
@@ -67,7 +69,7 @@ pub async fn follow(output: &Output, client: &Client, wait: Wait) -> Outcome {
                 view.draw(output);
                 continue;
             }
-            _ = tokio::signal::ctrl_c() => {
+            () = interrupts.next() => {
                 view.finish(output);
                 output.note("interrupted: what was begun goes on, see `encanto status`");
                 return Err(Failure::interrupted());

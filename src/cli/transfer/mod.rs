@@ -19,6 +19,7 @@ use tokio_util::io::{ReaderStream, SyncIoBridge};
 
 use super::error::Failure;
 use crate::api::{Client, Exec, Frame};
+use crate::cli::terminal::Interrupts;
 pub use near::Source;
 
 /// The most bytes in a frame, and between the thread of the files and the connection.
@@ -112,6 +113,7 @@ pub async fn send(client: &Client, source: Source, far: &Far) -> Result<(), Fail
         }
     };
     let mut said = Vec::new();
+    let mut interrupts = Interrupts::listen()?;
     let incoming = async {
         loop {
             match next(from.next().await)? {
@@ -124,7 +126,7 @@ pub async fn send(client: &Client, source: Source, far: &Far) -> Result<(), Fail
     let code = tokio::select! {
         code = incoming => code?,
         end = outgoing => return end,
-        _ = tokio::signal::ctrl_c() => return Err(Failure::interrupted()),
+        () = interrupts.next() => return Err(Failure::interrupted()),
     };
     ended(far, code, &said)
 }
@@ -137,6 +139,7 @@ pub async fn fetch(client: &Client, far: &Far, destination: &Path, recursive: bo
     let (name, destination) = (far.path.clone(), destination.to_owned());
     let mut reading = tokio::task::spawn_blocking(move || near::read(SyncIoBridge::new(files), &destination, &name));
     let (mut said, mut read) = (Vec::new(), None);
+    let mut interrupts = Interrupts::listen()?;
     loop {
         let frame = tokio::select! {
             frame = stream.next() => next(frame)?,
@@ -152,7 +155,7 @@ pub async fn fetch(client: &Client, far: &Far, destination: &Path, recursive: bo
                 let _ = stream.send(Frame::Stdin(Vec::new())).await;
                 continue;
             }
-            _ = tokio::signal::ctrl_c() => return Err(Failure::interrupted()),
+            () = interrupts.next() => return Err(Failure::interrupted()),
         };
         match frame {
             // A reader that has ended is told of above.

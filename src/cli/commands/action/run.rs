@@ -12,6 +12,7 @@ use crate::cli::error::{DONE, Failure, Outcome};
 use crate::cli::progress::WaitOption;
 use crate::cli::render::structured;
 use crate::cli::session::{Session, block_on};
+use crate::cli::terminal::Interrupts;
 use crate::cli::values::{Values, seconds, words};
 use crate::cli::yaml;
 
@@ -67,12 +68,13 @@ pub async fn wait_for(
 ) -> Result<ActionTask, Failure> {
     let begin = Instant::now();
     let mut after = 0;
+    let mut interrupts = Interrupts::listen()?;
     loop {
         let left = timeout.map(|seconds| seconds.saturating_sub(begin.elapsed().as_secs()));
         let request = ShowAction { id: id.clone(), wait: true, timeout: left, after: Some(after) };
         let mut task = tokio::select! {
             task = client.call(&request) => task?,
-            _ = tokio::signal::ctrl_c() => {
+            () = interrupts.next() => {
                 session.output.note(&format!("interrupted: the action goes on, see `encanto action show {id}`"));
                 return Err(Failure::interrupted());
             }
