@@ -6,7 +6,7 @@ use encanto::controller::LocalHost;
 
 fn main() -> ExitCode {
     // The hidden mode needs a process with a single thread: before any runtime.
-    if let Some(code) = encanto::provider::lxc::helper::run_if_asked() {
+    if let Some(code) = encanto::provider::local::helper::run_if_asked() {
         return code;
     }
     ExitCode::from(encanto::cli::run(std::env::args_os(), &LocalHost))

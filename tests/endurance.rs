@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use encanto::provider::lxc::{LxcProvider, LxcSettings};
+use encanto::provider::local::{LocalProvider, LocalSettings};
 use encanto::provider::{InstanceName, InstanceSpec, Provider as _};
 use support::host::{browse, traces};
 use support::{Env, RealEnv, document};
@@ -222,8 +222,8 @@ fn a_creation_that_is_cut_off_at_any_moment_leaves_nothing() {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (before, folder) = (traces(ENVIRONMENT), tempfile::tempdir().unwrap());
     let helper = env!("CARGO_BIN_EXE_encanto").into();
-    let settings = LxcSettings { helper, ..LxcSettings::new("test", ENVIRONMENT, folder.path()) };
-    let (provider, runtime) = (LxcProvider::new(settings).unwrap(), tokio::runtime::Runtime::new().unwrap());
+    let settings = LocalSettings { helper, ..LocalSettings::new("test", ENVIRONMENT, folder.path()) };
+    let (provider, runtime) = (LocalProvider::new(settings).unwrap(), tokio::runtime::Runtime::new().unwrap());
     let cut =
         || runtime.block_on(creations_are_cut_off(&provider, (ENVIRONMENT, &folder.path().join("lxc/instances"))));
     let done = std::panic::catch_unwind(AssertUnwindSafe(cut));
@@ -235,12 +235,13 @@ fn a_creation_that_is_cut_off_at_any_moment_leaves_nothing() {
     assert_eq!(changes(&before, &traces(ENVIRONMENT)), [""; 0]);
 }
 
-async fn creations_are_cut_off(provider: &LxcProvider, (environment, records): (&str, &Path)) {
+async fn creations_are_cut_off(provider: &LocalProvider, (environment, records): (&str, &Path)) {
     provider.open(Arc::new(|_: &str| {})).await.unwrap();
     let bare = traces(environment);
     let name = |number: u32| InstanceName::new(format!("test-{environment}-machine-{number}")).unwrap();
     let spec = |number: u32| InstanceSpec {
         name: name(number),
+        kind: None,
         series: "bookworm".into(),
         layers: Vec::new(),
         memory: None,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use encanto::model::MachineId;
-use encanto::provider::lxc::{LxcProvider, LxcSettings};
+use encanto::provider::local::{LocalProvider, LocalSettings};
 use encanto::provider::{ExecEnd, ExecRequest, Hardware, InstanceName, InstanceSpec, Provider, doctor};
 use tokio::io::AsyncReadExt as _;
 
@@ -17,8 +17,8 @@ const ENVIRONMENT: &str = "limits";
 /// Takes 400 MB and says so.
 const HOG: &str = r#"perl -e '$x = "a" x (400 * 1024 * 1024); print "has ", length $x'"#;
 
-fn settings(folder: &Path) -> LxcSettings {
-    LxcSettings { helper: env!("CARGO_BIN_EXE_encanto").into(), ..LxcSettings::new("test", ENVIRONMENT, folder) }
+fn settings(folder: &Path) -> LocalSettings {
+    LocalSettings { helper: env!("CARGO_BIN_EXE_encanto").into(), ..LocalSettings::new("test", ENVIRONMENT, folder) }
 }
 
 fn instance(id: MachineId) -> InstanceName {
@@ -26,7 +26,15 @@ fn instance(id: MachineId) -> InstanceName {
 }
 
 fn limited(name: &InstanceName, memory: Option<u64>, cores: Option<u32>) -> InstanceSpec {
-    InstanceSpec { name: name.clone(), series: "bookworm".into(), layers: vec![], memory, cores, build: false }
+    InstanceSpec {
+        name: name.clone(),
+        kind: None,
+        series: "bookworm".into(),
+        layers: vec![],
+        memory,
+        cores,
+        build: false,
+    }
 }
 
 /// What a script said, and how it ended.
@@ -48,7 +56,7 @@ impl Drop for CleanUp {
         let folder = self.0.clone();
         let teardown = std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(LxcProvider::new(settings(&folder)).unwrap().teardown())
+            runtime.block_on(LocalProvider::new(settings(&folder)).unwrap().teardown())
         });
         println!("teardown: {:?}", teardown.join());
     }
@@ -63,7 +71,7 @@ async fn machines_keep_to_their_limits() {
     doctor::mend_host().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let _clean_up = CleanUp(folder.path().to_owned());
-    let provider = LxcProvider::new(settings(folder.path())).unwrap();
+    let provider = LocalProvider::new(settings(folder.path())).unwrap();
     provider.open(Arc::new(|line| println!("  {line}"))).await.unwrap();
 
     let one = instance(MachineId::new(1));
@@ -145,7 +153,7 @@ async fn containers_on_a_machine_are_its_neighbours(provider: &dyn Provider, one
 
     // Whose record was lost is found by its name.
     std::fs::remove_file(folder.join(format!("lxc/instances/{container}.json"))).unwrap();
-    let next = LxcProvider::new(settings(folder)).unwrap();
+    let next = LocalProvider::new(settings(folder)).unwrap();
     next.teardown().await.unwrap();
     assert!(!Path::new("/var/lib/lxc").join(container.as_str()).exists());
 }

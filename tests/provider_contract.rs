@@ -17,7 +17,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use encanto::provider::lxc::{LxcProvider, LxcSettings};
+use encanto::provider::local::{LocalProvider, LocalSettings};
 use encanto::provider::simulated::{ExecScript, SimulatedProvider};
 use encanto::provider::{
     ExecEnd, ExecRequest, FileKind, InstanceName, InstanceSpec, InstanceState, Provider, ProviderError, PublishedPort,
@@ -36,7 +36,15 @@ fn machine(number: u32) -> InstanceName {
 }
 
 fn spec(name: InstanceName) -> InstanceSpec {
-    InstanceSpec { name, series: "bookworm".into(), layers: Vec::new(), memory: None, cores: None, build: false }
+    InstanceSpec {
+        name,
+        kind: None,
+        series: "bookworm".into(),
+        layers: Vec::new(),
+        memory: None,
+        cores: None,
+        build: false,
+    }
 }
 
 fn shell(script: &str) -> ExecRequest {
@@ -221,15 +229,15 @@ impl Drop for CleanUp {
         let folder = self.folder.clone();
         let teardown = std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
-            let provider = LxcProvider::new(settings(&folder)).unwrap();
+            let provider = LocalProvider::new(settings(&folder)).unwrap();
             runtime.block_on(provider.teardown())
         });
         println!("after a failure: {:?}, {}", teardown.join(), host("ip netns delete h1out 2>/dev/null"));
     }
 }
 
-fn settings(folder: &Path) -> LxcSettings {
-    LxcSettings { helper: env!("CARGO_BIN_EXE_encanto").into(), ..LxcSettings::new("test", ENVIRONMENT, folder) }
+fn settings(folder: &Path) -> LocalSettings {
+    LocalSettings { helper: env!("CARGO_BIN_EXE_encanto").into(), ..LocalSettings::new("test", ENVIRONMENT, folder) }
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -246,7 +254,7 @@ async fn lxc_keeps_the_contract() {
     let findings = doctor::check_host();
     assert!(findings.iter().all(|finding| !finding.blocking), "{findings:?}");
     let folder = tempfile::tempdir().unwrap();
-    let provider = LxcProvider::new(settings(folder.path())).unwrap();
+    let provider = LocalProvider::new(settings(folder.path())).unwrap();
     let begun = Instant::now();
     provider.open(Arc::new(|line| println!("  {line}"))).await.unwrap();
     println!("open: {:?}", begun.elapsed());
@@ -276,7 +284,7 @@ async fn lxc_keeps_the_contract() {
     a_reboot_is_survived(&provider, &one).await;
     a_killed_controller_leaves_nothing_undone(&provider, folder.path()).await;
 
-    let other = LxcProvider::new(settings(folder.path())).unwrap();
+    let other = LocalProvider::new(settings(folder.path())).unwrap();
     assert_eq!(other.list().await.unwrap()[&one], InstanceState::Running, "a new controller finds its machines");
     other.teardown().await.unwrap();
     other.teardown().await.unwrap();
@@ -335,7 +343,7 @@ async fn the_lifeline_holds(provider: &dyn Provider, one: &InstanceName, folder:
 #[tokio::test]
 async fn plays_a_controller_that_is_killed() {
     let Some(folder) = std::env::var_os("ENCANTO_TEST_VICTIM") else { return };
-    let provider = LxcProvider::new(settings(&PathBuf::from(folder))).unwrap();
+    let provider = LocalProvider::new(settings(&PathBuf::from(folder))).unwrap();
     let mut run = provider.exec(&machine(1), shell("sleep 4324 & sleep 4324")).await.unwrap();
     run.control.wait().await.unwrap();
 }
@@ -418,7 +426,7 @@ async fn a_reboot_is_survived(provider: &dyn Provider, one: &InstanceName) {
 }
 
 /// Kills a controller at any moment of a creation, and lets another one finish or clear it.
-async fn a_killed_controller_leaves_nothing_undone(provider: &LxcProvider, folder: &Path) {
+async fn a_killed_controller_leaves_nothing_undone(provider: &LocalProvider, folder: &Path) {
     let six = machine(6);
     for moment in (0..150).step_by(7) {
         let mut victim = Command::new(std::env::current_exe().unwrap())
@@ -430,7 +438,7 @@ async fn a_killed_controller_leaves_nothing_undone(provider: &LxcProvider, folde
         tokio::time::sleep(Duration::from_millis(moment)).await;
         victim.kill().unwrap();
         victim.wait().unwrap();
-        let next = LxcProvider::new(settings(folder)).unwrap();
+        let next = LocalProvider::new(settings(folder)).unwrap();
         if moment % 2 == 0 {
             next.create(&spec(six.clone())).await.unwrap();
             assert_eq!(run(&next, &six, "id -u").await, "0");
@@ -444,7 +452,7 @@ async fn a_killed_controller_leaves_nothing_undone(provider: &LxcProvider, folde
 #[tokio::test]
 async fn plays_a_controller_that_creates() {
     let Some(folder) = std::env::var_os("ENCANTO_TEST_CREATOR") else { return };
-    let provider = LxcProvider::new(settings(&PathBuf::from(folder))).unwrap();
+    let provider = LocalProvider::new(settings(&PathBuf::from(folder))).unwrap();
     provider.create(&spec(machine(6))).await.unwrap();
     std::future::pending::<()>().await;
 }

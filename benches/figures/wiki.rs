@@ -13,7 +13,7 @@ use encanto::api::{EnvironmentKind, Status};
 use encanto::charm::{builtin_charm, prepare_key};
 use encanto::model::Event;
 use encanto::provider::Provider as _;
-use encanto::provider::lxc::{LxcProvider, LxcSettings};
+use encanto::provider::local::{LocalProvider, LocalSettings};
 use encanto::store::{Journal as _, SqliteJournal};
 
 use crate::place::{Folder, Place};
@@ -39,9 +39,9 @@ impl Host {
     pub fn ready(report: &mut Report) -> anyhow::Result<Host> {
         let place = Place::new(ENVIRONMENT, EnvironmentKind::Local)?;
         place.run("bootstrap --wait")?;
-        let settings = LxcSettings::new("root", ENVIRONMENT, place.folder());
+        let settings = LocalSettings::new("root", ENVIRONMENT, place.folder());
         let (cache, series) = (settings.cache_dir.clone(), settings.series.clone());
-        let base_key = LxcProvider::new(settings)?.base_key(&series);
+        let base_key = LocalProvider::new(settings)?.base_key(None, &series);
         let image = cache.join("images").join(format!("{series}-{}", &base_key[..16]));
         ensure!(image.is_dir(), "no image in {}", image.display());
         report.note(&format!("image {}", image.display()))?;

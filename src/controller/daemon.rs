@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::api::server::Peer;
 use crate::api::{EnvironmentKind, EnvironmentSettings};
 use crate::charm::{CharmHost, Limits};
-use crate::provider::lxc::{LxcProvider, LxcSettings};
+use crate::provider::local::{LocalProvider, LocalSettings};
 use crate::provider::simulated::SimulatedProvider;
 use crate::provider::{Provider, command, systemd};
 use crate::store::SqliteJournal;
@@ -60,10 +60,10 @@ pub fn run(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow::Res
 pub fn provider(settings: &EnvironmentSettings) -> anyhow::Result<Arc<dyn Provider>> {
     Ok(match settings.kind {
         EnvironmentKind::Local => {
-            let mut lxc = LxcSettings::new(&settings.user, settings.name.to_string(), &settings.folder);
+            let mut lxc = LocalSettings::new(&settings.user, settings.name.to_string(), &settings.folder);
             lxc.mirror = settings.mirror.clone();
             lxc.series = settings.series.clone();
-            Arc::new(LxcProvider::new(lxc)?)
+            Arc::new(LocalProvider::new(lxc)?)
         }
         EnvironmentKind::Simulated => Arc::new(SimulatedProvider::new()),
     })

@@ -309,7 +309,7 @@ async fn remake_instances(world: &World) -> Result<(), Box<dyn std::error::Error
         let name = crate::provider::InstanceName::new(instance)?;
         if !known.contains_key(&name) {
             let series = world.ledger.model().series.clone();
-            let spec = InstanceSpec { name, series, layers: vec![], memory, cores, build: false };
+            let spec = InstanceSpec { name, kind: None, series, layers: vec![], memory, cores, build: false };
             world.provider.create(&spec).await?;
         }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::ProviderError;
 use super::command::{replace_file, run_blocking};
-use super::lxc::idmap;
+use super::local::idmap;
 
 /// One thing about the host that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ fn id_range(subuid: &str, subgid: &str) -> Option<HostFinding> {
 }
 
 fn grant(first: u32) -> String {
-    format!("root:{first}:{}", super::lxc::helper::ID_COUNT)
+    format!("root:{first}:{}", super::local::helper::ID_COUNT)
 }
 
 fn kernel() -> Vec<HostFinding> {

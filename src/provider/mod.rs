@@ -3,12 +3,12 @@
 //! A provider knows instances, layers and ports; it knows nothing of services, units or charms. Whoever
 //! calls it decides, it only does. Everything here is idempotent: after a crash the caller repeats the call.
 //!
-//! - [`lxc`]: unprivileged system containers through the `lxc-*` tools, the default.
+//! - [`local`]: machines on this host.
 //! - [`simulated`]: the same trait in memory, for fast tests and planning; it keeps state and can be told to fail.
 
 pub mod command;
 pub mod doctor;
-pub mod lxc;
+pub mod local;
 pub mod simulated;
 pub mod systemd;
 
@@ -62,10 +62,25 @@ impl fmt::Debug for InstanceName {
 /// The content key of a layer: lower-case hex of a SHA-256 over everything the layer's content depends on.
 pub type LayerKey = String;
 
+/// A kind of machines, as constraints name it (`virt-type=kvm`): what runs them, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// E.g. `lxc`, `libvirt-lxc`, `kvm`.
+    pub name: &'static str,
+    /// E.g. `LXC container`, for sentences.
+    pub noun: &'static str,
+    /// What `container=lxc` and `container=kvm` mean by it: `lxc` shares the host's kernel, `kvm` brings its own.
+    pub container: &'static str,
+    /// What keeps the machine from its host less well than one would expect; for `status` and the docs.
+    pub caution: Option<&'static str>,
+}
+
 /// What an instance shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceSpec {
     pub name: InstanceName,
+    /// Name of a [`Kind`]; `None` is the provider's first.
+    pub kind: Option<String>,
     /// Debian release, e.g. `bookworm`.
     pub series: String,
     /// Read-only layers above the base image, lowest first. Each must exist ([`Provider::has_layer`]).
@@ -95,7 +110,8 @@ pub struct Hardware {
     pub memory: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum InstanceState {
     Running,
     Stopped,
@@ -167,6 +183,38 @@ pub enum FileKind {
     Other,
 }
 
+/// A state of an instance that was kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// As an instance is named.
+    pub name: String,
+    /// When it was taken, in milliseconds since 1970.
+    pub taken: i64,
+    /// Bytes on disk.
+    pub size: u64,
+}
+
+/// A container or virtual machine on this host that is none of this environment's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foreign {
+    /// Name of the [`Kind`] that it would be adopted as.
+    pub kind: String,
+    /// As its own tools name it.
+    pub name: String,
+    pub state: InstanceState,
+    /// Why it cannot be adopted as it is; `None` if it can.
+    pub obstacle: Option<String>,
+}
+
+/// What is to be adopted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// A container or domain, by the name that its own tools know.
+    Named(String),
+    /// A folder with a root filesystem, which is used as it is.
+    Folder(PathBuf),
+}
+
 /// How to write a file. `None` keeps what an existing file has, else 0644 and root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteOptions {
@@ -218,8 +266,12 @@ pub trait Provider: Send + Sync {
 
     fn host_hardware(&self) -> Hardware;
 
-    /// Identifies the base image's content for `series`; part of every layer's key.
-    fn base_key(&self, series: &str) -> String;
+    /// The kinds of machines that it makes, the default first; never empty.
+    fn kinds(&self) -> Vec<Kind>;
+
+    /// Identifies the content of the base image for `series` and this kind (`None`: the default); part of every layer's
+    /// key. Kinds that can share layers have the same.
+    fn base_key(&self, kind: Option<&str>, series: &str) -> String;
 
     /// Creates and starts the instance, and returns when commands can be run in it. If it exists already it is
     /// started if need be and described again; it keeps its address.
@@ -264,6 +316,63 @@ pub trait Provider: Send + Sync {
     /// Stops a build instance and keeps what was written in it as the layer `key`; the instance is gone afterwards.
     async fn seal(&self, name: &InstanceName, key: &LayerKey) -> Result<(), ProviderError>;
 
+    /// Makes a new instance with a copy of all that `from` has on its disk, and starts it. A running `from` is paused for
+    /// as long as it is copied; what comes out is as after a power cut. Name, address and machine id are the new one's
+    /// own. `spec` says kind, series and layers no differently than `from` has them.
+    async fn clone_instance(&self, from: &InstanceName, spec: &InstanceSpec) -> Result<Instance, ProviderError> {
+        let _ = spec;
+        Err(ProviderError::Unsupported { action: "clone", name: from.clone() })
+    }
+
+    /// Keeps what the instance has on its disk now, under a name; paused meanwhile if it runs. Nothing if there is one
+    /// of that name already and it is whole.
+    async fn snapshot(&self, name: &InstanceName, snapshot: &str) -> Result<Snapshot, ProviderError> {
+        let _ = snapshot;
+        Err(ProviderError::Unsupported { action: "snapshot", name: name.clone() })
+    }
+
+    /// Gives the instance back the disk that it had. A running one is stopped and started again.
+    async fn restore(&self, name: &InstanceName, snapshot: &str) -> Result<(), ProviderError> {
+        let _ = snapshot;
+        Err(ProviderError::Unsupported { action: "restore", name: name.clone() })
+    }
+
+    /// Removes a snapshot; nothing if it is absent.
+    async fn drop_snapshot(&self, name: &InstanceName, snapshot: &str) -> Result<(), ProviderError> {
+        let _ = snapshot;
+        Err(ProviderError::Unsupported { action: "snapshot", name: name.clone() })
+    }
+
+    /// By age, the oldest first.
+    async fn snapshots(&self, name: &InstanceName) -> Result<Vec<Snapshot>, ProviderError> {
+        Err(ProviderError::Unsupported { action: "snapshot", name: name.clone() })
+    }
+
+    /// The machine's console: what it showed last, then a login of root on it, with a terminal of this size.
+    async fn console(&self, name: &InstanceName, terminal: (u16, u16)) -> Result<Execution, ProviderError> {
+        let _ = terminal;
+        Err(ProviderError::Unsupported { action: "console", name: name.clone() })
+    }
+
+    /// What else there is on the host.
+    async fn foreign(&self) -> Result<Vec<Foreign>, ProviderError> {
+        Ok(Vec::new())
+    }
+
+    /// Takes what exists under control, as `spec` names it: starts it if need be, and gives it an address beside its own.
+    /// What it has on its disk stays as it is. Repeating it is fine.
+    async fn adopt(&self, spec: &InstanceSpec, origin: &Origin) -> Result<Instance, ProviderError> {
+        let _ = origin;
+        Err(ProviderError::Unsupported { action: "adopt", name: spec.name.clone() })
+    }
+
+    /// Gives an adopted instance back as it was found, but for what was written in it: it runs on, and only what
+    /// [`Provider::adopt`] added to it is taken away. Nothing if there is no such instance. One that was not adopted is
+    /// refused.
+    async fn release(&self, name: &InstanceName) -> Result<(), ProviderError> {
+        Err(ProviderError::Unsupported { action: "release", name: name.clone() })
+    }
+
     /// Makes exactly these ports reachable from outside the host, atomically.
     async fn publish(&self, ports: &[PublishedPort]) -> Result<(), ProviderError>;
 }
@@ -307,6 +416,11 @@ pub enum ProviderError {
     NoFreeAddress { subnet: String },
     #[error("series {series:?} is not supported by this provider (it has {known})")]
     UnknownSeries { series: String, known: String },
+    /// One clear refusal for whatever a kind of machines is not able to do.
+    #[error("{name} cannot do that: its provider has no {action}")]
+    Unsupported { action: &'static str, name: InstanceName },
+    #[error("there is no kind of machines {kind:?} here (there is {known})")]
+    UnknownKind { kind: String, known: String },
     #[error("this host has no apt source of Debian: set `mirror:` in environments.yaml")]
     NoArchive,
     /// A failure that a test asked the simulated provider for.

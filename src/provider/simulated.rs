@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::{
-    ExecRequest, Execution, FileKind, FileStat, Hardware, Instance, InstanceName, InstanceSpec, InstanceState,
+    ExecRequest, Execution, FileKind, FileStat, Hardware, Instance, InstanceName, InstanceSpec, InstanceState, Kind,
     LayerKey, Progress, Provider, ProviderError, PublishedPort, WriteOptions,
 };
 
@@ -22,6 +22,13 @@ pub use exec::ExecScript;
 
 /// The first address that an instance gets; each further one gets the next free.
 const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+
+/// The kinds of a real host, so that what is planned here can be made there.
+const KINDS: [Kind; 3] = [
+    Kind { name: "lxc", noun: "simulated container", container: "lxc", caution: None },
+    Kind { name: "libvirt-lxc", noun: "simulated libvirt container", container: "lxc", caution: None },
+    Kind { name: "kvm", noun: "simulated virtual machine", container: "kvm", caution: None },
+];
 
 /// Calls that are remembered: an environment may be simulated for years.
 const CALLS_KEPT: usize = 10_000;
@@ -297,8 +304,15 @@ impl Provider for SimulatedProvider {
         host_hardware()
     }
 
-    fn base_key(&self, series: &str) -> String {
-        format!("base-{series}")
+    fn kinds(&self) -> Vec<Kind> {
+        KINDS.to_vec()
+    }
+
+    fn base_key(&self, kind: Option<&str>, series: &str) -> String {
+        match kind.filter(|kind| *kind == "kvm") {
+            Some(kind) => format!("base-{kind}-{series}"),
+            None => format!("base-{series}"),
+        }
     }
 
     async fn create(&self, spec: &InstanceSpec) -> Result<Instance, ProviderError> {

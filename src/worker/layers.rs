@@ -56,7 +56,7 @@ impl Layers {
                 return None;
             }
         };
-        let key = charm::prepare_key(&files, &world.provider.base_key(series));
+        let key = charm::prepare_key(&files, &world.provider.base_key(None, series));
         let made = self.build(world, charm, (series, &key), id);
         match made.await {
             Ok(()) => Some(key),
@@ -98,6 +98,7 @@ async fn build(world: &World, charm: &Charm, series: &str, key: &String, id: Mac
     world.provider.destroy(&name).await.map_err(told)?;
     let spec = InstanceSpec {
         name: name.clone(),
+        kind: None,
         series: series.to_owned(),
         layers: vec![],
         memory: None,

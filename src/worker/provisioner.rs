@@ -107,6 +107,7 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
     tell(world, id, "creating the container".to_owned());
     let spec = InstanceSpec {
         name,
+        kind: None,
         series: wanted.series,
         layers: layer.clone().into_iter().collect(),
         memory: wanted.constraints.mem,

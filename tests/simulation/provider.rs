@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use encanto::provider::simulated::SimulatedProvider;
 use encanto::provider::{
-    ExecRequest, Execution, FileStat, Hardware, Instance, InstanceName, InstanceSpec, InstanceState, LayerKey,
+    ExecRequest, Execution, FileStat, Hardware, Instance, InstanceName, InstanceSpec, InstanceState, Kind, LayerKey,
     Progress, Provider, ProviderError, PublishedPort, WriteOptions,
 };
 
@@ -60,8 +60,12 @@ impl Provider for FlakyProvider {
         self.inner.host_hardware()
     }
 
-    fn base_key(&self, series: &str) -> String {
-        self.inner.base_key(series)
+    fn kinds(&self) -> Vec<Kind> {
+        self.inner.kinds()
+    }
+
+    fn base_key(&self, kind: Option<&str>, series: &str) -> String {
+        self.inner.base_key(kind, series)
     }
 
     async fn create(&self, spec: &InstanceSpec) -> Result<Instance, ProviderError> {

@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::provider::command::replace_file;
-use crate::provider::{InstanceName, LayerKey, ProviderError};
+use crate::provider::{InstanceName, LayerKey, Origin, ProviderError};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceRecord {
+    /// Name of the kind of machines; those of earlier versions were all containers of LXC.
+    #[serde(default = "lxc")]
+    pub kind: String,
     pub address: Ipv4Addr,
     /// Folder name of the base image: an upgrade of the program must not change what a machine stands on.
     pub image: String,
@@ -21,6 +24,13 @@ pub struct InstanceRecord {
     pub memory: Option<u64>,
     pub cores: Option<u32>,
     pub build: bool,
+    /// What an adopted one was before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+fn lxc() -> String {
+    "lxc".to_owned()
 }
 
 /// A folder of values as JSON files.

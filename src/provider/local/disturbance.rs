@@ -19,7 +19,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::host::HostNetwork;
 use super::record::io_error;
-use super::{LxcProvider, locked};
+use super::{LocalProvider, locked};
 use crate::provider::ProviderError;
 
 /// Groups of rtnetlink, as bits: links, IPv4 addresses, IPv4 settings of interfaces (forwarding).
@@ -83,7 +83,7 @@ fn drain(socket: &AsyncFd<OwnedFd>) {
     }
 }
 
-impl LxcProvider {
+impl LocalProvider {
     /// Returns what is wrong with the network, as soon as something is.
     pub async fn network_disturbed(&self) -> String {
         loop {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::host::{allow_hairpin, link_is_up};
 use super::network::{NetworkChoice, hardware_address};
-use super::{LxcProvider, digest_hex, locked};
+use super::{LocalProvider, digest_hex, locked};
 use crate::provider::command::run;
 use crate::provider::{ExecRequest, InstanceName, Provider as _, ProviderError};
 
@@ -23,7 +23,7 @@ fn is_plugged_in(cable: &str) -> bool {
     port(cable).join("brport").exists() && link_is_up(cable)
 }
 
-impl LxcProvider {
+impl LocalProvider {
     /// Machines that run and have no connection.
     pub async fn unplugged(&self) -> Result<Vec<InstanceName>, ProviderError> {
         let running = self.running()?;

@@ -23,7 +23,7 @@ use super::init::Init;
 use super::network::NetworkChoice;
 use super::record::{InstanceRecord, absent_is_fine, folder_entries, io_error};
 use super::turn::{Turn, to_the_end};
-use super::{LxcProvider, idmap, locked, words};
+use super::{LocalProvider, idmap, locked, words};
 use crate::provider::command::{replace_file, run};
 use crate::provider::{ExecRequest, Hardware, InstanceName, Provider as _, ProviderError};
 
@@ -43,7 +43,7 @@ async fn run_tool(argv: &[String]) -> Result<Vec<u8>, ProviderError> {
     run(&argv.iter().map(String::as_str).collect::<Vec<_>>(), b"").await
 }
 
-impl LxcProvider {
+impl LocalProvider {
     fn folder(&self, name: &InstanceName) -> PathBuf {
         self.settings.lxc_path.join(name.as_str())
     }

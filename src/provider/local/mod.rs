@@ -20,6 +20,7 @@ mod apt;
 mod cable;
 mod config;
 mod disturbance;
+pub mod driver;
 mod exec;
 pub mod helper;
 mod host;
@@ -47,17 +48,19 @@ use self::network::{NetworkChoice, POOL};
 use self::record::{InstanceRecord, RecordFolder, load_json, store_json};
 use self::turn::Turn;
 use super::{
-    ExecRequest, Execution, FileStat, Hardware, Instance, InstanceName, InstanceSpec, InstanceState, LayerKey,
+    ExecRequest, Execution, FileStat, Hardware, Instance, InstanceName, InstanceSpec, InstanceState, Kind, LayerKey,
     Progress, Provider, ProviderError, PublishedPort, WriteOptions,
 };
 use crate::model::MachineId;
+
+pub const KIND: Kind = Kind { name: "lxc", noun: "LXC container", container: "lxc", caution: None };
 
 /// How many instances are ended at the same time.
 const ENDED_AT_ONCE: usize = 8;
 
 /// What an LXC provider needs to know.
 #[derive(Clone, Debug)]
-pub struct LxcSettings {
+pub struct LocalSettings {
     pub user: String,
     pub environment: String,
     /// Folder of this environment; the provider keeps its own in `lxc/` below it.
@@ -74,7 +77,7 @@ pub struct LxcSettings {
     pub series: String,
 }
 
-impl LxcSettings {
+impl LocalSettings {
     pub fn new(user: impl Into<String>, environment: impl Into<String>, state_dir: impl Into<PathBuf>) -> Self {
         Self {
             user: user.into(),
@@ -104,8 +107,8 @@ impl LxcSettings {
 }
 
 /// The LXC hypervisor behind one environment.
-pub struct LxcProvider {
-    settings: LxcSettings,
+pub struct LocalProvider {
+    settings: LocalSettings,
     record_folder: RecordFolder,
     records: Mutex<BTreeMap<InstanceName, InstanceRecord>>,
     /// One at a time for each instance. Never removed: someone may wait for one.
@@ -119,9 +122,9 @@ pub struct LxcProvider {
     loaded_firewall: Mutex<Option<Vec<u8>>>,
 }
 
-impl LxcProvider {
+impl LocalProvider {
     /// Reads what an earlier run left; changes nothing.
-    pub fn new(settings: LxcSettings) -> Result<Self, ProviderError> {
+    pub fn new(settings: LocalSettings) -> Result<Self, ProviderError> {
         let record_folder = RecordFolder::new(settings.state("instances"));
         Ok(Self {
             records: Mutex::new(record_folder.load_all()?),
@@ -160,7 +163,7 @@ impl LxcProvider {
     }
 
     fn host_network(&self, choice: NetworkChoice) -> HostNetwork {
-        let LxcSettings { user, environment, .. } = &self.settings;
+        let LocalSettings { user, environment, .. } = &self.settings;
         let plain = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
         HostNetwork {
             choice,
@@ -185,7 +188,8 @@ impl LxcProvider {
             .free_address(&taken)
             .ok_or_else(|| ProviderError::NoFreeAddress { subnet: network.subnet.to_string() })?;
         let InstanceSpec { layers, memory, cores, build, .. } = spec.clone();
-        let record = InstanceRecord { address, image, layers, memory, cores, build };
+        let record =
+            InstanceRecord { kind: KIND.name.into(), address, image, layers, memory, cores, build, origin: None };
         self.record_folder.store(&spec.name, &record)?;
         records.insert(spec.name.clone(), record.clone());
         Ok(record)
@@ -240,7 +244,7 @@ impl LxcProvider {
 }
 
 #[async_trait]
-impl Provider for LxcProvider {
+impl Provider for LocalProvider {
     async fn open(&self, progress: Progress) -> Result<(), ProviderError> {
         instance::first_id()?;
         progress("bringing up the network");
@@ -294,7 +298,11 @@ impl Provider for LxcProvider {
         instance::host_hardware()
     }
 
-    fn base_key(&self, series: &str) -> String {
+    fn kinds(&self) -> Vec<Kind> {
+        vec![KIND]
+    }
+
+    fn base_key(&self, _kind: Option<&str>, series: &str) -> String {
         match self.recipe(series) {
             Ok(recipe) => recipe.key().to_owned(),
             // `create` tells of the unknown series; until then any key that no layer has will do.
