@@ -6,6 +6,7 @@
 
 mod act;
 pub mod action;
+pub mod adoption;
 pub mod change;
 pub mod charm;
 pub mod check;
@@ -24,6 +25,7 @@ pub mod state;
 pub mod status;
 
 pub use action::{Action, ActionDecl, ActionEnd, ActionState, ParamDecl};
+pub use adoption::{Adopted, Origin};
 pub use change::{
     ActionCall, Change, ChangeError, Deployment, EndpointRef, MachineRefusal, Placement, UnitRefusal, Upgrade,
 };
