@@ -27,7 +27,7 @@ pub mod status;
 pub use action::{Action, ActionDecl, ActionEnd, ActionState, ParamDecl};
 pub use adoption::{Adopted, Origin};
 pub use change::{
-    ActionCall, Change, ChangeError, Deployment, EndpointRef, MachineRefusal, Placement, UnitRefusal, Upgrade,
+    ActionCall, Adoption, Change, ChangeError, Deployment, EndpointRef, MachineRefusal, Placement, UnitRefusal, Upgrade,
 };
 pub use charm::{CharmMeta, CharmUrl, EndpointDecl, Role, Scope};
 pub use config::{ConfigError, ConfigValue, OptionDecl, OptionKind};

@@ -76,8 +76,10 @@ pub struct Trouble {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MachineWork {
     Create,
+    Adopt,
     Start,
     Destroy,
+    Release,
 }
 
 impl Observed {
@@ -105,8 +107,10 @@ impl MachineWork {
     pub fn participle(self) -> &'static str {
         match self {
             MachineWork::Create => "created",
+            MachineWork::Adopt => "adopted",
             MachineWork::Start => "started",
             MachineWork::Destroy => "destroyed",
+            MachineWork::Release => "released",
         }
     }
 }

@@ -86,6 +86,7 @@ impl Model {
             }
             Event::HostFound { .. }
             | Event::MachineAdded { .. }
+            | Event::MachineAdopted { .. }
             | Event::MachineProvisioned { .. }
             | Event::MachineFailed { .. }
             | Event::MachineRetried { .. }
@@ -173,6 +174,17 @@ impl Model {
                     Machine { series: series.clone(), constraints: constraints.clone(), ..new_machine(*machine) };
                 self.machines.insert(*machine, added);
                 self.unused.insert(*machine);
+            }
+            Event::MachineAdopted { machine, series, constraints, adopted } => {
+                self.number_is_given(*machine);
+                let added = Machine {
+                    series: series.clone(),
+                    constraints: constraints.clone(),
+                    used: true,
+                    adopted: Some(adopted.clone()),
+                    ..new_machine(*machine)
+                };
+                self.machines.insert(*machine, added);
             }
             Event::MachineProvisioned { machine, instance, address, hardware, prepared } => {
                 if let Some(machine) = self.machines.get_mut(machine) {
@@ -459,5 +471,6 @@ fn new_machine(id: MachineId) -> Machine {
         units: Default::default(),
         used: false,
         next_container: 0,
+        adopted: None,
     }
 }

@@ -45,6 +45,7 @@ impl Concerned {
             // So that its agent sees to the next try.
             Event::HookFailed { unit, .. } | Event::HookRetried { unit } => self.unit(model, unit),
             Event::MachineAdded { machine, .. }
+            | Event::MachineAdopted { machine, .. }
             | Event::MachineFailed { machine, .. }
             | Event::MachineRetried { machine } => {
                 self.machines.insert(*machine);

@@ -355,7 +355,11 @@ pub trait Provider: Send + Sync {
 
     /// A folder with a root filesystem, as something that could be adopted. Its name is the folder's.
     async fn inspect(&self, folder: &Path) -> Result<Foreign, ProviderError> {
-        Err(ProviderError::Io { action: "adopt", path: folder.to_owned(), source: std::io::ErrorKind::Unsupported.into() })
+        Err(ProviderError::Io {
+            action: "adopt",
+            path: folder.to_owned(),
+            source: std::io::ErrorKind::Unsupported.into(),
+        })
     }
 
     /// Takes what exists under control, as `spec` names it: starts it if need be, and gives it an address beside its own.
@@ -418,6 +422,12 @@ pub enum ProviderError {
     /// One clear refusal for whatever a kind of machines is not able to do.
     #[error("{name} cannot do that: its provider has no {action}")]
     Unsupported { action: &'static str, name: InstanceName },
+    /// What was to be adopted.
+    #[error("there is no {0} on this host")]
+    NoOrigin(String),
+    /// What was to be released.
+    #[error("{0} was not adopted: the environment made it")]
+    OwnMake(InstanceName),
     #[error("there is no kind of machines {kind:?} here (there is {known})")]
     UnknownKind { kind: String, known: String },
     #[error("this host has no apt source of Debian: set `mirror:` in environments.yaml")]

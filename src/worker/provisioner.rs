@@ -7,6 +7,7 @@ use crate::plan::patience;
 use crate::plan::provision::{self, MachineStep};
 use crate::provider::{Hardware, Instance, InstanceName, InstanceSpec, LayerKey, ProviderError};
 
+use super::adoption;
 use super::driver::Next;
 use super::layers::Layers;
 use super::ledger::LedgerError;
@@ -42,8 +43,12 @@ pub async fn reconcile(world: World, layers: Layers, watches: Watches, id: Machi
             MachineStep::Create { series, constraints, charm } => {
                 create(&world, &layers, id, Wanted { series, constraints, charm }).await
             }
+            MachineStep::Adopt { series, constraints, adopted } => {
+                adoption::adopt(&world, id, &adopted, (series, constraints)).await
+            }
             MachineStep::Start { instance } => start(&world, id, instance).await,
             MachineStep::Destroy { instance } => destroy(&world, id, instance).await,
+            MachineStep::Release { instance } => adoption::release(&world, id, instance).await,
         };
         if let Err(error) = done {
             let words = chain(error.as_ref());
@@ -80,7 +85,7 @@ fn failed(world: &World, id: MachineId, work: MachineWork, words: String) {
     });
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 struct Wanted {
     series: String,
@@ -123,15 +128,7 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
         }
     };
     let change = match created {
-        Ok(instance) => {
-            world.ledger.observe(|observed| {
-                observed.instances.insert(id, Sighting::Running);
-                // Before the commit: a machine that is started has nothing of this left on it.
-                observed.machine_activity.remove(&id);
-                observed.troubles.remove(&id);
-            });
-            provisioned(id, instance, layer.and(wanted.charm).map(|charm| charm.url))
-        }
+        Ok(instance) => came_up(world, id, instance, layer.and(wanted.charm).map(|charm| charm.url)),
         Err(error) => not_created(world, id, &error),
     };
     world.ledger.commit("@provisioner", change).await?;
@@ -145,7 +142,14 @@ async fn layer_of(world: &World, layers: &Layers, id: MachineId, wanted: &Wanted
     layers.ensure(world, charm, &wanted.series, id).await
 }
 
-fn provisioned(machine: MachineId, instance: Instance, prepared: Option<CharmUrl>) -> Change {
+/// The machine runs.
+pub(super) fn came_up(world: &World, machine: MachineId, instance: Instance, prepared: Option<CharmUrl>) -> Change {
+    world.ledger.observe(|observed| {
+        observed.instances.insert(machine, Sighting::Running);
+        // Before the commit: a machine that is started has nothing of this left on it.
+        observed.machine_activity.remove(&machine);
+        observed.troubles.remove(&machine);
+    });
     let Hardware { arch, cores, memory: mem } = instance.hardware;
     Change::MachineProvisioned {
         machine,
@@ -157,15 +161,19 @@ fn provisioned(machine: MachineId, instance: Instance, prepared: Option<CharmUrl
 }
 
 fn not_created(world: &World, id: MachineId, error: &ProviderError) -> Change {
+    did_not_come(world, id, MachineWork::Create, error)
+}
+
+pub(super) fn did_not_come(world: &World, id: MachineId, work: MachineWork, error: &ProviderError) -> Change {
     let message = chain(error);
     world.logbook.machine_error(id, "provisioner", &message);
-    failed(world, id, MachineWork::Create, message.clone());
+    failed(world, id, work, message.clone());
     Change::MachineFailed { machine: id, message }
 }
 
 /// Returns once nobody wants the machine any more and its creation has had the time to end by itself: cut off between
 /// two steps it leaves more to be cleared away.
-async fn given_up(world: &World, id: MachineId) {
+pub(super) async fn given_up(world: &World, id: MachineId) {
     world.ledger.until_gone(|model| !still_wanted(model, id)).await;
     tokio::time::sleep(GIVE_UP).await;
 }
@@ -208,6 +216,11 @@ async fn destroy(world: &World, id: MachineId, instance: Option<String>) -> Resu
         // Nothing can have been made by a name that does not fit.
         Err(error) => tracing::debug!("machine {id} has no instance: {error}"),
     }
+    gone(world, id).await
+}
+
+/// The machine has left the host, or is no concern of the environment any more.
+pub(super) async fn gone(world: &World, id: MachineId) -> Result<(), Failure> {
     world.ledger.commit("@provisioner", Change::MachineGone { machine: id }).await?;
     world.ledger.observe(|observed| {
         observed.instances.remove(&id);
@@ -217,14 +230,14 @@ async fn destroy(world: &World, id: MachineId, instance: Option<String>) -> Resu
     Ok(())
 }
 
-fn idle(world: &World, id: MachineId) {
+pub(super) fn idle(world: &World, id: MachineId) {
     world.ledger.observe(|observed| {
         observed.machine_activity.remove(&id);
     });
 }
 
 /// In the log and in `status`.
-fn tell(world: &World, id: MachineId, activity: String) {
+pub(super) fn tell(world: &World, id: MachineId, activity: String) {
     world.logbook.machine_info(id, "provisioner", &activity);
     show(world, id, activity);
 }

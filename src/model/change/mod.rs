@@ -3,6 +3,7 @@
 //! **Invariant:** on an error nothing was changed. Every function here checks first and emits afterwards.
 
 mod act;
+mod adopt;
 mod constraints;
 mod container;
 mod deploy;
@@ -28,6 +29,7 @@ use super::state::Model;
 use super::status::WorkloadStatus;
 
 pub use act::ActionCall;
+pub use adopt::Adoption;
 
 /// Something asked of the model, by an operator or by a worker that reports.
 #[derive(Clone, Debug)]
@@ -64,6 +66,11 @@ pub enum Change {
         machine: MachineId,
         count: u32,
         constraints: Constraints,
+    },
+    AdoptMachine(Box<Adoption>),
+    /// Adopted machines are given back.
+    ReleaseMachines {
+        machines: Vec<MachineId>,
     },
     /// Of a service, or of the whole environment. Machines that are there stay as they are.
     SetConstraints {
@@ -302,6 +309,10 @@ pub enum ChangeError {
     MachineNotInError(MachineId),
     #[error("no machines were destroyed: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoMachinesDestroyed(Vec<MachineRefusal>),
+    #[error("no machines were released: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    NoMachinesReleased(Vec<MachineRefusal>),
+    #[error("cannot adopt {what}: it is machine {machine} already")]
+    AlreadyAdopted { what: String, machine: MachineId },
     #[error("no units were destroyed: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoUnitsDestroyed(Vec<UnitRefusal>),
     #[error("unit \"{0}\" is not alive")]
@@ -338,6 +349,10 @@ pub enum MachineRefusal {
     HasUnit { machine: MachineId, unit: UnitName },
     #[error("machine {machine} is hosting containers \"{}\"", listed(.containers))]
     HostsContainers { machine: MachineId, containers: Vec<MachineId> },
+    #[error("machine {machine} was adopted: it is {what}, and not the environment's to destroy")]
+    Adopted { machine: MachineId, what: String },
+    #[error("machine {0} was not adopted: the environment made it")]
+    OwnMake(MachineId),
 }
 
 fn listed(machines: &[MachineId]) -> String {
@@ -403,6 +418,8 @@ impl Decider<'_> {
             Change::AddUnits { service, count, placement } => self.add_units(&service, count, placement),
             Change::AddMachines { count, series, constraints } => self.add_machines(count, series, &constraints),
             Change::AddContainers { machine, count, constraints } => self.add_containers(machine, count, &constraints),
+            Change::AdoptMachine(adoption) => self.adopt_machine(*adoption),
+            Change::ReleaseMachines { machines } => self.release_machines(&machines),
             Change::SetConstraints { service, constraints } => self.set_constraints(service, constraints),
             Change::AddRelation { one, other } => self.add_relation(&one, &other),
             Change::Expose { service, published } => self.expose(service, published),
