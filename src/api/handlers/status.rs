@@ -128,6 +128,7 @@ fn machine_status(observed: &Observed, machine: &Machine) -> MachineStatus {
     let base = MachineStatus {
         life: life(machine.life),
         series: machine.series.clone(),
+        adopted: machine.adopted.as_ref().map(ToString::to_string),
         agent_version: Some(VERSION.to_owned()),
         ..MachineStatus::default()
     };
