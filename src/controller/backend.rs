@@ -298,7 +298,7 @@ fn machine_problems(observed: &Observed) -> Vec<String> {
         let trouble = observed.trouble(*id).filter(|_| observed.instances.get(id) != Some(&Sighting::Missing))?;
         let what = format!("machine {id} cannot be {}: {}", trouble.work.participle(), trouble.words);
         Some(match trouble.work {
-            MachineWork::Destroy => what,
+            MachineWork::Destroy | MachineWork::Stop | MachineWork::Restore => what,
             MachineWork::Create | MachineWork::Start => format!("{what}: `encanto destroy-machine {id} --force`"),
         })
     });

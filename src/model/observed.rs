@@ -77,6 +77,8 @@ pub struct Trouble {
 pub enum MachineWork {
     Create,
     Start,
+    Stop,
+    Restore,
     Destroy,
 }
 
@@ -84,7 +86,13 @@ impl Observed {
     /// What stands in a machine's way still. What it was like before it ran again is nobody's worry.
     pub fn trouble(&self, id: MachineId) -> Option<&Trouble> {
         let runs = self.instances.get(&id) == Some(&Sighting::Running);
-        let stands = |trouble: &&Trouble| trouble.failures > 0 && !(runs && trouble.work == MachineWork::Start);
+        let stopped = self.instances.get(&id) == Some(&Sighting::Stopped);
+        let done = |work: MachineWork| match work {
+            MachineWork::Start => runs,
+            MachineWork::Stop => stopped,
+            MachineWork::Create | MachineWork::Restore | MachineWork::Destroy => false,
+        };
+        let stands = |trouble: &&Trouble| trouble.failures > 0 && !done(trouble.work);
         self.troubles.get(&id).filter(stands)
     }
 
@@ -106,6 +114,8 @@ impl MachineWork {
         match self {
             MachineWork::Create => "created",
             MachineWork::Start => "started",
+            MachineWork::Stop => "stopped",
+            MachineWork::Restore => "restored",
             MachineWork::Destroy => "destroyed",
         }
     }

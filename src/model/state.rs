@@ -10,7 +10,7 @@ use super::charm::{CharmMeta, CharmUrl};
 use super::config::{self, ConfigValue};
 use super::constraints::Constraints;
 use super::entities::{
-    FailedHook, Life, Machine, Member, Millis, Presence, Provision, Relation, Service, Unit, UnitScope,
+    FailedHook, Life, Machine, Member, Millis, Power, Presence, Provision, Relation, Service, Unit, UnitScope,
 };
 use super::event::Event;
 use super::hook::Hook;
@@ -91,6 +91,18 @@ impl Model {
             | Event::MachineRetried { .. }
             | Event::MachineDying { .. }
             | Event::MachineRemoved { .. } => self.apply_machine(event),
+            Event::MachineNamed { .. }
+            | Event::MachineCloned { .. }
+            | Event::MachineStopAsked { .. }
+            | Event::MachineStartAsked { .. }
+            | Event::MachineRestartAsked { .. }
+            | Event::MachineHalted { .. }
+            | Event::MachineUp { .. }
+            | Event::MachineRestoreAsked { .. }
+            | Event::MachineRestored { .. }
+            | Event::MachineRestoreFailed { .. }
+            | Event::SnapshotTaken { .. }
+            | Event::SnapshotDropped { .. } => self.apply_wish(event),
             Event::ConstraintsSet { service: None, constraints } => self.constraints = constraints.clone(),
             Event::ConstraintsSet { service: Some(service), constraints } => {
                 if let Some(service) = self.services.get_mut(service) {
@@ -175,6 +187,7 @@ impl Model {
                 self.unused.insert(*machine);
             }
             Event::MachineProvisioned { machine, instance, address, hardware, prepared } => {
+                self.copy_is_over(*machine);
                 if let Some(machine) = self.machines.get_mut(machine) {
                     machine.provision = Provision::Running {
                         instance: instance.clone(),
@@ -185,6 +198,7 @@ impl Model {
                 }
             }
             Event::MachineFailed { machine, message } => {
+                self.copy_is_over(*machine);
                 if let Some(machine) = self.machines.get_mut(machine) {
                     machine.provision = Provision::Failed { message: message.clone() };
                 }
@@ -193,8 +207,10 @@ impl Model {
                 if let Some(machine) = self.machines.get_mut(machine) {
                     machine.provision = Provision::Pending;
                 }
+                self.copy_is_due(*machine);
             }
             Event::MachineDying { machine } => {
+                self.copy_is_over(*machine);
                 if let Some(machine) = self.machines.get_mut(machine) {
                     machine.life = Life::Dying;
                 }
@@ -459,5 +475,10 @@ fn new_machine(id: MachineId) -> Machine {
         units: Default::default(),
         used: false,
         next_container: 0,
+        name: None,
+        power: Power::On,
+        copy_of: None,
+        copies_due: BTreeSet::new(),
+        restore: None,
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::{Change, Charm, CharmUrl, Constraints, HardwareFacts, MachineId, MachineWork, Sighting, Trouble};
+use crate::model::{
+    Change, Charm, CharmUrl, Constraints, HardwareFacts, MachineChange, MachineId, MachineWork, Sighting, Trouble,
+};
 use crate::plan::patience;
 use crate::plan::provision::{self, MachineStep};
 use crate::provider::{Hardware, Instance, InstanceName, InstanceSpec, LayerKey, ProviderError};
@@ -11,7 +13,7 @@ use super::driver::Next;
 use super::layers::Layers;
 use super::ledger::LedgerError;
 use super::observer::Watches;
-use super::{RETRY, World, chain};
+use super::{RETRY, World, chain, wishes};
 
 /// How long the creation of a machine may go on after its destruction was asked for.
 const GIVE_UP: Duration = Duration::from_secs(2);
@@ -42,7 +44,14 @@ pub async fn reconcile(world: World, layers: Layers, watches: Watches, id: Machi
             MachineStep::Create { series, constraints, charm } => {
                 create(&world, &layers, id, Wanted { series, constraints, charm }).await
             }
+            MachineStep::Clone(copying) => wishes::clone(&world, id, *copying).await,
             MachineStep::Start { instance } => start(&world, id, instance).await,
+            MachineStep::Stop { instance } => wishes::stop(&world, &watches, id, instance).await,
+            MachineStep::Halted => wishes::report(&world, MachineChange::Halted { machine: id }).await,
+            MachineStep::Up => wishes::up(&world, id).await,
+            MachineStep::Restore { instance, snapshot } => {
+                wishes::restore(&world, &watches, id, (instance, snapshot)).await
+            }
             MachineStep::Destroy { instance } => destroy(&world, id, instance).await,
         };
         if let Err(error) = done {
@@ -80,7 +89,7 @@ fn failed(world: &World, id: MachineId, work: MachineWork, words: String) {
     });
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 struct Wanted {
     series: String,
@@ -105,18 +114,28 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
         }
     };
     tell(world, id, "creating the container".to_owned());
-    let spec = InstanceSpec {
-        name,
-        kind: None,
-        series: wanted.series,
-        layers: layer.clone().into_iter().collect(),
-        memory: wanted.constraints.mem,
-        cores: wanted.constraints.cpu_cores,
-        build: false,
-    };
+    let layers = layer.clone().into_iter().collect();
+    let spec = InstanceSpec { layers, ..spec(name, wanted.series, &wanted.constraints) };
+    let prepared = layer.and(wanted.charm).map(|charm| charm.url);
+    made(world, id, world.provider.create(&spec), prepared).await
+}
+
+/// An instance as constraints want it, without layers.
+pub(super) fn spec(name: InstanceName, series: String, constraints: &Constraints) -> InstanceSpec {
+    let (memory, cores) = (constraints.mem, constraints.cpu_cores);
+    InstanceSpec { name, kind: None, series, layers: Vec::new(), memory, cores, build: false }
+}
+
+/// Sees the making of an instance to its end, unless nobody wants it any more, and says what came of it.
+pub(super) async fn made(
+    world: &World,
+    id: MachineId,
+    making: impl Future<Output = Result<Instance, ProviderError>>,
+    prepared: Option<CharmUrl>,
+) -> Result<(), Failure> {
     let created = tokio::select! {
         biased;
-        created = world.provider.create(&spec) => created,
+        created = making => created,
         () = given_up(world, id) => {
             idle(world, id);
             return Ok(());
@@ -130,7 +149,7 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
                 observed.machine_activity.remove(&id);
                 observed.troubles.remove(&id);
             });
-            provisioned(id, instance, layer.and(wanted.charm).map(|charm| charm.url))
+            provisioned(id, instance, prepared)
         }
         Err(error) => not_created(world, id, &error),
     };
@@ -156,7 +175,7 @@ fn provisioned(machine: MachineId, instance: Instance, prepared: Option<CharmUrl
     }
 }
 
-fn not_created(world: &World, id: MachineId, error: &ProviderError) -> Change {
+pub(super) fn not_created(world: &World, id: MachineId, error: &ProviderError) -> Change {
     let message = chain(error);
     world.logbook.machine_error(id, "provisioner", &message);
     failed(world, id, MachineWork::Create, message.clone());
@@ -170,7 +189,7 @@ async fn given_up(world: &World, id: MachineId) {
     tokio::time::sleep(GIVE_UP).await;
 }
 
-fn still_wanted(model: &crate::model::Model, id: MachineId) -> bool {
+pub(super) fn still_wanted(model: &crate::model::Model, id: MachineId) -> bool {
     model.machines.get(&id).is_some_and(|machine| machine.life == crate::model::Life::Alive)
 }
 
@@ -217,20 +236,20 @@ async fn destroy(world: &World, id: MachineId, instance: Option<String>) -> Resu
     Ok(())
 }
 
-fn idle(world: &World, id: MachineId) {
+pub(super) fn idle(world: &World, id: MachineId) {
     world.ledger.observe(|observed| {
         observed.machine_activity.remove(&id);
     });
 }
 
 /// In the log and in `status`.
-fn tell(world: &World, id: MachineId, activity: String) {
+pub(super) fn tell(world: &World, id: MachineId, activity: String) {
     world.logbook.machine_info(id, "provisioner", &activity);
     show(world, id, activity);
 }
 
 /// In `status` only.
-fn show(world: &World, id: MachineId, activity: String) {
+pub(super) fn show(world: &World, id: MachineId, activity: String) {
     world.ledger.observe(|observed| {
         observed.machine_activity.insert(id, activity);
     });

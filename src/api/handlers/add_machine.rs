@@ -26,8 +26,8 @@ impl Handle for AddMachine {
         }
         let notes = constraint_notes(&backend.model(), &constraints);
         let change = match host {
-            None => Change::AddMachines { count: self.count, series: self.series, constraints },
-            Some(machine) => Change::AddContainers { machine, count: self.count, constraints },
+            None => Change::AddMachines { count: self.count, series: self.series, constraints, name: None },
+            Some(machine) => Change::AddContainers { machine, count: self.count, constraints, name: None },
         };
         let events = backend.commit(by, change).await?;
         let mut done = done(&events);

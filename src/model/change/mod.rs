@@ -7,6 +7,7 @@ mod constraints;
 mod container;
 mod deploy;
 mod destroy;
+mod machine;
 mod relate;
 mod report;
 mod upgrade;
@@ -23,11 +24,14 @@ use super::constraints::Constraints;
 use super::entities::{HardwareFacts, Life, Millis, PublishedMapping, Service};
 use super::event::{Event, HookWrites};
 use super::hook::Hook;
-use super::names::{ActionId, ActionName, EndpointName, EnvironmentName, MachineId, RelationId, ServiceName, UnitName};
+use super::names::{
+    ActionId, ActionName, EndpointName, EnvironmentName, MachineId, MachineName, RelationId, ServiceName, UnitName,
+};
 use super::state::Model;
 use super::status::WorkloadStatus;
 
 pub use act::ActionCall;
+pub use machine::{Cloning, MachineChange, MachineError};
 
 /// Something asked of the model, by an operator or by a worker that reports.
 #[derive(Clone, Debug)]
@@ -59,11 +63,13 @@ pub enum Change {
         count: u32,
         series: Option<String>,
         constraints: Constraints,
+        name: Option<MachineName>,
     },
     AddContainers {
         machine: MachineId,
         count: u32,
         constraints: Constraints,
+        name: Option<MachineName>,
     },
     /// Of a service, or of the whole environment. Machines that are there stay as they are.
     SetConstraints {
@@ -117,6 +123,9 @@ pub enum Change {
         machines: Vec<MachineId>,
         force: bool,
     },
+
+    /// Machines that are there: stopped, copied, set back.
+    Machine(MachineChange),
 
     MachineProvisioned {
         machine: MachineId,
@@ -320,6 +329,8 @@ pub enum ChangeError {
     NoActionId(ActionId),
     #[error("action {action} is {state} already")]
     ActionOver { action: ActionId, state: &'static str },
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     #[error("the environment exists already")]
     EnvironmentExists,
     /// A worker reported on something that has gone meanwhile: nothing to do.
@@ -401,8 +412,13 @@ impl Decider<'_> {
             }
             Change::Deploy(deployment) => self.deploy(*deployment),
             Change::AddUnits { service, count, placement } => self.add_units(&service, count, placement),
-            Change::AddMachines { count, series, constraints } => self.add_machines(count, series, &constraints),
-            Change::AddContainers { machine, count, constraints } => self.add_containers(machine, count, &constraints),
+            Change::AddMachines { count, series, constraints, name } => {
+                self.add_machines((count, name), series, &constraints)
+            }
+            Change::AddContainers { machine, count, constraints, name } => {
+                self.add_containers(machine, (count, name), &constraints)
+            }
+            Change::Machine(change) => self.machine_change(change),
             Change::SetConstraints { service, constraints } => self.set_constraints(service, constraints),
             Change::AddRelation { one, other } => self.add_relation(&one, &other),
             Change::Expose { service, published } => self.expose(service, published),
