@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code outside of test functions too")]
 
+#[path = "model/adoption.rs"]
+mod adoption;
 #[allow(dead_code, reason = "the simulation uses the rest")]
 mod oracle;
 
@@ -54,6 +56,9 @@ enum Ask {
     Deploy(usize, u32),
     AddUnit(usize),
     AddMachine,
+    /// What is on the host already, or a unit of the service on it.
+    Adopt(usize, usize),
+    Release(usize),
     /// On a machine picked by this number: alone, or with a unit of the service.
     AddContainer(usize, Option<usize>),
     /// Of a service, or of the whole environment.
@@ -81,6 +86,8 @@ fn ask() -> impl Strategy<Value = Ask> {
         2 => (0..6usize, 1..3u32).prop_map(|(s, n)| Ask::Deploy(s, n)),
         2 => (0..6usize).prop_map(Ask::AddUnit),
         1 => Just(Ask::AddMachine),
+        2 => (any::<usize>(), 0..4usize).prop_map(|(n, s)| Ask::Adopt(n, s)),
+        1 => any::<usize>().prop_map(Ask::Release),
         2 => (any::<usize>(), any::<Option<u8>>()).prop_map(|(n, s)| Ask::AddContainer(n, s.map(usize::from))),
         1 => (any::<Option<u8>>(), 0..3u64).prop_map(|(s, mem)| Ask::SetConstraints(s.map(usize::from), mem * 64)),
         3 => (0..6usize, 0..6usize).prop_map(|(a, b)| Ask::Relate(a, b)),
@@ -167,17 +174,8 @@ impl World {
         }
         let pick = pick % count;
         let change = if let Some((machine, step)) = machines.get(pick).cloned() {
-            match step {
-                MachineStep::Create { charm, .. } => Change::MachineProvisioned {
-                    machine,
-                    instance: format!("i-{machine}"),
-                    address: std::net::Ipv4Addr::new(10, 0, 1, machine.number() as u8),
-                    hardware: HardwareFacts::default(),
-                    prepared: charm.map(|charm| charm.url),
-                },
-                MachineStep::Start { .. } => return true,
-                MachineStep::Destroy { .. } => Change::MachineGone { machine },
-            }
+            let Some(report) = adoption::report(machine, step) else { return true };
+            report
         } else if pick >= machines.len() + units.len() {
             self.act(actions[pick - machines.len() - units.len()])
         } else {
@@ -265,6 +263,8 @@ impl World {
             Ask::AddMachine => {
                 self.change(Change::AddMachines { count: 1, series: None, constraints: Constraints::default() })
             }
+            Ask::Adopt(n, service) => self.adopt(n, service),
+            Ask::Release(n) => self.release(n),
             Ask::AddContainer(n, unit) => {
                 let machine = machines[n % machines.len()];
                 self.change(match unit {
@@ -335,7 +335,7 @@ impl World {
                 self.change(Change::Resolve { unit: units[n % units.len()].clone(), retry })
             }
             Ask::FailMachine(n) => match provision::next(&self.model, machines[n % machines.len()], None) {
-                Some(MachineStep::Create { .. }) => {
+                Some(MachineStep::Create { .. } | MachineStep::Adopt { .. }) => {
                     self.change(Change::MachineFailed { machine: machines[n % machines.len()], message: "no".into() })
                 }
                 _ => Ok(()),
@@ -395,8 +395,7 @@ proptest! {
         let services: Vec<ServiceName> = world.model.services.keys().cloned().collect();
         world.change(Change::DestroyServices { services, force: false }).unwrap();
         world.work_to_the_end();
-        let machines = world.model.machines.keys().copied().filter(|id| *id != MachineId::HOST).collect();
-        world.change(Change::DestroyMachines { machines, force: false }).unwrap();
+        world.clear_machines();
         world.work_to_the_end();
         prop_assert!(world.model.units.is_empty(), "{:#?}", world.model.units);
         prop_assert!(world.model.services.is_empty() && world.model.relations.is_empty() && world.model.charms.is_empty());

@@ -34,14 +34,14 @@ impl World {
         let due = |model: &Model| model.machines.keys().find_map(|id| Some((*id, provision::next(model, *id, None)?)));
         while let Some((machine, step)) = due(&self.model) {
             let change = match step {
-                MachineStep::Create { .. } => Change::MachineProvisioned {
+                MachineStep::Create { .. } | MachineStep::Adopt { .. } => Change::MachineProvisioned {
                     machine,
                     instance: machine.tag(),
                     address: "10.0.0.2".parse().unwrap(),
                     hardware: HardwareFacts::default(),
                     prepared: None,
                 },
-                MachineStep::Destroy { .. } => Change::MachineGone { machine },
+                MachineStep::Destroy { .. } | MachineStep::Release { .. } => Change::MachineGone { machine },
                 MachineStep::Start { .. } => panic!("nothing was seen to be stopped"),
             };
             self.change(change).unwrap();
@@ -181,4 +181,68 @@ fn constraints_are_fixed_when_a_machine_is_added() {
     world.work_to_the_end();
     world.change(Change::DestroyServices { services: vec![db.clone()], force: false }).unwrap();
     assert_eq!(words(world.change(set(Some(&db), ""))), "cannot set constraints: service \"db\" is not alive");
+}
+
+fn adoption(name: &str, series: &str, constraints: &str) -> Change {
+    let origin = match name.strip_prefix('/') {
+        Some(_) => Origin::Folder(name.into()),
+        None => Origin::Named(name.into()),
+    };
+    let adopted = Adopted { kind: "lxc".into(), name: name.into(), origin };
+    let constraints = constraints.parse().unwrap();
+    Change::AdoptMachine(Box::new(Adoption { adopted, series: series.into(), constraints }))
+}
+
+#[test]
+fn what_is_adopted_is_one_machine_that_nobody_gets_by_himself() {
+    let mut world = World::new();
+    world.change(Change::SetConstraints { service: None, constraints: "mem=1G".parse().unwrap() }).unwrap();
+    world.change(adoption("web", "bookworm", "")).unwrap();
+    world.change(adoption("/srv/web", "trixie", "cpu-cores=2")).unwrap();
+    let words = |refused: Result<(), ChangeError>| refused.unwrap_err().to_string();
+    assert_eq!(words(world.change(adoption("web", "bookworm", ""))), "cannot adopt lxc web: it is machine 1 already");
+    let (one, two) = (MachineId::new(1), MachineId::new(2));
+    // What is there has limits of its own; a folder gets a container as any other.
+    let limits: Vec<String> = world.model.machines.values().skip(1).map(|m| m.constraints.to_string()).collect();
+    assert_eq!(limits, ["", "cpu-cores=2 mem=1024M"]);
+    let db: ServiceName = "db".parse().unwrap();
+    world.change(deployment(&db, 1)).unwrap();
+    assert_eq!(world.model.units[&"db/0".parse().unwrap()].machine, MachineId::new(3));
+    let on = |machine| Change::AddUnits { service: db.clone(), count: 1, placement: Placement::On(machine) };
+    world.change(on(one)).unwrap();
+    let refused = words(world.change(on(two)));
+    assert_eq!(refused, "cannot assign unit \"db/2\" to machine 2: series does not match");
+}
+
+#[test]
+fn what_is_adopted_is_released_and_never_destroyed() {
+    let mut world = World::new();
+    let db: ServiceName = "db".parse().unwrap();
+    let (one, two) = (MachineId::new(1), MachineId::new(2));
+    world.change(adoption("web", "bookworm", "")).unwrap();
+    world.change(deployment(&db, 1)).unwrap();
+    world.change(Change::AddUnits { service: db, count: 1, placement: Placement::On(one) }).unwrap();
+    world.work_to_the_end();
+    let words = |refused: Result<(), ChangeError>| refused.unwrap_err().to_string();
+    let release = |machines: &[MachineId]| Change::ReleaseMachines { machines: machines.to_vec() };
+    let destroy = |force| Change::DestroyMachines { machines: vec![one], force };
+    assert_eq!(
+        words(world.change(release(&[one, two, MachineId::HOST, MachineId::new(9)]))),
+        "no machines were released: machine 1 has unit \"db/1\" assigned; machine 2 was not adopted: the environment \
+         made it; machine 0 was not adopted: the environment made it; machine 9 does not exist"
+    );
+    let not_ours = "machine 1 was adopted: it is lxc web, and not the environment's to destroy";
+    assert_eq!(words(world.change(destroy(false))), format!("no machines were destroyed: {not_ours}"));
+    world.change(destroy(true)).unwrap();
+    let instance = Some("machine-1".to_owned());
+    assert_eq!(provision::next(&world.model, one, None), Some(MachineStep::Release { instance }));
+    world.work_to_the_end();
+    // It can be adopted again, by another number; one that could not be made is released too.
+    world.change(adoption("web", "bookworm", "")).unwrap();
+    let three = MachineId::new(3);
+    world.change(Change::MachineFailed { machine: three, message: "no address".into() }).unwrap();
+    world.change(release(&[three])).unwrap();
+    assert_eq!(provision::next(&world.model, three, None), Some(MachineStep::Release { instance: None }));
+    world.work_to_the_end();
+    assert_eq!(world.model.machines.len(), 2);
 }

@@ -1,7 +1,7 @@
 //! What the API's handlers ask of the controller.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLockReadGuard};
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use crate::api::backend::{
 };
 use crate::api::handlers::refusal;
 use crate::api::{
-    CharmSource, ControllerAnswer, DebugHooks, Exec, LogLine, Manifest, ProgressLine, Refusal, VERSION, WaitEvent,
+    CharmSource, ControllerAnswer, DebugHooks, EnvironmentKind, Exec, ForeignMachine, LogLine, Manifest, ProgressLine,
+    Refusal, VERSION, WaitEvent,
 };
 use crate::charm::{self, CharmFiles, ExecResult};
 use crate::model::{
@@ -24,6 +25,7 @@ use crate::model::{
 };
 use crate::plan::removal;
 use crate::plan::settled::{Condition, Target, Verdict};
+use crate::provider::{Foreign, InstanceState};
 use crate::store::{Entry, Page, Wanted};
 use crate::worker::command::{self, Command};
 use crate::worker::ledger::LedgerError;
@@ -250,6 +252,22 @@ impl Backend for ControllerBackend {
         Ok(RunEnd { code, timed_out, stdout, stderr })
     }
 
+    async fn foreign(&self) -> Result<Vec<ForeignMachine>, Refusal> {
+        let found = self.world.provider.foreign().await.map_err(|error| Refusal::new(chain(&error)))?;
+        let mut machines: Vec<ForeignMachine> = found.into_iter().map(foreign_machine).collect();
+        machines.sort_by(|one, other| (&one.name, &one.kind).cmp(&(&other.name, &other.kind)));
+        Ok(machines)
+    }
+
+    async fn inspect(&self, folder: &str) -> Result<ForeignMachine, Refusal> {
+        let found = self.world.provider.inspect(Path::new(folder)).await;
+        found.map(foreign_machine).map_err(|error| Refusal::new(chain(&error)))
+    }
+
+    fn may_adopt(&self, by: &Asker) -> bool {
+        self.origin.kind == EnvironmentKind::Simulated || by.user == "root"
+    }
+
     async fn problems(&self) -> Vec<String> {
         let mut problems = check::inconsistencies(&self.model());
         problems.extend(machine_problems(&self.observed()));
@@ -298,11 +316,22 @@ fn machine_problems(observed: &Observed) -> Vec<String> {
         let trouble = observed.trouble(*id).filter(|_| observed.instances.get(id) != Some(&Sighting::Missing))?;
         let what = format!("machine {id} cannot be {}: {}", trouble.work.participle(), trouble.words);
         Some(match trouble.work {
-            MachineWork::Destroy | MachineWork::Stop | MachineWork::Restore => what,
-            MachineWork::Create | MachineWork::Start => format!("{what}: `encanto destroy-machine {id} --force`"),
+            MachineWork::Destroy | MachineWork::Release | MachineWork::Stop | MachineWork::Restore => what,
+            MachineWork::Create | MachineWork::Adopt | MachineWork::Start => {
+                format!("{what}: `encanto destroy-machine {id} --force`")
+            }
         })
     });
     observed.host_fault().cloned().into_iter().chain(lost).chain(troubled).collect()
+}
+
+fn foreign_machine(foreign: Foreign) -> ForeignMachine {
+    let Foreign { kind, name, state, series, obstacle } = foreign;
+    let state = match state {
+        InstanceState::Running => Sighting::Running,
+        InstanceState::Stopped => Sighting::Stopped,
+    };
+    ForeignMachine { kind, name, state: state.as_str().to_owned(), series, obstacle }
 }
 
 fn target(target: WaitTarget) -> Target {

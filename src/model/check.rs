@@ -52,6 +52,7 @@ fn machines(model: &Model, found: &mut Vec<String>) {
             found.push(format!("machine {id} is wrongly listed as used or unused"));
         }
     }
+    adopted(model, found);
     for id in model.unused.iter().filter(|id| !model.machines.contains_key(id)) {
         found.push(format!("machine {id} is listed as unused and does not exist"));
     }
@@ -70,6 +71,20 @@ fn copies(model: &Model, machine: &Machine, found: &mut Vec<String>) {
         && !model.machines.get(&from).is_some_and(|from| from.copies_due.contains(&id))
     {
         found.push(format!("machine {id} is to become a copy of {from}, which does not wait for that"));
+    }
+}
+
+/// What is on the host is at most one machine, and none that the environment would give away or nest.
+fn adopted(model: &Model, found: &mut Vec<String>) {
+    let all: Vec<_> = model.machines.values().filter_map(|m| Some((m, m.adopted.as_ref()?))).collect();
+    for (at, (machine, adopted)) in all.iter().enumerate() {
+        let id = machine.id;
+        if let Some((other, _)) = all[..at].iter().find(|(_, other)| other.is(adopted)) {
+            found.push(format!("machines {} and {id} are both {adopted}", other.id));
+        }
+        if id.host().is_some() || !machine.used {
+            found.push(format!("machine {id} was adopted as one that the environment made"));
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::adoption::Adopted;
 use super::charm::{CharmUrl, Role, Scope};
 use super::config::ConfigValue;
 use super::constraints::Constraints;
@@ -44,11 +45,14 @@ pub struct Machine {
     pub constraints: Constraints,
     pub provision: Provision,
     pub units: BTreeSet<UnitName>,
-    /// Whether it ever hosted a unit; such a machine is not given to another unit by itself.
+    /// Whether it ever hosted a unit, or is somebody's; such a machine is not given to another unit by itself.
     pub used: bool,
     /// The number of the next container on it; never used again.
     #[serde(default)]
     pub next_container: u32,
+    /// What it is, if it was taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
     /// What operators call it beside its number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<MachineName>,

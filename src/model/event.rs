@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::action::ActionEnd;
+use super::adoption::Adopted;
 use super::charm::{CharmMeta, CharmUrl};
 use super::config::ConfigValue;
 use super::constraints::Constraints;
@@ -59,6 +60,13 @@ pub enum Event {
         machine: MachineId,
         series: String,
         constraints: Constraints,
+    },
+    /// What is on the host already is to be a machine from now on.
+    MachineAdopted {
+        machine: MachineId,
+        series: String,
+        constraints: Constraints,
+        adopted: Adopted,
     },
     MachineProvisioned {
         machine: MachineId,
@@ -287,6 +295,7 @@ impl Event {
     pub fn subject(&self) -> Option<Subject> {
         match self {
             Event::MachineAdded { machine, .. }
+            | Event::MachineAdopted { machine, .. }
             | Event::MachineProvisioned { machine, .. }
             | Event::MachineFailed { machine, .. }
             | Event::MachineRetried { machine }

@@ -6,6 +6,7 @@
 
 mod act;
 pub mod action;
+pub mod adoption;
 pub mod change;
 pub mod charm;
 pub mod check;
@@ -25,9 +26,10 @@ pub mod state;
 pub mod status;
 
 pub use action::{Action, ActionDecl, ActionEnd, ActionState, ParamDecl};
+pub use adoption::{Adopted, Origin};
 pub use change::{
-    ActionCall, Change, ChangeError, Cloning, Deployment, EndpointRef, MachineChange, MachineError, MachineRefusal,
-    Placement, UnitRefusal, Upgrade,
+    ActionCall, Adoption, Change, ChangeError, Cloning, Deployment, EndpointRef, MachineChange, MachineError,
+    MachineRefusal, Placement, UnitRefusal, Upgrade,
 };
 pub use charm::{CharmMeta, CharmUrl, EndpointDecl, Role, Scope};
 pub use config::{ConfigError, ConfigValue, OptionDecl, OptionKind};

@@ -76,10 +76,12 @@ pub struct Trouble {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MachineWork {
     Create,
+    Adopt,
     Start,
     Stop,
     Restore,
     Destroy,
+    Release,
 }
 
 impl Observed {
@@ -90,7 +92,7 @@ impl Observed {
         let done = |work: MachineWork| match work {
             MachineWork::Start => runs,
             MachineWork::Stop => stopped,
-            MachineWork::Create | MachineWork::Restore | MachineWork::Destroy => false,
+            _ => false,
         };
         let stands = |trouble: &&Trouble| trouble.failures > 0 && !done(trouble.work);
         self.troubles.get(&id).filter(stands)
@@ -113,10 +115,12 @@ impl MachineWork {
     pub fn participle(self) -> &'static str {
         match self {
             MachineWork::Create => "created",
+            MachineWork::Adopt => "adopted",
             MachineWork::Start => "started",
             MachineWork::Stop => "stopped",
             MachineWork::Restore => "restored",
             MachineWork::Destroy => "destroyed",
+            MachineWork::Release => "released",
         }
     }
 }

@@ -86,6 +86,7 @@ impl Model {
             }
             Event::HostFound { .. }
             | Event::MachineAdded { .. }
+            | Event::MachineAdopted { .. }
             | Event::MachineProvisioned { .. }
             | Event::MachineFailed { .. }
             | Event::MachineRetried { .. }
@@ -185,6 +186,17 @@ impl Model {
                     Machine { series: series.clone(), constraints: constraints.clone(), ..new_machine(*machine) };
                 self.machines.insert(*machine, added);
                 self.unused.insert(*machine);
+            }
+            Event::MachineAdopted { machine, series, constraints, adopted } => {
+                self.number_is_given(*machine);
+                let added = Machine {
+                    series: series.clone(),
+                    constraints: constraints.clone(),
+                    used: true,
+                    adopted: Some(adopted.clone()),
+                    ..new_machine(*machine)
+                };
+                self.machines.insert(*machine, added);
             }
             Event::MachineProvisioned { machine, instance, address, hardware, prepared } => {
                 self.copy_is_over(*machine);
@@ -480,5 +492,6 @@ fn new_machine(id: MachineId) -> Machine {
         copy_of: None,
         copies_due: BTreeSet::new(),
         restore: None,
+        adopted: None,
     }
 }

@@ -48,7 +48,9 @@ impl Concerned {
                 self.machines.insert(*machine);
                 self.origin_of(model, *machine);
             }
-            Event::MachineAdded { machine, .. } | Event::MachineRetried { machine } => {
+            Event::MachineAdded { machine, .. }
+            | Event::MachineAdopted { machine, .. }
+            | Event::MachineRetried { machine } => {
                 self.machines.insert(*machine);
             }
             // Its worker; and one who waits to do the opposite is to stop waiting.

@@ -1,8 +1,8 @@
 //! What is due for a machine.
 
 use crate::model::{
-    Charm, CharmUrl, Constraints, Life, Machine, MachineId, MachineWork, Millis, Model, Power, Provision, Restore,
-    Sighting, SnapshotName, Trouble,
+    Adopted, Charm, CharmUrl, Constraints, Life, Machine, MachineId, MachineWork, Millis, Model, Power, Provision,
+    Restore, Sighting, SnapshotName, Trouble,
 };
 
 use super::patience;
@@ -14,6 +14,12 @@ pub enum MachineStep {
         constraints: Constraints,
         /// The charm whose prepared software the machine is to be born with.
         charm: Option<Box<Charm>>,
+    },
+    /// It is there already.
+    Adopt {
+        series: String,
+        constraints: Constraints,
+        adopted: Adopted,
     },
     /// Made with what another has on its disk.
     Clone(Box<Copying>),
@@ -36,6 +42,10 @@ pub enum MachineStep {
     Destroy {
         instance: Option<String>,
     },
+    /// What was adopted is somebody's, however it is to go.
+    Release {
+        instance: Option<String>,
+    },
 }
 
 /// What a copy is made of, and as.
@@ -53,17 +63,19 @@ impl MachineStep {
     pub fn work(&self) -> MachineWork {
         match self {
             MachineStep::Create { .. } | MachineStep::Clone(_) => MachineWork::Create,
+            MachineStep::Adopt { .. } => MachineWork::Adopt,
             MachineStep::Start { .. } | MachineStep::Up => MachineWork::Start,
             MachineStep::Stop { .. } | MachineStep::Halted => MachineWork::Stop,
             MachineStep::Restore { .. } => MachineWork::Restore,
             MachineStep::Destroy { .. } => MachineWork::Destroy,
+            MachineStep::Release { .. } => MachineWork::Release,
         }
     }
 
     /// How long the step has to wait because it failed before. A creation never: whoever wants it again, wants it now.
     pub fn wait(&self, trouble: Option<&Trouble>, now: Millis) -> Option<Millis> {
         match self.work() {
-            MachineWork::Create => None,
+            MachineWork::Create | MachineWork::Adopt => None,
             work => patience::left(trouble, work, now),
         }
     }
@@ -75,8 +87,8 @@ pub fn retry_creation(model: &Model, id: MachineId, trouble: Option<&Trouble>, n
     if !model.can_be_made(machine) {
         return None;
     }
-    matches!(machine.provision, Provision::Failed { .. })
-        .then(|| patience::left(trouble, MachineWork::Create, now).unwrap_or(0))
+    let work = if machine.adopted.is_some() { MachineWork::Adopt } else { MachineWork::Create };
+    matches!(machine.provision, Provision::Failed { .. }).then(|| patience::left(trouble, work, now).unwrap_or(0))
 }
 
 /// The next step for a machine, given how its instance was last seen; `None` when it is as it should be.
@@ -91,11 +103,19 @@ pub fn next(model: &Model, id: MachineId, sighting: Option<Sighting>) -> Option<
         // Units of a dying machine are gone already; whoever is left would lose the ground under its feet.
         let empty = machine.units.is_empty() && model.containers_of(id).next().is_none();
         let empty = empty && machine.copies_due.is_empty();
-        return empty.then_some(MachineStep::Destroy { instance });
+        return empty.then_some(match machine.adopted {
+            Some(_) => MachineStep::Release { instance },
+            None => MachineStep::Destroy { instance },
+        });
     }
-    match (&machine.provision, sighting) {
-        (Provision::Pending, _) if machine.copy_of.is_some() => copying(model, machine),
-        (Provision::Pending, _) => {
+    match (&machine.provision, sighting, &machine.adopted) {
+        (Provision::Pending, _, Some(adopted)) => Some(MachineStep::Adopt {
+            series: machine.series.clone(),
+            constraints: machine.constraints.clone(),
+            adopted: adopted.clone(),
+        }),
+        (Provision::Pending, _, None) if machine.copy_of.is_some() => copying(model, machine),
+        (Provision::Pending, _, None) => {
             let first = model.principals_on(machine).next();
             let charm = first.and_then(|unit| model.charm_of(unit)).filter(|charm| charm.meta.prepares);
             let charm = charm.map(|charm| Box::new(charm.clone()));
@@ -105,7 +125,7 @@ pub fn next(model: &Model, id: MachineId, sighting: Option<Sighting>) -> Option<
                 charm,
             })
         }
-        (Provision::Running { instance, .. }, Some(sighting)) => wished(machine, instance, sighting),
+        (Provision::Running { instance, .. }, Some(sighting), _) => wished(machine, instance, sighting),
         _ => None,
     }
 }

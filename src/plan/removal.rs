@@ -119,7 +119,7 @@ pub fn of_service(model: &Model, observed: &Observed, name: &ServiceName) -> Opt
 
 /// `None` for a machine that is not dying.
 pub fn of_machine(model: &Model, observed: &Observed, id: MachineId) -> Option<Obstacle> {
-    model.machines.get(&id).filter(|machine| machine.life == Life::Dying)?;
+    let machine = model.machines.get(&id).filter(|machine| machine.life == Life::Dying)?;
     if let Some(host) = host(observed) {
         return Some(host);
     }
@@ -128,6 +128,7 @@ pub fn of_machine(model: &Model, observed: &Observed, id: MachineId) -> Option<O
     let words = activity.or_else(trouble).unwrap_or_else(|| {
         let containers: Vec<String> = model.containers_of(id).map(|container| container.id.to_string()).collect();
         match containers.is_empty() {
+            true if machine.adopted.is_some() => "waits to be released".to_owned(),
             true => "waits for its container to be destroyed".to_owned(),
             false => format!("waits for its containers {}", containers.join(", ")),
         }

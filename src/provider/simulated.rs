@@ -4,9 +4,11 @@
 //! controller's back, and what commands shall answer. Thousands of instances are cheap.
 
 mod exec;
+mod foreign;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,8 +16,8 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::{
-    ExecRequest, Execution, FileKind, FileStat, Hardware, Instance, InstanceName, InstanceSpec, InstanceState, Kind,
-    LayerKey, Progress, Provider, ProviderError, PublishedPort, WriteOptions,
+    ExecRequest, Execution, FileKind, FileStat, Foreign, Hardware, Instance, InstanceName, InstanceSpec, InstanceState,
+    Kind, LayerKey, Origin, Progress, Provider, ProviderError, PublishedPort, WriteOptions,
 };
 
 pub use exec::ExecScript;
@@ -59,6 +61,8 @@ struct SimulatedInstance {
     address: Ipv4Addr,
     state: InstanceState,
     files: Files,
+    /// What an adopted one was before.
+    origin: Option<Origin>,
     /// Told when it stops or goes.
     ended: Arc<Notify>,
 }
@@ -68,6 +72,7 @@ struct World {
     open: bool,
     instances: BTreeMap<InstanceName, SimulatedInstance>,
     layers: BTreeMap<LayerKey, Files>,
+    others: foreign::Others,
     published: Vec<PublishedPort>,
     /// What somebody did to the network, and the ports that were published before.
     damage: Option<(String, Vec<PublishedPort>)>,
@@ -136,7 +141,10 @@ impl SimulatedProvider {
 
     /// The instance is deleted behind the controller's back.
     pub fn vanish(&self, name: &InstanceName) {
-        self.world().remove(name);
+        let mut world = self.world();
+        if let Some(instance) = world.remove(name) {
+            world.others.forget(&instance);
+        }
     }
 
     /// The instance is stopped behind the controller's back.
@@ -290,7 +298,7 @@ impl Provider for SimulatedProvider {
         self.begin("teardown", None).await?;
         let mut world = self.world();
         let names: Vec<InstanceName> = world.instances.keys().cloned().collect();
-        names.iter().for_each(|name| drop(world.remove(name)));
+        names.iter().for_each(|name| world.give_back_or_remove(name));
         world.published.clear();
         world.open = false;
         Ok(())
@@ -325,7 +333,8 @@ impl Provider for SimulatedProvider {
         }
         if !world.instances.contains_key(&spec.name) {
             let (address, ended) = (world.free_address(), Arc::default());
-            let made = SimulatedInstance { spec: spec.clone(), address, state: InstanceState::Running, files, ended };
+            let (state, origin) = (InstanceState::Running, None);
+            let made = SimulatedInstance { spec: spec.clone(), address, state, files, origin, ended };
             world.instances.insert(spec.name.clone(), made);
         }
         let instance = world.instance(&spec.name)?;
@@ -365,7 +374,7 @@ impl Provider for SimulatedProvider {
 
     async fn destroy(&self, name: &InstanceName) -> Result<(), ProviderError> {
         self.begin("destroy", Some(name)).await?;
-        self.world().remove(name);
+        self.world().give_back_or_remove(name);
         Ok(())
     }
 
@@ -461,6 +470,26 @@ impl Provider for SimulatedProvider {
             None if world.layers.contains_key(key) => Ok(()),
             None => Err(ProviderError::NoInstance(name.clone())),
         }
+    }
+
+    async fn foreign(&self) -> Result<Vec<Foreign>, ProviderError> {
+        self.begin("foreign", None).await?;
+        Ok(self.world().foreign())
+    }
+
+    async fn inspect(&self, folder: &Path) -> Result<Foreign, ProviderError> {
+        self.begin("inspect", None).await?;
+        self.world().others.inspect(folder)
+    }
+
+    async fn adopt(&self, spec: &InstanceSpec, origin: &Origin) -> Result<Instance, ProviderError> {
+        self.begin("adopt", Some(&spec.name)).await?;
+        self.world().adopt(spec, origin)
+    }
+
+    async fn release(&self, name: &InstanceName) -> Result<(), ProviderError> {
+        self.begin("release", Some(name)).await?;
+        self.world().release(name)
     }
 
     async fn publish(&self, ports: &[PublishedPort]) -> Result<(), ProviderError> {

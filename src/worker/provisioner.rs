@@ -9,6 +9,7 @@ use crate::plan::patience;
 use crate::plan::provision::{self, MachineStep};
 use crate::provider::{Hardware, Instance, InstanceName, InstanceSpec, LayerKey, ProviderError};
 
+use super::adoption;
 use super::driver::Next;
 use super::layers::Layers;
 use super::ledger::LedgerError;
@@ -44,6 +45,9 @@ pub async fn reconcile(world: World, layers: Layers, watches: Watches, id: Machi
             MachineStep::Create { series, constraints, charm } => {
                 create(&world, &layers, id, Wanted { series, constraints, charm }).await
             }
+            MachineStep::Adopt { series, constraints, adopted } => {
+                adoption::adopt(&world, id, &adopted, (series, constraints)).await
+            }
             MachineStep::Clone(copying) => wishes::clone(&world, id, *copying).await,
             MachineStep::Start { instance } => start(&world, id, instance).await,
             MachineStep::Stop { instance } => wishes::stop(&world, &watches, id, instance).await,
@@ -53,6 +57,7 @@ pub async fn reconcile(world: World, layers: Layers, watches: Watches, id: Machi
                 wishes::restore(&world, &watches, id, (instance, snapshot)).await
             }
             MachineStep::Destroy { instance } => destroy(&world, id, instance).await,
+            MachineStep::Release { instance } => adoption::release(&world, id, instance).await,
         };
         if let Err(error) = done {
             let words = chain(error.as_ref());
@@ -142,15 +147,7 @@ pub(super) async fn made(
         }
     };
     let change = match created {
-        Ok(instance) => {
-            world.ledger.observe(|observed| {
-                observed.instances.insert(id, Sighting::Running);
-                // Before the commit: a machine that is started has nothing of this left on it.
-                observed.machine_activity.remove(&id);
-                observed.troubles.remove(&id);
-            });
-            provisioned(id, instance, prepared)
-        }
+        Ok(instance) => came_up(world, id, instance, prepared),
         Err(error) => not_created(world, id, &error),
     };
     world.ledger.commit("@provisioner", change).await?;
@@ -164,7 +161,14 @@ async fn layer_of(world: &World, layers: &Layers, id: MachineId, wanted: &Wanted
     layers.ensure(world, charm, &wanted.series, id).await
 }
 
-fn provisioned(machine: MachineId, instance: Instance, prepared: Option<CharmUrl>) -> Change {
+/// The machine runs.
+pub(super) fn came_up(world: &World, machine: MachineId, instance: Instance, prepared: Option<CharmUrl>) -> Change {
+    world.ledger.observe(|observed| {
+        observed.instances.insert(machine, Sighting::Running);
+        // Before the commit: a machine that is started has nothing of this left on it.
+        observed.machine_activity.remove(&machine);
+        observed.troubles.remove(&machine);
+    });
     let Hardware { arch, cores, memory: mem } = instance.hardware;
     Change::MachineProvisioned {
         machine,
@@ -176,15 +180,19 @@ fn provisioned(machine: MachineId, instance: Instance, prepared: Option<CharmUrl
 }
 
 pub(super) fn not_created(world: &World, id: MachineId, error: &ProviderError) -> Change {
+    did_not_come(world, id, MachineWork::Create, error)
+}
+
+pub(super) fn did_not_come(world: &World, id: MachineId, work: MachineWork, error: &ProviderError) -> Change {
     let message = chain(error);
     world.logbook.machine_error(id, "provisioner", &message);
-    failed(world, id, MachineWork::Create, message.clone());
+    failed(world, id, work, message.clone());
     Change::MachineFailed { machine: id, message }
 }
 
 /// Returns once nobody wants the machine any more and its creation has had the time to end by itself: cut off between
 /// two steps it leaves more to be cleared away.
-async fn given_up(world: &World, id: MachineId) {
+pub(super) async fn given_up(world: &World, id: MachineId) {
     world.ledger.until_gone(|model| !still_wanted(model, id)).await;
     tokio::time::sleep(GIVE_UP).await;
 }
@@ -227,6 +235,11 @@ async fn destroy(world: &World, id: MachineId, instance: Option<String>) -> Resu
         // Nothing can have been made by a name that does not fit.
         Err(error) => tracing::debug!("machine {id} has no instance: {error}"),
     }
+    gone(world, id).await
+}
+
+/// The machine has left the host, or is no concern of the environment any more.
+pub(super) async fn gone(world: &World, id: MachineId) -> Result<(), Failure> {
     world.ledger.commit("@provisioner", Change::MachineGone { machine: id }).await?;
     world.ledger.observe(|observed| {
         observed.instances.remove(&id);

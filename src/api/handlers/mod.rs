@@ -4,6 +4,7 @@ mod action;
 mod add_machine;
 mod add_relation;
 mod add_unit;
+mod adopt_machine;
 pub(super) mod backup;
 mod check;
 mod controller;
@@ -18,6 +19,7 @@ mod get;
 mod get_constraints;
 mod history;
 pub mod refusal;
+mod release_machine;
 mod resolved;
 mod run;
 mod set;
@@ -45,6 +47,10 @@ fn done(events: &[Event]) -> Done {
             Event::MachineAdded { machine, .. } => {
                 let kind = if machine.host().is_some() { "container" } else { "machine" };
                 done.notes.push(format!("created {kind} {machine}"));
+            }
+            Event::MachineAdopted { machine, adopted, .. } => {
+                done.notes.push(format!("adopting {adopted} as machine {machine}"));
+                done.targets.push(machine.to_string());
             }
             Event::UnitAdded { unit, machine, .. } => {
                 done.notes.push(format!("unit {unit} is placed on machine {machine}"));

@@ -47,6 +47,10 @@ pub fn of(error: &ChangeError, model: &Model) -> Refusal {
             refusal.hint("`encanto status` shows what is in error")
         }
         ChangeError::AlreadyResolved(_) => refusal.hint("its hook is being tried again; `encanto status` shows it"),
+        ChangeError::NoMachinesReleased(refused) => refused.iter().map(why_it_is_kept).fold(refusal, with_new_hint),
+        ChangeError::AlreadyAdopted { machine, .. } => {
+            refusal.hint(format!("`encanto deploy CHARM --to {machine}` puts a unit on it"))
+        }
         ChangeError::NoMachinesDestroyed(refused) => refused.iter().map(why_it_stays).fold(refusal, with_new_hint),
         ChangeError::CannotAssign { .. } => refusal.hint("without --to it gets a machine of its own"),
         ChangeError::CannotHost { .. } => refusal.hint("name another machine, e.g. `lxc:1`, or `lxc` for a new one"),
@@ -90,6 +94,23 @@ fn why_it_stays(refused: &MachineRefusal) -> String {
             "destroy its containers first, or use --force to destroy them with it".to_owned()
         }
         MachineRefusal::HasUnit { .. } => "destroy its units first, or use --force to destroy both at once".to_owned(),
+        MachineRefusal::Adopted { machine, .. } => {
+            format!("`encanto machine release {machine}` gives it back as it was found")
+        }
+        MachineRefusal::OwnMake(machine) => format!("`encanto destroy-machine {machine}` removes it"),
+    }
+}
+
+/// What to do about a machine that is not released.
+fn why_it_is_kept(refused: &MachineRefusal) -> String {
+    match refused {
+        MachineRefusal::HostsContainers { .. } => "destroy its containers first".to_owned(),
+        MachineRefusal::HasUnit { machine, .. } => {
+            format!(
+                "destroy its units first; `encanto destroy-machine {machine} --force` does not wait for their hooks"
+            )
+        }
+        other => why_it_stays(other),
     }
 }
 

@@ -66,7 +66,7 @@ impl Decider<'_> {
                 None => refused.push(MachineRefusal::Missing(*id)),
                 Some(_) if *id == MachineId::HOST => refused.push(MachineRefusal::Required(*id)),
                 Some(_) if force => {}
-                Some(machine) => refused.extend(self.what_holds(machine, machines)),
+                Some(machine) => refused.extend(self.not_ours(*id).or_else(|| self.what_holds(machine, machines))),
             }
         }
         if !refused.is_empty() {
@@ -79,7 +79,7 @@ impl Decider<'_> {
     }
 
     /// Why a machine cannot go without force: its containers, unless they go with it or before it, or its units.
-    fn what_holds(&self, machine: &Machine, going: &[MachineId]) -> Option<MachineRefusal> {
+    pub(super) fn what_holds(&self, machine: &Machine, going: &[MachineId]) -> Option<MachineRefusal> {
         let stays = |container: &&Machine| container.life == Life::Alive && !going.contains(&container.id);
         let containers: Vec<MachineId> = self.model.containers_of(machine.id).filter(stays).map(|c| c.id).collect();
         if !containers.is_empty() {
@@ -90,7 +90,7 @@ impl Decider<'_> {
     }
 
     /// With all that is on it: its containers go first.
-    fn destroy_machine(&mut self, id: MachineId) {
+    pub(super) fn destroy_machine(&mut self, id: MachineId) {
         let containers: Vec<MachineId> = self.model.containers_of(id).map(|container| container.id).collect();
         for container in containers {
             self.destroy_machine(container);

@@ -3,6 +3,7 @@
 //! **Invariant:** on an error nothing was changed. Every function here checks first and emits afterwards.
 
 mod act;
+mod adopt;
 mod constraints;
 mod container;
 mod deploy;
@@ -31,6 +32,7 @@ use super::state::Model;
 use super::status::WorkloadStatus;
 
 pub use act::ActionCall;
+pub use adopt::Adoption;
 pub use machine::{Cloning, MachineChange, MachineError};
 
 /// Something asked of the model, by an operator or by a worker that reports.
@@ -70,6 +72,11 @@ pub enum Change {
         count: u32,
         constraints: Constraints,
         name: Option<MachineName>,
+    },
+    AdoptMachine(Box<Adoption>),
+    /// Adopted machines are given back.
+    ReleaseMachines {
+        machines: Vec<MachineId>,
     },
     /// Of a service, or of the whole environment. Machines that are there stay as they are.
     SetConstraints {
@@ -311,6 +318,10 @@ pub enum ChangeError {
     MachineNotInError(MachineId),
     #[error("no machines were destroyed: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoMachinesDestroyed(Vec<MachineRefusal>),
+    #[error("no machines were released: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    NoMachinesReleased(Vec<MachineRefusal>),
+    #[error("cannot adopt {what}: it is machine {machine} already")]
+    AlreadyAdopted { what: String, machine: MachineId },
     #[error("no units were destroyed: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoUnitsDestroyed(Vec<UnitRefusal>),
     #[error("unit \"{0}\" is not alive")]
@@ -349,6 +360,10 @@ pub enum MachineRefusal {
     HasUnit { machine: MachineId, unit: UnitName },
     #[error("machine {machine} is hosting containers \"{}\"", listed(.containers))]
     HostsContainers { machine: MachineId, containers: Vec<MachineId> },
+    #[error("machine {machine} was adopted: it is {what}, and not the environment's to destroy")]
+    Adopted { machine: MachineId, what: String },
+    #[error("machine {0} was not adopted: the environment made it")]
+    OwnMake(MachineId),
 }
 
 fn listed(machines: &[MachineId]) -> String {
@@ -418,6 +433,8 @@ impl Decider<'_> {
             Change::AddContainers { machine, count, constraints, name } => {
                 self.add_containers(machine, (count, name), &constraints)
             }
+            Change::AdoptMachine(adoption) => self.adopt_machine(*adoption),
+            Change::ReleaseMachines { machines } => self.release_machines(&machines),
             Change::Machine(change) => self.machine_change(change),
             Change::SetConstraints { service, constraints } => self.set_constraints(service, constraints),
             Change::AddRelation { one, other } => self.add_relation(&one, &other),
