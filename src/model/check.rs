@@ -34,6 +34,9 @@ fn machines(model: &Model, found: &mut Vec<String>) {
         if machine.constraints != machine.constraints.over(&Constraints::default()) {
             found.push(format!("machine {id} was made with constraints that say nothing"));
         }
+        if machine.constraints.virt_type.is_none() && *id != MachineId::HOST && model.kinds.default_kind().is_some() {
+            found.push(format!("machine {id} is of no kind"));
+        }
         for unit in &machine.units {
             if model.units.get(unit).is_none_or(|unit| unit.machine != *id) {
                 found.push(format!("machine {id} lists unit {unit}, which is not on it"));

@@ -16,6 +16,7 @@ use super::config::ConfigValue;
 use super::constraints::Constraints;
 use super::entities::{HardwareFacts, Millis, PublishedMapping, RelationEndpoint};
 use super::hook::Hook;
+use super::kinds::Kinds;
 use super::names::{ActionId, ActionName, EnvironmentName, MachineId, Port, RelationId, ServiceName, UnitName};
 use super::settings::SettingsChange;
 use super::status::WorkloadStatus;
@@ -42,6 +43,11 @@ pub enum Event {
         series: String,
         address: Ipv4Addr,
         hardware: HardwareFacts,
+    },
+    /// The kinds of machines that the provider makes were found, or found changed. Machines that are there and of no
+    /// kind are of the default.
+    KindsFound {
+        kinds: Kinds,
     },
     CharmAdded {
         url: CharmUrl,
@@ -254,6 +260,7 @@ impl Event {
             | Event::EnvironmentBackedUp {}
             | Event::EnvironmentRestored { .. }
             | Event::HostFound { .. }
+            | Event::KindsFound { .. }
             | Event::CharmAdded { .. }
             | Event::CharmRemoved { .. }
             | Event::ConstraintsSet { .. }

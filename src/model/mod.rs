@@ -16,6 +16,7 @@ pub mod constraints;
 pub mod entities;
 pub mod event;
 pub mod hook;
+pub mod kinds;
 pub mod machine_id;
 pub mod names;
 pub mod observed;
@@ -36,6 +37,7 @@ pub use entities::{
 };
 pub use event::{Event, HookWrites, Subject};
 pub use hook::{Hook, RelationHook};
+pub use kinds::{INSIDE, KindError, Kinds, MachineKind};
 pub use names::{
     ActionId, ActionName, CharmName, EndpointName, EnvironmentName, InterfaceName, LONGEST_INSTANCE_NAME, MachineId,
     NameError, Port, Protocol, RelationId, ServiceName, UnitName,

@@ -157,7 +157,8 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
         }
         (Provision::Running { .. }, _) if missing => {
             let advice = format!(
-                "its container is gone: encanto destroy-machine {} --force, then add its units again",
+                "its {} is gone: encanto destroy-machine {} --force, then add its units again",
+                model.noun(machine.id),
                 machine.id
             );
             ("down", advice, Verdict::Failed)

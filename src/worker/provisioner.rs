@@ -104,10 +104,10 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
             return Ok(());
         }
     };
-    tell(world, id, "creating the container".to_owned());
+    tell(world, id, "creating");
     let spec = InstanceSpec {
         name,
-        kind: None,
+        kind: wanted.constraints.virt_type,
         series: wanted.series,
         layers: layer.clone().into_iter().collect(),
         memory: wanted.constraints.mem,
@@ -142,7 +142,7 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
 async fn layer_of(world: &World, layers: &Layers, id: MachineId, wanted: &Wanted) -> Option<LayerKey> {
     let charm = wanted.charm.as_ref()?;
     show(world, id, format!("preparing the software of {}", charm.meta.name));
-    layers.ensure(world, charm, &wanted.series, id).await
+    layers.ensure(world, charm, (wanted.constraints.virt_type.as_deref(), &wanted.series), id).await
 }
 
 fn provisioned(machine: MachineId, instance: Instance, prepared: Option<CharmUrl>) -> Change {
@@ -175,7 +175,7 @@ fn still_wanted(model: &crate::model::Model, id: MachineId) -> bool {
 }
 
 async fn start(world: &World, id: MachineId, instance: String) -> Result<(), Failure> {
-    tell(world, id, "starting the container".to_owned());
+    tell(world, id, "starting");
     let started = world.provider.start(&InstanceName::new(instance)?).await;
     let now = world.ledger.now();
     match started {
@@ -198,7 +198,7 @@ async fn start(world: &World, id: MachineId, instance: String) -> Result<(), Fai
 }
 
 async fn destroy(world: &World, id: MachineId, instance: Option<String>) -> Result<(), Failure> {
-    tell(world, id, "destroying the container".to_owned());
+    tell(world, id, "destroying");
     // An instance may be there that was never recorded: the controller was killed in between.
     match instance.map_or_else(|| world.instance_name(id), InstanceName::new) {
         Ok(name) => match world.provider.destroy(&name).await {
@@ -223,8 +223,9 @@ fn idle(world: &World, id: MachineId) {
     });
 }
 
-/// In the log and in `status`.
-fn tell(world: &World, id: MachineId, activity: String) {
+/// In the log and in `status`: what is done to the container, or whatever it is.
+fn tell(world: &World, id: MachineId, doing: &str) {
+    let activity = format!("{doing} the {}", world.ledger.model().noun(id));
     world.logbook.machine_info(id, "provisioner", &activity);
     show(world, id, activity);
 }
