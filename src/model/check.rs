@@ -43,6 +43,9 @@ fn machines(model: &Model, found: &mut Vec<String>) {
         if wished && !matches!(machine.provision, Provision::Running { .. }) {
             found.push(format!("machine {id} is not there, and is to be {:?}, {:?}", machine.power, machine.restore));
         }
+        if machine.constraints.virt_type.is_none() && *id != MachineId::HOST && model.kinds.default_kind().is_some() {
+            found.push(format!("machine {id} is of no kind"));
+        }
         for unit in &machine.units {
             if model.units.get(unit).is_none_or(|unit| unit.machine != *id) {
                 found.push(format!("machine {id} lists unit {unit}, which is not on it"));

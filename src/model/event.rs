@@ -17,6 +17,7 @@ use super::config::ConfigValue;
 use super::constraints::Constraints;
 use super::entities::{HardwareFacts, Millis, PublishedMapping, RelationEndpoint};
 use super::hook::Hook;
+use super::kinds::Kinds;
 use super::names::{
     ActionId, ActionName, EnvironmentName, MachineId, MachineName, Port, RelationId, ServiceName, SnapshotName,
     UnitName,
@@ -46,6 +47,11 @@ pub enum Event {
         series: String,
         address: Ipv4Addr,
         hardware: HardwareFacts,
+    },
+    /// The kinds of machines that the provider makes were found, or found changed. Machines that are there and of no
+    /// kind are of the default.
+    KindsFound {
+        kinds: Kinds,
     },
     CharmAdded {
         url: CharmUrl,
@@ -329,6 +335,7 @@ impl Event {
             | Event::EnvironmentBackedUp {}
             | Event::EnvironmentRestored { .. }
             | Event::HostFound { .. }
+            | Event::KindsFound { .. }
             | Event::CharmAdded { .. }
             | Event::CharmRemoved { .. }
             | Event::ConstraintsSet { .. }

@@ -17,6 +17,7 @@ pub mod constraints;
 pub mod entities;
 pub mod event;
 pub mod hook;
+pub mod kinds;
 mod machine;
 pub mod machine_id;
 pub mod names;
@@ -40,6 +41,7 @@ pub use entities::{
 };
 pub use event::{Event, HookWrites, Subject};
 pub use hook::{Hook, RelationHook};
+pub use kinds::{INSIDE, KindError, Kinds, MachineKind};
 pub use names::{
     ActionId, ActionName, CharmName, EndpointName, EnvironmentName, InterfaceName, LONGEST_INSTANCE_NAME, MachineId,
     MachineName, NameError, Port, Protocol, RelationId, ServiceName, SnapshotName, UnitName,

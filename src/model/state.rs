@@ -14,6 +14,7 @@ use super::entities::{
 };
 use super::event::Event;
 use super::hook::Hook;
+use super::kinds::Kinds;
 use super::names::{ActionId, EnvironmentName, MachineId, RelationId, ServiceName, UnitName};
 use super::settings::Settings;
 use super::status::{WorkloadState, WorkloadStatus};
@@ -41,6 +42,9 @@ pub struct Model {
     /// Machines that never hosted a unit, so that placing a unit does not cost more as the model grows.
     pub unused: BTreeSet<MachineId>,
     pub next_machine: u32,
+    /// What machines can be.
+    #[serde(default)]
+    pub kinds: Kinds,
     /// What machines must be like of which their service says nothing else.
     #[serde(default)]
     pub constraints: Constraints,
@@ -84,6 +88,7 @@ impl Model {
             Event::EnvironmentRestored { machines, .. } => {
                 machines.iter().for_each(|machine| self.number_is_given(*machine));
             }
+            Event::KindsFound { kinds } => self.find_kinds(kinds),
             Event::HostFound { .. }
             | Event::MachineAdded { .. }
             | Event::MachineAdopted { .. }

@@ -36,6 +36,7 @@ impl Concerned {
             | Event::EnvironmentBackedUp {}
             | Event::EnvironmentRestored { .. }
             | Event::HostFound { .. }
+            | Event::KindsFound { .. }
             | Event::CharmAdded { .. }
             | Event::CharmRemoved { .. }
             | Event::ServiceAdded { .. }

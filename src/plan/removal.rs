@@ -23,7 +23,7 @@ pub enum Obstacle {
     /// A unit that runs no hook before its error is resolved, the command that does not wait for it, and whether the
     /// hook is tried again by itself with some hope.
     Error { unit: UnitName, hook: Hook, force: String, again: bool },
-    /// A unit that is in error, and its container is gone.
+    /// A unit that is in error, and its machine is gone.
     Lost { unit: UnitName, machine: MachineId },
     /// A unit whose machine an operator has stopped, and the command that does not wait for it.
     Stopped { unit: UnitName, machine: MachineId, force: String },
@@ -63,7 +63,7 @@ impl fmt::Display for Obstacle {
                 write!(f, "waits for {unit}, in error at hook {hook}: `encanto resolved {unit}`, or `{force}`")
             }
             Obstacle::Lost { unit, machine } => {
-                write!(f, "waits for {unit}, whose container is gone: `encanto destroy-machine {machine} --force`")
+                write!(f, "waits for {unit}, whose machine is gone: `encanto destroy-machine {machine} --force`")
             }
             Obstacle::Stopped { unit, machine, force } => write!(
                 f,
@@ -129,7 +129,7 @@ pub fn of_machine(model: &Model, observed: &Observed, id: MachineId) -> Option<O
         let containers: Vec<String> = model.containers_of(id).map(|container| container.id.to_string()).collect();
         match containers.is_empty() {
             true if machine.adopted.is_some() => "waits to be released".to_owned(),
-            true => "waits for its container to be destroyed".to_owned(),
+            true => format!("waits for its {} to be destroyed", model.noun(id)),
             false => format!("waits for its containers {}", containers.join(", ")),
         }
     });
@@ -349,7 +349,7 @@ mod tests {
              `encanto destroy-relation app:db db:db --force`"
         );
         observed.instances.insert(MachineId::new(1), Sighting::Missing);
-        let lost = "waits for db/0, whose container is gone: `encanto destroy-machine 1 --force`";
+        let lost = "waits for db/0, whose machine is gone: `encanto destroy-machine 1 --force`";
         assert_eq!(told(&model, &observed), lost);
         assert!(of_relation(&model, &observed, RelationId(0)).unwrap().needs_operator());
     }

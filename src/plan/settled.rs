@@ -173,10 +173,11 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
 
 /// Of a machine that was made: whether it is as an operator wants it.
 fn instance_progress(model: &Model, observed: &Observed, machine: &Machine) -> (&'static str, String, Verdict) {
-    let sighting = observed.instances.get(&machine.id).copied();
+    let id = machine.id;
+    let sighting = observed.instances.get(&id).copied();
     if sighting == Some(Sighting::Missing) && !machine.is_off() {
         let advice =
-            format!("its container is gone: encanto destroy-machine {} --force, then add its units again", machine.id);
+            format!("its {} is gone: encanto destroy-machine {id} --force, then add its units again", model.noun(id));
         return ("down", advice, Verdict::Failed);
     }
     let activity = observed.machine_activity.get(&machine.id).cloned();

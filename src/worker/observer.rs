@@ -86,11 +86,9 @@ async fn watch(world: World, id: MachineId, instance: InstanceName, nudge: mpsc:
             Sighting::Stopped
         }
     };
-    let words = match sighting {
-        Sighting::Missing => "its container is gone, and nobody asked for that",
-        _ => "its container has stopped, and nobody asked for that",
-    };
-    world.logbook.machine_error(id, "observer", words);
+    let became = if sighting == Sighting::Missing { "is gone" } else { "has stopped" };
+    let words = format!("its {} {became}, and nobody asked for that", world.ledger.model().noun(id));
+    world.logbook.machine_error(id, "observer", &words);
     world.ledger.observe(|observed| {
         observed.instances.insert(id, sighting);
     });

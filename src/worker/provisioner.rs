@@ -118,7 +118,7 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
             return Ok(());
         }
     };
-    tell(world, id, "creating the container".to_owned());
+    doing(world, id, "creating");
     let layers = layer.clone().into_iter().collect();
     let spec = InstanceSpec { layers, ..spec(name, wanted.series, &wanted.constraints) };
     let prepared = layer.and(wanted.charm).map(|charm| charm.url);
@@ -127,8 +127,8 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
 
 /// An instance as constraints want it, without layers.
 pub(super) fn spec(name: InstanceName, series: String, constraints: &Constraints) -> InstanceSpec {
-    let (memory, cores) = (constraints.mem, constraints.cpu_cores);
-    InstanceSpec { name, kind: None, series, layers: Vec::new(), memory, cores, build: false }
+    let (kind, memory, cores) = (constraints.virt_type.clone(), constraints.mem, constraints.cpu_cores);
+    InstanceSpec { name, kind, series, layers: Vec::new(), memory, cores, build: false }
 }
 
 /// Sees the making of an instance to its end, unless nobody wants it any more, and says what came of it.
@@ -158,7 +158,7 @@ pub(super) async fn made(
 async fn layer_of(world: &World, layers: &Layers, id: MachineId, wanted: &Wanted) -> Option<LayerKey> {
     let charm = wanted.charm.as_ref()?;
     show(world, id, format!("preparing the software of {}", charm.meta.name));
-    layers.ensure(world, charm, &wanted.series, id).await
+    layers.ensure(world, charm, (wanted.constraints.virt_type.as_deref(), &wanted.series), id).await
 }
 
 /// The machine runs.
@@ -202,7 +202,7 @@ pub(super) fn still_wanted(model: &crate::model::Model, id: MachineId) -> bool {
 }
 
 async fn start(world: &World, id: MachineId, instance: String) -> Result<(), Failure> {
-    tell(world, id, "starting the container".to_owned());
+    doing(world, id, "starting");
     let started = world.provider.start(&InstanceName::new(instance)?).await;
     let now = world.ledger.now();
     match started {
@@ -225,7 +225,7 @@ async fn start(world: &World, id: MachineId, instance: String) -> Result<(), Fai
 }
 
 async fn destroy(world: &World, id: MachineId, instance: Option<String>) -> Result<(), Failure> {
-    tell(world, id, "destroying the container".to_owned());
+    doing(world, id, "destroying");
     // An instance may be there that was never recorded: the controller was killed in between.
     match instance.map_or_else(|| world.instance_name(id), InstanceName::new) {
         Ok(name) => match world.provider.destroy(&name).await {
@@ -253,6 +253,12 @@ pub(super) fn idle(world: &World, id: MachineId) {
     world.ledger.observe(|observed| {
         observed.machine_activity.remove(&id);
     });
+}
+
+/// What is done to the container, or whatever it is.
+pub(super) fn doing(world: &World, id: MachineId, what: &str) {
+    let activity = format!("{what} the {}", world.ledger.model().noun(id));
+    tell(world, id, activity);
 }
 
 /// In the log and in `status`.

@@ -11,7 +11,7 @@ use crate::provider::{InstanceName, InstanceState, ProviderError};
 use super::ledger::LedgerError;
 use super::locks::Held;
 use super::observer::Watches;
-use super::provisioner::{self, Failure, idle, made, not_created, show, still_wanted, tell};
+use super::provisioner::{self, Failure, doing, idle, made, not_created, show, still_wanted, tell};
 use super::{World, chain};
 
 const BY: &str = "@provisioner";
@@ -41,7 +41,7 @@ pub async fn stop(world: &World, watches: &Watches, id: MachineId, instance: Str
     let Some(alone) = alone(world, id, id, |model| wants(model, id, |m| m.power.goes_down())).await else {
         return Ok(());
     };
-    tell(world, id, "stopping the machine".to_owned());
+    doing(world, id, "stopping");
     watches.forget(id);
     let sighting = match world.provider.stop(&InstanceName::new(instance)?).await {
         Ok(()) => Sighting::Stopped,

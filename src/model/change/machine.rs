@@ -76,6 +76,8 @@ pub enum MachineError {
     NameTaken { name: MachineName, machine: MachineId },
     #[error("cannot give several machines one name")]
     SeveralNamed,
+    #[error("cannot clone machine {machine} as another kind of machine")]
+    OtherKind { machine: MachineId },
     #[error("cannot make machine {machine}: machine {from}, which it is a copy of, is gone")]
     OriginGone { machine: MachineId, from: MachineId },
 }
@@ -162,9 +164,14 @@ impl Decider<'_> {
     }
 
     fn clone_machine(&mut self, cloning: &Cloning) -> Result<(), ChangeError> {
-        check_count(cloning.count, Placement::New)?;
+        check_count(cloning.count, &Placement::New)?;
         let from = self.standing("clone", cloning.from)?;
         let (series, constraints) = (from.series.clone(), cloning.constraints.over(&from.constraints));
+        if (&constraints.virt_type, &constraints.container)
+            != (&from.constraints.virt_type, &from.constraints.container)
+        {
+            return Err(MachineError::OtherKind { machine: cloning.from }.into());
+        }
         self.satisfiable(&constraints)?;
         self.name_is_free(cloning.name.as_ref(), cloning.count)?;
         for _ in 0..cloning.count {

@@ -25,6 +25,7 @@ use super::constraints::Constraints;
 use super::entities::{HardwareFacts, Life, Millis, PublishedMapping, Service};
 use super::event::{Event, HookWrites};
 use super::hook::Hook;
+use super::kinds::{KindError, Kinds};
 use super::names::{
     ActionId, ActionName, EndpointName, EnvironmentName, MachineId, MachineName, RelationId, ServiceName, UnitName,
 };
@@ -53,6 +54,9 @@ pub enum Change {
         series: String,
         address: Ipv4Addr,
         hardware: HardwareFacts,
+    },
+    KindsFound {
+        kinds: Kinds,
     },
 
     Deploy(Box<Deployment>),
@@ -218,11 +222,13 @@ pub struct Upgrade {
     pub force: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placement {
     /// A machine that never hosted a unit and fits, else a new one.
     Automatic,
     New,
+    /// A new machine of the kind that this word means.
+    Kind(String),
     On(MachineId),
     /// A new container on this machine.
     Inside(MachineId),
@@ -272,6 +278,8 @@ pub enum ChangeError {
     CannotHost { machine: MachineId, reason: &'static str },
     #[error("cannot satisfy arch={wanted}: this host is {host}")]
     Arch { wanted: String, host: String },
+    #[error(transparent)]
+    Kind(#[from] KindError),
     #[error("cannot set constraints: service \"{0}\" is not alive")]
     ConstraintsOfDying(ServiceName),
     #[error("constraints do not apply to subordinate services")]
@@ -425,8 +433,12 @@ impl Decider<'_> {
                 self.host_found(series, address, hardware);
                 Ok(())
             }
+            Change::KindsFound { kinds } => {
+                self.kinds_found(kinds);
+                Ok(())
+            }
             Change::Deploy(deployment) => self.deploy(*deployment),
-            Change::AddUnits { service, count, placement } => self.add_units(&service, count, placement),
+            Change::AddUnits { service, count, placement } => self.add_units(&service, count, &placement),
             Change::AddMachines { count, series, constraints, name } => {
                 self.add_machines((count, name), series, &constraints)
             }
