@@ -114,8 +114,9 @@ impl ControllerBackend {
 
     /// A command could not be run: if the machine is known not to run, that is why.
     fn with_state_of(&self, machine: MachineId, refusal: Refusal) -> Refusal {
+        let noun = self.model().noun(machine).to_owned();
         match self.observed().instances.get(&machine) {
-            Some(Sighting::Missing) => Refusal::new(format!("machine {machine} has lost its container"))
+            Some(Sighting::Missing) => Refusal::new(format!("machine {machine} has lost its {noun}"))
                 .hint(format!("`encanto destroy-machine {machine} --force` removes what is left of it")),
             Some(Sighting::Stopped) => Refusal::new(format!("machine {machine} is down"))
                 .hint(format!("`encanto wait {machine} --for started` returns when it is up again")),
@@ -270,7 +271,7 @@ impl Backend for ControllerBackend {
 
     async fn problems(&self) -> Vec<String> {
         let mut problems = check::inconsistencies(&self.model());
-        problems.extend(machine_problems(&self.observed()));
+        problems.extend(machine_problems(&self.model(), &self.observed()));
         match observer::leaked(&self.world).await {
             Ok(leaked) => problems.extend(leaked.iter().map(|name| format!("instance {name} belongs to no machine"))),
             Err(error) => problems.push(format!("the instances cannot be listed: {}", chain(&error))),
@@ -308,15 +309,16 @@ impl Backend for ControllerBackend {
 }
 
 /// What is wrong with the host and the machines now, each with the way out if there is one.
-fn machine_problems(observed: &Observed) -> Vec<String> {
+fn machine_problems(model: &Model, observed: &Observed) -> Vec<String> {
     let lost = observed.instances.iter().filter(|(_, sighting)| **sighting == Sighting::Missing);
-    let lost =
-        lost.map(|(id, _)| format!("machine {id} has lost its container: `encanto destroy-machine {id} --force`"));
+    let lost = lost.map(|(id, _)| {
+        format!("machine {id} has lost its {}: `encanto destroy-machine {id} --force`", model.noun(*id))
+    });
     let troubled = observed.troubles.keys().filter_map(|id| {
         let trouble = observed.trouble(*id).filter(|_| observed.instances.get(id) != Some(&Sighting::Missing))?;
         let what = format!("machine {id} cannot be {}: {}", trouble.work.participle(), trouble.words);
         Some(match trouble.work {
-            MachineWork::Destroy | MachineWork::Release => what,
+            MachineWork::Destroy | MachineWork::Release | MachineWork::Stop | MachineWork::Restore => what,
             MachineWork::Create | MachineWork::Adopt | MachineWork::Start => {
                 format!("{what}: `encanto destroy-machine {id} --force`")
             }

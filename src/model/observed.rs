@@ -78,6 +78,8 @@ pub enum MachineWork {
     Create,
     Adopt,
     Start,
+    Stop,
+    Restore,
     Destroy,
     Release,
 }
@@ -86,7 +88,13 @@ impl Observed {
     /// What stands in a machine's way still. What it was like before it ran again is nobody's worry.
     pub fn trouble(&self, id: MachineId) -> Option<&Trouble> {
         let runs = self.instances.get(&id) == Some(&Sighting::Running);
-        let stands = |trouble: &&Trouble| trouble.failures > 0 && !(runs && trouble.work == MachineWork::Start);
+        let stopped = self.instances.get(&id) == Some(&Sighting::Stopped);
+        let done = |work: MachineWork| match work {
+            MachineWork::Start => runs,
+            MachineWork::Stop => stopped,
+            _ => false,
+        };
+        let stands = |trouble: &&Trouble| trouble.failures > 0 && !done(trouble.work);
         self.troubles.get(&id).filter(stands)
     }
 
@@ -109,6 +117,8 @@ impl MachineWork {
             MachineWork::Create => "created",
             MachineWork::Adopt => "adopted",
             MachineWork::Start => "started",
+            MachineWork::Stop => "stopped",
+            MachineWork::Restore => "restored",
             MachineWork::Destroy => "destroyed",
             MachineWork::Release => "released",
         }

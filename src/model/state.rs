@@ -10,10 +10,11 @@ use super::charm::{CharmMeta, CharmUrl};
 use super::config::{self, ConfigValue};
 use super::constraints::Constraints;
 use super::entities::{
-    FailedHook, Life, Machine, Member, Millis, Presence, Provision, Relation, Service, Unit, UnitScope,
+    FailedHook, Life, Machine, Member, Millis, Power, Presence, Provision, Relation, Service, Unit, UnitScope,
 };
 use super::event::Event;
 use super::hook::Hook;
+use super::kinds::Kinds;
 use super::names::{ActionId, EnvironmentName, MachineId, RelationId, ServiceName, UnitName};
 use super::settings::Settings;
 use super::status::{WorkloadState, WorkloadStatus};
@@ -41,6 +42,9 @@ pub struct Model {
     /// Machines that never hosted a unit, so that placing a unit does not cost more as the model grows.
     pub unused: BTreeSet<MachineId>,
     pub next_machine: u32,
+    /// What machines can be.
+    #[serde(default)]
+    pub kinds: Kinds,
     /// What machines must be like of which their service says nothing else.
     #[serde(default)]
     pub constraints: Constraints,
@@ -84,6 +88,7 @@ impl Model {
             Event::EnvironmentRestored { machines, .. } => {
                 machines.iter().for_each(|machine| self.number_is_given(*machine));
             }
+            Event::KindsFound { kinds } => self.find_kinds(kinds),
             Event::HostFound { .. }
             | Event::MachineAdded { .. }
             | Event::MachineAdopted { .. }
@@ -92,6 +97,18 @@ impl Model {
             | Event::MachineRetried { .. }
             | Event::MachineDying { .. }
             | Event::MachineRemoved { .. } => self.apply_machine(event),
+            Event::MachineNamed { .. }
+            | Event::MachineCloned { .. }
+            | Event::MachineStopAsked { .. }
+            | Event::MachineStartAsked { .. }
+            | Event::MachineRestartAsked { .. }
+            | Event::MachineHalted { .. }
+            | Event::MachineUp { .. }
+            | Event::MachineRestoreAsked { .. }
+            | Event::MachineRestored { .. }
+            | Event::MachineRestoreFailed { .. }
+            | Event::SnapshotTaken { .. }
+            | Event::SnapshotDropped { .. } => self.apply_wish(event),
             Event::ConstraintsSet { service: None, constraints } => self.constraints = constraints.clone(),
             Event::ConstraintsSet { service: Some(service), constraints } => {
                 if let Some(service) = self.services.get_mut(service) {
@@ -187,6 +204,7 @@ impl Model {
                 self.machines.insert(*machine, added);
             }
             Event::MachineProvisioned { machine, instance, address, hardware, prepared } => {
+                self.copy_is_over(*machine);
                 if let Some(machine) = self.machines.get_mut(machine) {
                     machine.provision = Provision::Running {
                         instance: instance.clone(),
@@ -197,6 +215,7 @@ impl Model {
                 }
             }
             Event::MachineFailed { machine, message } => {
+                self.copy_is_over(*machine);
                 if let Some(machine) = self.machines.get_mut(machine) {
                     machine.provision = Provision::Failed { message: message.clone() };
                 }
@@ -205,8 +224,10 @@ impl Model {
                 if let Some(machine) = self.machines.get_mut(machine) {
                     machine.provision = Provision::Pending;
                 }
+                self.copy_is_due(*machine);
             }
             Event::MachineDying { machine } => {
+                self.copy_is_over(*machine);
                 if let Some(machine) = self.machines.get_mut(machine) {
                     machine.life = Life::Dying;
                 }
@@ -471,6 +492,11 @@ fn new_machine(id: MachineId) -> Machine {
         units: Default::default(),
         used: false,
         next_container: 0,
+        name: None,
+        power: Power::On,
+        copy_of: None,
+        copies_due: BTreeSet::new(),
+        restore: None,
         adopted: None,
     }
 }

@@ -263,6 +263,11 @@ pub trait Provider: Send + Sync {
     /// The kinds of machines that it makes, the default first; never empty.
     fn kinds(&self) -> Vec<Kind>;
 
+    /// Kinds that it would make if something were not missing, and what.
+    fn absent_kinds(&self) -> Vec<(Kind, String)> {
+        Vec::new()
+    }
+
     /// Identifies the content of the base image for `series` and this kind (`None`: the default); part of every layer's
     /// key. Kinds that can share layers have the same.
     fn base_key(&self, kind: Option<&str>, series: &str) -> String;

@@ -27,9 +27,14 @@ const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
 /// The kinds of a real host, so that what is planned here can be made there.
 const KINDS: [Kind; 3] = [
-    Kind { name: "lxc", noun: "simulated container", container: "lxc", caution: None },
-    Kind { name: "libvirt-lxc", noun: "simulated libvirt container", container: "lxc", caution: None },
-    Kind { name: "kvm", noun: "simulated virtual machine", container: "kvm", caution: None },
+    Kind { name: "lxc", noun: "container", container: "lxc", caution: None },
+    Kind {
+        name: "libvirt-lxc",
+        noun: "libvirt container",
+        container: "lxc",
+        caution: Some("a real one is privileged: root in it is root on its host"),
+    },
+    Kind { name: "kvm", noun: "virtual machine", container: "kvm", caution: None },
 ];
 
 /// Calls that are remembered: an environment may be simulated for years.

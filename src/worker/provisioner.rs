@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::{Change, Charm, CharmUrl, Constraints, HardwareFacts, MachineId, MachineWork, Sighting, Trouble};
+use crate::model::{
+    Change, Charm, CharmUrl, Constraints, HardwareFacts, MachineChange, MachineId, MachineWork, Sighting, Trouble,
+};
 use crate::plan::patience;
 use crate::plan::provision::{self, MachineStep};
 use crate::provider::{Hardware, Instance, InstanceName, InstanceSpec, LayerKey, ProviderError};
@@ -12,7 +14,7 @@ use super::driver::Next;
 use super::layers::Layers;
 use super::ledger::LedgerError;
 use super::observer::Watches;
-use super::{RETRY, World, chain};
+use super::{RETRY, World, chain, wishes};
 
 /// How long the creation of a machine may go on after its destruction was asked for.
 const GIVE_UP: Duration = Duration::from_secs(2);
@@ -46,7 +48,14 @@ pub async fn reconcile(world: World, layers: Layers, watches: Watches, id: Machi
             MachineStep::Adopt { series, constraints, adopted } => {
                 adoption::adopt(&world, id, &adopted, (series, constraints)).await
             }
+            MachineStep::Clone(copying) => wishes::clone(&world, id, *copying).await,
             MachineStep::Start { instance } => start(&world, id, instance).await,
+            MachineStep::Stop { instance } => wishes::stop(&world, &watches, id, instance).await,
+            MachineStep::Halted => wishes::report(&world, MachineChange::Halted { machine: id }).await,
+            MachineStep::Up => wishes::up(&world, id).await,
+            MachineStep::Restore { instance, snapshot } => {
+                wishes::restore(&world, &watches, id, (instance, snapshot)).await
+            }
             MachineStep::Destroy { instance } => destroy(&world, id, instance).await,
             MachineStep::Release { instance } => adoption::release(&world, id, instance).await,
         };
@@ -109,26 +118,36 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
             return Ok(());
         }
     };
-    tell(world, id, "creating the container".to_owned());
-    let spec = InstanceSpec {
-        name,
-        kind: None,
-        series: wanted.series,
-        layers: layer.clone().into_iter().collect(),
-        memory: wanted.constraints.mem,
-        cores: wanted.constraints.cpu_cores,
-        build: false,
-    };
+    doing(world, id, "creating");
+    let layers = layer.clone().into_iter().collect();
+    let spec = InstanceSpec { layers, ..spec(name, wanted.series, &wanted.constraints) };
+    let prepared = layer.and(wanted.charm).map(|charm| charm.url);
+    made(world, id, world.provider.create(&spec), prepared).await
+}
+
+/// An instance as constraints want it, without layers.
+pub(super) fn spec(name: InstanceName, series: String, constraints: &Constraints) -> InstanceSpec {
+    let (kind, memory, cores) = (constraints.virt_type.clone(), constraints.mem, constraints.cpu_cores);
+    InstanceSpec { name, kind, series, layers: Vec::new(), memory, cores, build: false }
+}
+
+/// Sees the making of an instance to its end, unless nobody wants it any more, and says what came of it.
+pub(super) async fn made(
+    world: &World,
+    id: MachineId,
+    making: impl Future<Output = Result<Instance, ProviderError>>,
+    prepared: Option<CharmUrl>,
+) -> Result<(), Failure> {
     let created = tokio::select! {
         biased;
-        created = world.provider.create(&spec) => created,
+        created = making => created,
         () = given_up(world, id) => {
             idle(world, id);
             return Ok(());
         }
     };
     let change = match created {
-        Ok(instance) => came_up(world, id, instance, layer.and(wanted.charm).map(|charm| charm.url)),
+        Ok(instance) => came_up(world, id, instance, prepared),
         Err(error) => not_created(world, id, &error),
     };
     world.ledger.commit("@provisioner", change).await?;
@@ -139,7 +158,7 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
 async fn layer_of(world: &World, layers: &Layers, id: MachineId, wanted: &Wanted) -> Option<LayerKey> {
     let charm = wanted.charm.as_ref()?;
     show(world, id, format!("preparing the software of {}", charm.meta.name));
-    layers.ensure(world, charm, &wanted.series, id).await
+    layers.ensure(world, charm, (wanted.constraints.virt_type.as_deref(), &wanted.series), id).await
 }
 
 /// The machine runs.
@@ -160,7 +179,7 @@ pub(super) fn came_up(world: &World, machine: MachineId, instance: Instance, pre
     }
 }
 
-fn not_created(world: &World, id: MachineId, error: &ProviderError) -> Change {
+pub(super) fn not_created(world: &World, id: MachineId, error: &ProviderError) -> Change {
     did_not_come(world, id, MachineWork::Create, error)
 }
 
@@ -178,12 +197,12 @@ pub(super) async fn given_up(world: &World, id: MachineId) {
     tokio::time::sleep(GIVE_UP).await;
 }
 
-fn still_wanted(model: &crate::model::Model, id: MachineId) -> bool {
+pub(super) fn still_wanted(model: &crate::model::Model, id: MachineId) -> bool {
     model.machines.get(&id).is_some_and(|machine| machine.life == crate::model::Life::Alive)
 }
 
 async fn start(world: &World, id: MachineId, instance: String) -> Result<(), Failure> {
-    tell(world, id, "starting the container".to_owned());
+    doing(world, id, "starting");
     let started = world.provider.start(&InstanceName::new(instance)?).await;
     let now = world.ledger.now();
     match started {
@@ -206,7 +225,7 @@ async fn start(world: &World, id: MachineId, instance: String) -> Result<(), Fai
 }
 
 async fn destroy(world: &World, id: MachineId, instance: Option<String>) -> Result<(), Failure> {
-    tell(world, id, "destroying the container".to_owned());
+    doing(world, id, "destroying");
     // An instance may be there that was never recorded: the controller was killed in between.
     match instance.map_or_else(|| world.instance_name(id), InstanceName::new) {
         Ok(name) => match world.provider.destroy(&name).await {
@@ -236,6 +255,12 @@ pub(super) fn idle(world: &World, id: MachineId) {
     });
 }
 
+/// What is done to the container, or whatever it is.
+pub(super) fn doing(world: &World, id: MachineId, what: &str) {
+    let activity = format!("{what} the {}", world.ledger.model().noun(id));
+    tell(world, id, activity);
+}
+
 /// In the log and in `status`.
 pub(super) fn tell(world: &World, id: MachineId, activity: String) {
     world.logbook.machine_info(id, "provisioner", &activity);
@@ -243,7 +268,7 @@ pub(super) fn tell(world: &World, id: MachineId, activity: String) {
 }
 
 /// In `status` only.
-fn show(world: &World, id: MachineId, activity: String) {
+pub(super) fn show(world: &World, id: MachineId, activity: String) {
     world.ledger.observe(|observed| {
         observed.machine_activity.insert(id, activity);
     });

@@ -1,6 +1,6 @@
 //! What to type next, for each way in which a change is refused.
 
-use crate::model::{ChangeError, ConfigError, MachineRefusal, Model, NameError, ServiceName, UnitRefusal};
+use crate::model::{ChangeError, ConfigError, KindError, MachineRefusal, Model, NameError, ServiceName, UnitRefusal};
 
 use super::super::requests::Refusal;
 
@@ -54,7 +54,8 @@ pub fn of(error: &ChangeError, model: &Model) -> Refusal {
         ChangeError::NoMachinesDestroyed(refused) => refused.iter().map(why_it_stays).fold(refusal, with_new_hint),
         ChangeError::CannotAssign { .. } => refusal.hint("without --to it gets a machine of its own"),
         ChangeError::CannotHost { .. } => refusal.hint("name another machine, e.g. `lxc:1`, or `lxc` for a new one"),
-        ChangeError::Arch { .. } => refusal.hint("machines are containers: they run on this host's processor"),
+        ChangeError::Arch { .. } => refusal.hint("machines run on this host's processor"),
+        ChangeError::Kind(error) => bad_kind(error),
         ChangeError::OneService => refusal.hint("name two services, e.g. `encanto add-relation wordpress mysql`"),
         ChangeError::NoAction { action, known, .. } => {
             suggest(refusal, action.as_str(), known.iter().cloned(), "actions")
@@ -142,6 +143,17 @@ fn ends(model: &Model, one: &ServiceName, other: &ServiceName) -> (String, Strin
 /// The same advice is given once.
 fn with_new_hint(refusal: Refusal, hint: String) -> Refusal {
     if refusal.hints.contains(&hint) { refusal } else { refusal.hint(hint) }
+}
+
+/// Which kinds of machines there are.
+pub fn bad_kind(error: &KindError) -> Refusal {
+    let refusal = Refusal::new(error.to_string());
+    match error {
+        KindError::Unknown { wanted, known } => suggest(refusal, wanted, known.iter().cloned(), "kinds"),
+        KindError::Absent { known, .. } => refusal.hint(format!("kinds: {}", known.join(", "))),
+        KindError::Container { known, .. } => refusal.hint(format!("container types: {}, none", known.join(", "))),
+        KindError::Contradiction { .. } => refusal.hint("`virt-type` alone says all"),
+    }
 }
 
 pub fn bad_name(error: &NameError) -> Refusal {

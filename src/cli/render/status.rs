@@ -45,6 +45,9 @@ pub fn tabular(paint: Paint, status: &EnvironmentStatus) -> String {
     let rows: Vec<_> = status.machines_and_containers().map(|(id, machine)| machine_row(id, machine)).collect();
     let names = ["ID", "STATE", "VERSION", "DNS", "INS-ID", "SERIES", "HARDWARE", "MESSAGE"];
     sections.push(section(paint, "Machines", names, &rows));
+    if !status.cautions.is_empty() {
+        sections.push(status.cautions.iter().map(|(kind, caution)| format!("{kind}: {caution}\n")).collect());
+    }
     sections.join("\n")
 }
 

@@ -28,6 +28,8 @@ impl Decider<'_> {
             Origin::Folder(_) => constraints.over(&self.model.constraints),
             Origin::Named(_) => Constraints::default(),
         };
+        // Whatever else machines are by default, it is what it is.
+        let constraints = Constraints { virt_type: Some(adopted.kind.clone()), ..constraints };
         let machine = MachineId::new(self.model.next_machine);
         self.emit(Event::MachineAdopted { machine, series, constraints, adopted });
         Ok(())

@@ -1,5 +1,7 @@
 //! destroy-unit, destroy-service, destroy-machine, and what follows when the last reference goes.
 
+use std::collections::BTreeSet;
+
 use super::super::entities::{Life, Machine, Presence, Provision, Unit};
 use super::super::event::Event;
 use super::super::names::{MachineId, RelationId, ServiceName, UnitName};
@@ -34,7 +36,9 @@ impl Decider<'_> {
             let Some(service) = self.model.services.get(name) else { continue };
             let alive = service.life == Life::Alive;
             // Units of other services are told by their hooks, unless they cannot run any, or it was asked for twice.
-            let unable = |unit: &Unit| unit.failed.is_some() || !alive;
+            let off: BTreeSet<MachineId> =
+                self.model.machines.values().filter(|machine| machine.is_off()).map(|machine| machine.id).collect();
+            let unable = |unit: &Unit| unit.failed.is_some() || off.contains(&unit.machine) || !alive;
             let relations: Vec<RelationId> = service.relations.iter().copied().collect();
             let units: Vec<UnitName> =
                 service.units.iter().map(|number| UnitName { service: name.clone(), number: *number }).collect();
@@ -104,11 +108,13 @@ impl Decider<'_> {
     /// A unit that has not run a hook yet goes at once, as in Juju; so does any with force.
     fn destroy_unit(&mut self, name: &UnitName, force: bool) {
         let Some(unit) = self.model.units.get(name) else { return };
-        let untouched = !unit.installed && unit.scopes.is_empty() && self.not_provisioned(unit.machine);
+        let untouched = !unit.installed && unit.scopes.is_empty() && self.runs_nothing(unit.machine);
+        let machine = unit.machine;
         if force || untouched {
             self.remove_unit(name);
         } else if unit.life == Life::Alive {
             let subordinates = unit.subordinates.clone();
+            self.start_for_farewell(machine);
             self.emit(Event::UnitDying { unit: name.clone() });
             for subordinate in subordinates {
                 self.destroy_unit(&subordinate, false);
@@ -116,9 +122,12 @@ impl Decider<'_> {
         }
     }
 
-    fn not_provisioned(&self, machine: MachineId) -> bool {
+    /// It is not there yet, or an operator has stopped it.
+    fn runs_nothing(&self, machine: MachineId) -> bool {
         let machine = self.model.machines.get(&machine);
-        machine.is_none_or(|machine| matches!(machine.provision, Provision::Pending | Provision::Failed { .. }))
+        machine.is_none_or(|machine| {
+            machine.is_off() || matches!(machine.provision, Provision::Pending | Provision::Failed { .. })
+        })
     }
 
     /// Takes the unit out of the model, after its subordinates, and follows up whatever waited for it.

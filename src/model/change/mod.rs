@@ -8,6 +8,7 @@ mod constraints;
 mod container;
 mod deploy;
 mod destroy;
+mod machine;
 mod relate;
 mod report;
 mod upgrade;
@@ -24,12 +25,16 @@ use super::constraints::Constraints;
 use super::entities::{HardwareFacts, Life, Millis, PublishedMapping, Service};
 use super::event::{Event, HookWrites};
 use super::hook::Hook;
-use super::names::{ActionId, ActionName, EndpointName, EnvironmentName, MachineId, RelationId, ServiceName, UnitName};
+use super::kinds::{KindError, Kinds};
+use super::names::{
+    ActionId, ActionName, EndpointName, EnvironmentName, MachineId, MachineName, RelationId, ServiceName, UnitName,
+};
 use super::state::Model;
 use super::status::WorkloadStatus;
 
 pub use act::ActionCall;
 pub use adopt::Adoption;
+pub use machine::{Cloning, MachineChange, MachineError};
 
 /// Something asked of the model, by an operator or by a worker that reports.
 #[derive(Clone, Debug)]
@@ -50,6 +55,9 @@ pub enum Change {
         address: Ipv4Addr,
         hardware: HardwareFacts,
     },
+    KindsFound {
+        kinds: Kinds,
+    },
 
     Deploy(Box<Deployment>),
     AddUnits {
@@ -61,11 +69,13 @@ pub enum Change {
         count: u32,
         series: Option<String>,
         constraints: Constraints,
+        name: Option<MachineName>,
     },
     AddContainers {
         machine: MachineId,
         count: u32,
         constraints: Constraints,
+        name: Option<MachineName>,
     },
     AdoptMachine(Box<Adoption>),
     /// Adopted machines are given back.
@@ -124,6 +134,9 @@ pub enum Change {
         machines: Vec<MachineId>,
         force: bool,
     },
+
+    /// Machines that are there: stopped, copied, set back.
+    Machine(MachineChange),
 
     MachineProvisioned {
         machine: MachineId,
@@ -209,11 +222,13 @@ pub struct Upgrade {
     pub force: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placement {
     /// A machine that never hosted a unit and fits, else a new one.
     Automatic,
     New,
+    /// A new machine of the kind that this word means.
+    Kind(String),
     On(MachineId),
     /// A new container on this machine.
     Inside(MachineId),
@@ -263,6 +278,8 @@ pub enum ChangeError {
     CannotHost { machine: MachineId, reason: &'static str },
     #[error("cannot satisfy arch={wanted}: this host is {host}")]
     Arch { wanted: String, host: String },
+    #[error(transparent)]
+    Kind(#[from] KindError),
     #[error("cannot set constraints: service \"{0}\" is not alive")]
     ConstraintsOfDying(ServiceName),
     #[error("constraints do not apply to subordinate services")]
@@ -331,6 +348,8 @@ pub enum ChangeError {
     NoActionId(ActionId),
     #[error("action {action} is {state} already")]
     ActionOver { action: ActionId, state: &'static str },
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     #[error("the environment exists already")]
     EnvironmentExists,
     /// A worker reported on something that has gone meanwhile: nothing to do.
@@ -414,12 +433,21 @@ impl Decider<'_> {
                 self.host_found(series, address, hardware);
                 Ok(())
             }
+            Change::KindsFound { kinds } => {
+                self.kinds_found(kinds);
+                Ok(())
+            }
             Change::Deploy(deployment) => self.deploy(*deployment),
-            Change::AddUnits { service, count, placement } => self.add_units(&service, count, placement),
-            Change::AddMachines { count, series, constraints } => self.add_machines(count, series, &constraints),
-            Change::AddContainers { machine, count, constraints } => self.add_containers(machine, count, &constraints),
+            Change::AddUnits { service, count, placement } => self.add_units(&service, count, &placement),
+            Change::AddMachines { count, series, constraints, name } => {
+                self.add_machines((count, name), series, &constraints)
+            }
+            Change::AddContainers { machine, count, constraints, name } => {
+                self.add_containers(machine, (count, name), &constraints)
+            }
             Change::AdoptMachine(adoption) => self.adopt_machine(*adoption),
             Change::ReleaseMachines { machines } => self.release_machines(&machines),
+            Change::Machine(change) => self.machine_change(change),
             Change::SetConstraints { service, constraints } => self.set_constraints(service, constraints),
             Change::AddRelation { one, other } => self.add_relation(&one, &other),
             Change::Expose { service, published } => self.expose(service, published),
