@@ -188,9 +188,9 @@ fn adoption(name: &str, series: &str, constraints: &str) -> Change {
         Some(_) => Origin::Folder(name.into()),
         None => Origin::Named(name.into()),
     };
-    let adopted = Adopted { kind: "lxc".into(), name: name.into(), origin };
+    let adopted = Adopted { kind: "lxc".into(), origin };
     let constraints = constraints.parse().unwrap();
-    Change::AdoptMachine(Box::new(Adoption { adopted, series: series.into(), constraints }))
+    Change::AdoptMachine(Box::new(Adoption { adopted, series: series.into(), name: None, constraints }))
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn what_is_adopted_is_one_machine_that_nobody_gets_by_himself() {
     let (one, two) = (MachineId::new(1), MachineId::new(2));
     // What is there has limits of its own; a folder gets a container as any other.
     let limits: Vec<String> = world.model.machines.values().skip(1).map(|m| m.constraints.to_string()).collect();
-    assert_eq!(limits, ["", "cpu-cores=2 mem=1024M"]);
+    assert_eq!(limits, ["virt-type=lxc", "cpu-cores=2 mem=1024M virt-type=lxc"]);
     let db: ServiceName = "db".parse().unwrap();
     world.change(deployment(&db, 1)).unwrap();
     assert_eq!(world.model.units[&"db/0".parse().unwrap()].machine, MachineId::new(3));
@@ -245,4 +245,11 @@ fn what_is_adopted_is_released_and_never_destroyed() {
     assert_eq!(provision::next(&world.model, three, None), Some(MachineStep::Release { instance: None }));
     world.work_to_the_end();
     assert_eq!(world.model.machines.len(), 2);
+    world.change(adoption("web", "bookworm", "")).unwrap();
+    world.work_to_the_end();
+    let cloning = Cloning { from: MachineId::new(4), count: 1, constraints: Constraints::default(), name: None };
+    assert_eq!(
+        words(world.change(Change::Machine(MachineChange::Clone(cloning)))),
+        "cannot clone machine 4: it was adopted, and its disk is not the environment's"
+    );
 }

@@ -18,7 +18,7 @@ fn plant(s: &Scenario, kind: &str, name: &str, state: InstanceState) {
 }
 
 fn named(name: &str) -> api::AdoptMachine {
-    api::AdoptMachine { name: Some(name.into()), ..Default::default() }
+    api::AdoptMachine { origin: Some(name.into()), ..Default::default() }
 }
 
 fn folder(path: &str) -> api::AdoptMachine {
@@ -88,7 +88,7 @@ story!(a_folder_becomes_a_container_of_its_own, s, {
     s.settle().await;
     let spec = s.provider.spec(&s.instance(1)).unwrap();
     assert_eq!((spec.kind.as_deref(), spec.memory, spec.cores), (Some("lxc"), Some(512), Some(1)));
-    assert_eq!(s.model().machines[&"1".parse().unwrap()].adopted.as_ref().unwrap().name, "shop");
+    assert_eq!(s.model().machine_named(&"shop".parse().unwrap()).unwrap().id.to_string(), "1");
     let again = s.ask(folder("/srv/root")).await.unwrap_err();
     assert_eq!(again.error, "cannot adopt folder /srv/root: it is machine 1 already");
     s.provider.write_file(&s.instance(1), "/srv/kept", b"1", &WriteOptions::default()).await.unwrap();
@@ -123,6 +123,7 @@ story!(what_cannot_be_adopted_is_told_and_nothing_is_changed, s, {
             "there is no lxc machine \"mail\" on this host",
             "encanto machine adopt mail --kind kvm",
         ),
+        (of_kind("mail", "vbox"), "there is no kind of machines \"vbox\" here", "XX"),
         (named("mute"), "cannot adopt kvm mute: it has no guest agent", "install qemu-guest-agent in it"),
         (
             named("odd"),
