@@ -42,7 +42,7 @@ impl World {
                     prepared: None,
                 },
                 MachineStep::Destroy { .. } | MachineStep::Release { .. } => Change::MachineGone { machine },
-                MachineStep::Start { .. } => panic!("nothing was seen to be stopped"),
+                other => panic!("{other:?} is nobody's wish here"),
             };
             self.change(change).unwrap();
         }
@@ -83,7 +83,7 @@ fn a_container_has_a_number_of_its_own_on_its_machine() {
     let db: ServiceName = "db".parse().unwrap();
     world.change(deployment(&db, 1)).unwrap();
     let one = MachineId::new(1);
-    let add = |machine| Change::AddContainers { machine, count: 1, constraints: Constraints::default() };
+    let add = |machine| Change::AddContainers { machine, count: 1, constraints: Constraints::default(), name: None };
     let destroy = |machines: &[MachineId], force| Change::DestroyMachines { machines: machines.to_vec(), force };
     world.change(add(one)).unwrap();
     world.change(add(one)).unwrap();
@@ -137,10 +137,12 @@ fn a_machine_that_goes_by_force_takes_what_is_on_its_containers() {
 #[test]
 fn a_machine_with_containers_is_not_clean_and_empty() {
     let mut world = World::new();
-    let machine = |count| Change::AddMachines { count, series: None, constraints: Constraints::default() };
+    let machine = |count| Change::AddMachines { count, series: None, constraints: Constraints::default(), name: None };
     world.change(machine(2)).unwrap();
     let one = MachineId::new(1);
-    world.change(Change::AddContainers { machine: one, count: 1, constraints: Constraints::default() }).unwrap();
+    world
+        .change(Change::AddContainers { machine: one, count: 1, constraints: Constraints::default(), name: None })
+        .unwrap();
     world.change(deployment(&"db".parse().unwrap(), 2)).unwrap();
     let hosts: Vec<MachineId> = world.model.units.values().map(|unit| unit.machine).collect();
     assert_eq!(hosts, [MachineId::new(2), MachineId::new(3)]);
@@ -166,8 +168,10 @@ fn constraints_are_fixed_when_a_machine_is_added() {
     assert_eq!(made, ["", "cpu-cores=2 mem=1024M", "cpu-cores=2 mem=512M", "cpu-cores=1 tags=a"]);
 
     // A clean machine is taken if it has the limits that a new one would have.
-    world.change(Change::AddMachines { count: 1, series: None, constraints: read("mem=0") }).unwrap();
-    world.change(Change::AddMachines { count: 1, series: None, constraints: read("cores=1 mem=") }).unwrap();
+    world.change(Change::AddMachines { count: 1, series: None, constraints: read("mem=0"), name: None }).unwrap();
+    world
+        .change(Change::AddMachines { count: 1, series: None, constraints: read("cores=1 mem="), name: None })
+        .unwrap();
     world.change(add()).unwrap();
     assert_eq!(world.model.units[&"db/4".parse().unwrap()].machine, MachineId::new(6));
 

@@ -1,7 +1,6 @@
-//! Random operators take machines over and give them back; what the workers report of any machine.
+//! Random operators take machines over and give them back.
 
 use encanto::model::*;
-use encanto::plan::provision::MachineStep;
 
 use super::{SERVICES, World};
 
@@ -37,22 +36,5 @@ impl World {
         self.change(Change::DestroyMachines { machines: made, force: false }).unwrap();
         self.work_to_the_end();
         self.change(Change::ReleaseMachines { machines: adopted }).unwrap();
-    }
-}
-
-/// What came of a step; `None` if nothing is told of it.
-pub fn report(machine: MachineId, step: MachineStep) -> Option<Change> {
-    let up = |prepared| Change::MachineProvisioned {
-        machine,
-        instance: format!("i-{machine}"),
-        address: std::net::Ipv4Addr::new(10, 0, 1, machine.number() as u8),
-        hardware: HardwareFacts::default(),
-        prepared,
-    };
-    match step {
-        MachineStep::Create { charm, .. } => Some(up(charm.map(|charm| charm.url))),
-        MachineStep::Adopt { .. } => Some(up(None)),
-        MachineStep::Start { .. } => None,
-        MachineStep::Destroy { .. } | MachineStep::Release { .. } => Some(Change::MachineGone { machine }),
     }
 }

@@ -40,8 +40,10 @@ impl Operator<'_> {
                 let machines: Vec<MachineId> = self.model.machines.keys().copied().collect();
                 let host = self.rng.chance(500).then(|| self.rng.pick(&machines).copied()).flatten();
                 match host {
-                    Some(machine) => ("add-machine", Change::AddContainers { machine, count: 1, constraints }),
-                    None => ("add-machine", Change::AddMachines { count: 1, series: None, constraints }),
+                    Some(machine) => {
+                        ("add-machine", Change::AddContainers { machine, count: 1, constraints, name: None })
+                    }
+                    None => ("add-machine", Change::AddMachines { count: 1, series: None, constraints, name: None }),
                 }
             }
             39 => {
