@@ -12,7 +12,7 @@ use super::record::InstanceRecord;
 use super::turn::Turn;
 use super::{LocalProvider, locked};
 use crate::model::MachineId;
-use crate::provider::{InstanceName, InstanceSpec, ProviderError};
+use crate::provider::{InstanceName, InstanceSpec, Origin, ProviderError};
 
 impl LocalProvider {
     pub(super) fn recipe(&self, flavour: Flavour, series: &str) -> Result<ImageRecipe, ProviderError> {
@@ -40,7 +40,7 @@ impl LocalProvider {
 
     fn described(&self, name: &InstanceName, record: InstanceRecord) -> Machine {
         let network = locked(&self.network).clone();
-        let interface = if record.origin.is_some() { "encanto0" } else { "eth0" };
+        let interface = if matches!(record.origin, Some(Origin::Named(_))) { "encanto0" } else { "eth0" };
         let wiring = Wiring {
             bridge: network.as_ref().map(|network| network.bridge.clone()).unwrap_or_default(),
             cable: cable(name),
@@ -100,11 +100,14 @@ impl LocalProvider {
         Arc::new(turn.lock_owned().await)
     }
 
-    /// Removes everything of the instance, the record last.
+    /// Removes everything of the instance, the record last. What was adopted is released.
     pub(super) async fn end(&self, name: &InstanceName) -> Result<(), ProviderError> {
         let _turn = self.turn(name).await;
         let Ok(record) = self.record(name) else { return Ok(()) };
         let machine = self.described(name, record);
+        if machine.record.origin.is_some() {
+            return self.give_back(&machine).await;
+        }
         let driver = self.drivers.opened(&machine.record.kind).await?;
         self.end_pause(driver, &machine).await?;
         remove_tree(&super::copies::shelf(&driver.data(&machine)))?;

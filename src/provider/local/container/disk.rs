@@ -1,7 +1,7 @@
 //! What a container has on disk: folders, its own writing, and the overlay that makes a root of it.
 
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{UnmountFlags, unmount};
@@ -10,13 +10,13 @@ use super::exec::mount_root;
 use crate::provider::command::replace_file;
 use crate::provider::local::copies::copy;
 use crate::provider::local::driver::Machine;
-use crate::provider::local::helper::MountOrder;
+use crate::provider::local::helper::{HelperRequest, MountOrder, ViewOrder, is_mount_point};
 use crate::provider::local::image::{make_private_folder, remove_tree};
 use crate::provider::local::layer::{open_inside, remove_entry, through};
 use crate::provider::local::record::{absent_is_fine, io_error};
 use crate::provider::local::settings::LocalSettings;
 use crate::provider::local::turn::{Turn, to_the_end};
-use crate::provider::{InstanceName, ProviderError};
+use crate::provider::{InstanceName, Origin, ProviderError};
 
 /// No hosts file that is worth keeping is larger.
 const HOSTS_LIMIT: u64 = 1 << 20;
@@ -59,9 +59,18 @@ impl<'a> Disk<'a> {
         self.scratch(self.machine.record.build).join("upper")
     }
 
+    /// Somebody's folder that is the root, as it is.
+    fn adopted(&self) -> Option<&Path> {
+        match &self.machine.record.origin {
+            Some(Origin::Folder(folder)) => Some(folder),
+            Some(Origin::Named(_)) | None => None,
+        }
+    }
+
     /// Whether everything was put on disk. One whose own writing was deleted by hand is none any more.
     pub fn is_whole(&self) -> bool {
-        self.configuration().exists() && self.upper().exists()
+        let own = self.adopted().map_or_else(|| self.upper(), Path::to_owned);
+        self.configuration().exists() && own.exists()
     }
 
     /// Puts everything on disk, with a copy of another's writing if `seed` names it.
@@ -76,6 +85,10 @@ impl<'a> Disk<'a> {
             .mode(0o711)
             .create(folder)
             .map_err(|e| io_error("create", folder, e))?;
+        if self.adopted().is_some() {
+            std::fs::create_dir(self.root()).map_err(|e| io_error("create", &self.root(), e))?;
+            return replace_file(&self.configuration(), b"");
+        }
         let scratch = self.scratch(self.machine.record.build);
         // Set-id files of the machine lie in there with the real root as owner.
         make_private_folder(&scratch)?;
@@ -96,6 +109,12 @@ impl<'a> Disk<'a> {
         if is_mounted(&target)? {
             return Ok(());
         }
+        let helper = self.settings.helper.clone();
+        if let Some(source) = self.adopted() {
+            let order = ViewOrder { target: target.clone(), source: source.to_owned(), first_id };
+            return to_the_end(turn, async move { mount_root(&helper, target, HelperRequest::View(order)).await })
+                .await;
+        }
         let scratch = self.scratch(record.build);
         let work = scratch.join("work");
         if record.build {
@@ -108,9 +127,8 @@ impl<'a> Disk<'a> {
         }
         let mut lowers = vec![self.settings.images().join(&record.image)];
         lowers.extend(record.layers.iter().map(|key| self.settings.layers().join(key)));
-        let order = MountOrder { target, lowers, scratch, first_id, volatile: record.build };
-        let helper = self.settings.helper.clone();
-        to_the_end(turn, async move { mount_root(&helper, order).await }).await
+        let order = MountOrder { target: target.clone(), lowers, scratch, first_id, volatile: record.build };
+        to_the_end(turn, async move { mount_root(&helper, target, HelperRequest::Mount(order)).await }).await
     }
 
     pub fn unmount(&self) -> Result<(), ProviderError> {
@@ -120,6 +138,11 @@ impl<'a> Disk<'a> {
     /// Removes all of it.
     pub async fn remove(&self) -> Result<(), ProviderError> {
         self.unmount()?;
+        if self.adopted().is_some() {
+            // Not with all that is in it, should it be somebody's folder in spite of all.
+            let root = self.root();
+            absent_is_fine(std::fs::remove_dir(&root)).map_err(|e| io_error("remove", &root, e))?;
+        }
         let folders = [self.scratch(true), self.folder.clone()];
         let removal = tokio::task::spawn_blocking(move || folders.iter().try_for_each(|folder| remove_tree(folder)));
         removal.await.map_err(|e| io_error("remove", &self.folder, std::io::Error::other(e)))?
@@ -182,15 +205,11 @@ fn render_hosts(before: &str, earlier: &str, (name, address): (&InstanceName, Ip
     others.map(|line| format!("{line}\n")).chain([own]).collect()
 }
 
-/// A mount point lies on another device than its folder.
 fn is_mounted(target: &Path) -> Result<bool, ProviderError> {
-    let device = |path: &Path| match std::fs::metadata(path) {
-        Ok(data) => Ok(Some(data.dev())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io_error("stat", path, error)),
-    };
-    let parent = target.parent().map(device).transpose()?.flatten();
-    Ok(device(target)?.is_some_and(|own| parent.is_some_and(|parent| parent != own)))
+    match is_mount_point(target) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        other => other.map_err(|e| io_error("stat", target, e)),
+    }
 }
 
 fn unmount_all(target: &Path) -> Result<(), ProviderError> {

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,8 +20,7 @@ use tokio::net::unix::pipe;
 use tokio::process::Child;
 
 use crate::provider::local::helper::{
-    ExecOrder, FileAction, FileOrder, HELPER_ARGUMENT, HelperReply, HelperRequest, MountOrder, decode_reply,
-    encode_request,
+    ExecOrder, FileAction, FileOrder, HELPER_ARGUMENT, HelperReply, HelperRequest, decode_reply, encode_request,
 };
 use crate::provider::{
     ExecControl, ExecEnd, ExecRequest, Execution, FileKind, FileStat, InstanceName, ProviderError, WriteOptions,
@@ -223,10 +222,9 @@ async fn ask(helper: &Path, request: &HelperRequest, content: &[u8]) -> Result<(
     Ok((reply, rest))
 }
 
-/// Mounts a machine's root.
-pub async fn mount_root(helper: &Path, order: MountOrder) -> Result<(), ProviderError> {
-    let target = order.target.clone();
-    match ask(helper, &HelperRequest::Mount(order), b"").await?.0 {
+/// Mounts a machine's root at `target`, as `order` says.
+pub async fn mount_root(helper: &Path, target: PathBuf, order: HelperRequest) -> Result<(), ProviderError> {
+    match ask(helper, &order, b"").await?.0 {
         HelperReply::Done => Ok(()),
         HelperReply::Failed { step, errno } => {
             Err(ProviderError::Mount { target, step, source: std::io::Error::from_raw_os_error(errno) })
