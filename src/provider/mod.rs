@@ -400,6 +400,8 @@ pub enum ProviderError {
     FileTooLarge { name: InstanceName, path: String, limit: u64 },
     #[error("cannot {action} {path:?} in {name}: {reason}")]
     File { action: &'static str, name: InstanceName, path: String, reason: String },
+    #[error("{name} has no snapshot {snapshot:?}")]
+    NoSnapshot { name: InstanceName, snapshot: String },
     #[error("there is no layer {0}")]
     NoLayer(LayerKey),
     #[error("`{command}` failed ({status}): {output}")]

@@ -102,6 +102,7 @@ impl World {
                 address: self.free_address(),
                 state: InstanceState::Running,
                 files,
+                snapshots: Vec::new(),
                 origin: Some(origin.clone()),
                 ended: Default::default(),
             };
