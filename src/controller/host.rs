@@ -16,7 +16,7 @@ impl Host for LocalHost {
     fn check(&self, env: &EnvironmentSettings) -> Vec<Finding> {
         let findings = match &env.kind {
             EnvironmentKind::Local => doctor::check_host(),
-            EnvironmentKind::Libvirt(uri) => elsewhere(uri).into_iter().chain(doctor::check_host()).collect(),
+            EnvironmentKind::Libvirt(uri) => elsewhere(uri).map_or_else(doctor::check_host, |found| vec![found]),
             EnvironmentKind::Simulated => Vec::new(),
         };
         let finding =

@@ -91,7 +91,7 @@ fn a_bad_file_is_told_with_its_line() {
         ("environments:\n  a: {type: local, uri: 'lxc:///'}\n", ": environments.a: only `type: libvirt` has a `uri:`\n"),
         (
             "environments:\n  a:\n    type: libvirt\n    uri: xen:///\n",
-            ", line 4: environments.a.uri: invalid uri \"xen:///\": no machines are made by \"xen\"; write `lxc:///` for \
+            ", line 3: environments.a: invalid uri \"xen:///\": no machines are made by \"xen\"; write `lxc:///` for \
              containers, `qemu:///system` for virtual machines\n",
         ),
         ("environments:\n  a: 5\n", ", line 2: environments.a: invalid type: integer `5`"),
