@@ -8,6 +8,7 @@ mod copies;
 mod exec;
 mod files;
 mod foreign;
+mod kinds;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
@@ -24,23 +25,12 @@ use super::{
 };
 
 use files::Files;
+use kinds::Kinds;
 
 pub use exec::ExecScript;
 
 /// The first address that an instance gets; each further one gets the next free.
 const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
-
-/// The kinds of a real host, so that what is planned here can be made there.
-const KINDS: [Kind; 3] = [
-    Kind { name: "lxc", noun: "container", container: "lxc", caution: None },
-    Kind {
-        name: "libvirt-lxc",
-        noun: "libvirt container",
-        container: "lxc",
-        caution: Some("a real one is privileged: root in it is root on its host"),
-    },
-    Kind { name: "kvm", noun: "virtual machine", container: "kvm", caution: None },
-];
 
 /// Calls that are remembered: an environment may be simulated for years.
 const CALLS_KEPT: usize = 10_000;
@@ -71,6 +61,7 @@ struct SimulatedInstance {
 #[derive(Default)]
 struct World {
     open: bool,
+    kinds: Kinds,
     instances: BTreeMap<InstanceName, SimulatedInstance>,
     layers: BTreeMap<LayerKey, Files>,
     others: foreign::Others,
@@ -242,14 +233,15 @@ impl Provider for SimulatedProvider {
     }
 
     fn kinds(&self) -> Vec<Kind> {
-        KINDS.to_vec()
+        self.world().kinds.made()
+    }
+
+    fn absent_kinds(&self) -> Vec<(Kind, String)> {
+        self.world().kinds.absent()
     }
 
     fn base_key(&self, kind: Option<&str>, series: &str) -> String {
-        match kind.filter(|kind| *kind == "kvm") {
-            Some(kind) => format!("base-{kind}-{series}"),
-            None => format!("base-{series}"),
-        }
+        Kinds::base_key(kind, series)
     }
 
     async fn create(&self, spec: &InstanceSpec) -> Result<Instance, ProviderError> {
