@@ -192,9 +192,9 @@ fn adoption(name: &str, series: &str, constraints: &str) -> Change {
         Some(_) => Origin::Folder(name.into()),
         None => Origin::Named(name.into()),
     };
-    let adopted = Adopted { kind: "lxc".into(), name: name.into(), origin };
+    let adopted = Adopted { kind: "lxc".into(), origin };
     let constraints = constraints.parse().unwrap();
-    Change::AdoptMachine(Box::new(Adoption { adopted, series: series.into(), constraints }))
+    Change::AdoptMachine(Box::new(Adoption { adopted, series: series.into(), name: None, constraints }))
 }
 
 #[test]
@@ -249,4 +249,11 @@ fn what_is_adopted_is_released_and_never_destroyed() {
     assert_eq!(provision::next(&world.model, three, None), Some(MachineStep::Release { instance: None }));
     world.work_to_the_end();
     assert_eq!(world.model.machines.len(), 2);
+    world.change(adoption("web", "bookworm", "")).unwrap();
+    world.work_to_the_end();
+    let cloning = Cloning { from: MachineId::new(4), count: 1, constraints: Constraints::default(), name: None };
+    assert_eq!(
+        words(world.change(Change::Machine(MachineChange::Clone(cloning)))),
+        "cannot clone machine 4: it was adopted, and its disk is not the environment's"
+    );
 }

@@ -4,16 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use super::requests::{Done, Verb, verbs};
 
-/// What is on the host already becomes a machine. Either `name` is that of a container or virtual machine, or
-/// `filesystem` is a folder with a root filesystem.
+/// What is on the host already becomes a machine: a container or virtual machine, or a folder with a root filesystem.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AdoptMachine {
-    /// Of a folder: what it is to be called.
-    pub name: Option<String>,
+    /// As its own tools name it.
+    pub origin: Option<String>,
     /// `lxc`, `libvirt-lxc` or `kvm`; `None` is whichever has it.
     pub kind: Option<String>,
-    /// Absolute.
+    /// The folder, absolute.
     pub filesystem: Option<String>,
+    /// What to call it beside its number; `None` is as it is called already, if that will do.
+    pub name: Option<String>,
     /// Of a folder's container: megabytes, processors.
     pub ram: Option<u64>,
     pub vcpu: Option<u32>,

@@ -31,6 +31,9 @@ pub struct MachineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns_name: Option<String>,
     pub instance_id: String,
+    /// What it is on the host, if it was there before: `lxc web`, `folder /srv/web`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<String>,
     /// `running`, `stopped` or `missing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_state: Option<String>,

@@ -10,8 +10,6 @@ use serde::{Deserialize, Serialize};
 pub struct Adopted {
     /// Name of the kind of machines, e.g. `lxc`.
     pub kind: String,
-    /// What it is called: its own name, of a folder one that was given to it.
-    pub name: String,
     pub origin: Origin,
 }
 

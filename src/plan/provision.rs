@@ -87,8 +87,13 @@ pub fn retry_creation(model: &Model, id: MachineId, trouble: Option<&Trouble>, n
     if !model.can_be_made(machine) {
         return None;
     }
-    let work = if machine.adopted.is_some() { MachineWork::Adopt } else { MachineWork::Create };
-    matches!(machine.provision, Provision::Failed { .. }).then(|| patience::left(trouble, work, now).unwrap_or(0))
+    matches!(machine.provision, Provision::Failed { .. })
+        .then(|| patience::left(trouble, making(machine), now).unwrap_or(0))
+}
+
+/// What is done so that the machine is there for the first time.
+pub fn making(machine: &Machine) -> MachineWork {
+    if machine.adopted.is_some() { MachineWork::Adopt } else { MachineWork::Create }
 }
 
 /// The next step for a machine, given how its instance was last seen; `None` when it is as it should be.

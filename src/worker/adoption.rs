@@ -1,10 +1,10 @@
 //! Machines that were there before: taken over, and given back. What is somebody's is never destroyed.
 
-use crate::model::{Adopted, Constraints, MachineId, MachineWork};
-use crate::provider::{InstanceName, InstanceSpec, ProviderError};
+use crate::model::{Adopted, Constraints, MachineId};
+use crate::provider::{InstanceName, ProviderError};
 
 use super::World;
-use super::provisioner::{Failure, came_up, did_not_come, given_up, gone, idle, tell};
+use super::provisioner::{Failure, gone, made, not_created, spec, tell};
 
 pub async fn adopt(
     world: &World,
@@ -12,35 +12,16 @@ pub async fn adopt(
     adopted: &Adopted,
     (series, constraints): (String, Constraints),
 ) -> Result<(), Failure> {
-    let made = match world.instance_name(id) {
-        Ok(name) => {
-            tell(world, id, format!("adopting {adopted}"));
-            let spec = InstanceSpec {
-                name,
-                kind: Some(adopted.kind.clone()),
-                series,
-                layers: Vec::new(),
-                memory: constraints.mem,
-                cores: constraints.cpu_cores,
-                build: false,
-            };
-            tokio::select! {
-                biased;
-                made = world.provider.adopt(&spec, &adopted.origin) => made,
-                () = given_up(world, id) => {
-                    idle(world, id);
-                    return Ok(());
-                }
-            }
+    let name = match world.instance_name(id) {
+        Ok(name) => name,
+        Err(error) => {
+            world.ledger.commit("@provisioner", not_created(world, id, &error)).await?;
+            return Ok(());
         }
-        Err(error) => Err(error),
     };
-    let change = match made {
-        Ok(instance) => came_up(world, id, instance, None),
-        Err(error) => did_not_come(world, id, MachineWork::Adopt, &error),
-    };
-    world.ledger.commit("@provisioner", change).await?;
-    Ok(())
+    tell(world, id, format!("adopting {adopted}"));
+    let spec = spec(name, series, &constraints);
+    made(world, id, world.provider.adopt(&spec, &adopted.origin), None).await
 }
 
 pub async fn release(world: &World, id: MachineId, instance: Option<String>) -> Result<(), Failure> {

@@ -162,7 +162,7 @@ async fn layer_of(world: &World, layers: &Layers, id: MachineId, wanted: &Wanted
 }
 
 /// The machine runs.
-pub(super) fn came_up(world: &World, machine: MachineId, instance: Instance, prepared: Option<CharmUrl>) -> Change {
+fn came_up(world: &World, machine: MachineId, instance: Instance, prepared: Option<CharmUrl>) -> Change {
     world.ledger.observe(|observed| {
         observed.instances.insert(machine, Sighting::Running);
         // Before the commit: a machine that is started has nothing of this left on it.
@@ -180,19 +180,16 @@ pub(super) fn came_up(world: &World, machine: MachineId, instance: Instance, pre
 }
 
 pub(super) fn not_created(world: &World, id: MachineId, error: &ProviderError) -> Change {
-    did_not_come(world, id, MachineWork::Create, error)
-}
-
-pub(super) fn did_not_come(world: &World, id: MachineId, work: MachineWork, error: &ProviderError) -> Change {
     let message = chain(error);
     world.logbook.machine_error(id, "provisioner", &message);
+    let work = world.ledger.model().machines.get(&id).map_or(MachineWork::Create, provision::making);
     failed(world, id, work, message.clone());
     Change::MachineFailed { machine: id, message }
 }
 
 /// Returns once nobody wants the machine any more and its creation has had the time to end by itself: cut off between
 /// two steps it leaves more to be cleared away.
-pub(super) async fn given_up(world: &World, id: MachineId) {
+async fn given_up(world: &World, id: MachineId) {
     world.ledger.until_gone(|model| !still_wanted(model, id)).await;
     tokio::time::sleep(GIVE_UP).await;
 }

@@ -11,9 +11,9 @@ impl World {
     /// Taken over, or, if it is ours already, given a unit of the service.
     pub fn adopt(&mut self, n: usize, service: usize) -> Result<(), ChangeError> {
         let name = format!("other-{}", n % OTHERS);
-        let adopted = Adopted { kind: "lxc".into(), origin: Origin::Named(name.clone()), name };
+        let adopted = Adopted { kind: "lxc".into(), origin: Origin::Named(name) };
         let (series, constraints) = ("bookworm".to_owned(), Constraints::default());
-        match self.change(Change::AdoptMachine(Box::new(Adoption { adopted, series, constraints }))) {
+        match self.change(Change::AdoptMachine(Box::new(Adoption { adopted, series, name: None, constraints }))) {
             Err(ChangeError::AlreadyAdopted { machine, .. }) => {
                 let service = SERVICES[service % SERVICES.len()].parse().unwrap();
                 self.change(Change::AddUnits { service, count: 1, placement: Placement::On(machine) })

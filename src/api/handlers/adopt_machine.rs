@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use async_trait::async_trait;
 
-use crate::model::{Adopted, Adoption, Change, ChangeError, Constraints, Model, Origin, Provision};
+use crate::model::{Adopted, Adoption, Change, ChangeError, Constraints, MachineName, Model, Origin, Provision};
 
 use super::super::adopt::{AdoptMachine, ForeignMachine, ForeignMachines, ForeignMachinesAnswer};
 use super::super::backend::{Asker, Backend};
@@ -28,7 +28,7 @@ impl Handle for AdoptMachine {
             )
             .hint(format!("sudo encanto {}", by.command)));
         }
-        let found = match (&self.filesystem, &self.name) {
+        let found = match (&self.filesystem, &self.origin) {
             (Some(folder), _) => self.in_folder(backend, folder).await?,
             (None, Some(name)) => self.by_name(backend, name).await?,
             (None, None) => {
@@ -37,19 +37,33 @@ impl Handle for AdoptMachine {
                 );
             }
         };
-        let (adopted, series) = found;
+        let Found { adopted, machine } = found;
+        let series = series(&machine, &adopted.to_string())?;
+        let name = self.called(&backend.model(), &machine.name)?;
         let constraints = Constraints { mem: self.ram, cpu_cores: self.vcpu, ..Constraints::default() };
         let notes = constraint_notes(&backend.model(), &constraints);
-        let events =
-            backend.commit(by, Change::AdoptMachine(Box::new(Adoption { adopted, series, constraints }))).await?;
+        let adoption = Adoption { adopted, series, name, constraints };
+        let events = backend.commit(by, Change::AdoptMachine(Box::new(adoption))).await?;
         let mut done = done(&events);
         done.notes.extend(notes);
         Ok(done)
     }
 }
 
+/// What was meant.
+struct Found {
+    adopted: Adopted,
+    machine: ForeignMachine,
+}
+
+impl Found {
+    fn new(machine: ForeignMachine, origin: Origin) -> Found {
+        Found { adopted: Adopted { kind: machine.kind.clone(), origin }, machine }
+    }
+}
+
 impl AdoptMachine {
-    async fn in_folder(&self, backend: &dyn Backend, folder: &str) -> Result<(Adopted, String), Refusal> {
+    async fn in_folder(&self, backend: &dyn Backend, folder: &str) -> Result<Found, Refusal> {
         let path = Path::new(folder);
         if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
             return Err(Refusal::new(format!("\"{folder}\" is no absolute path")));
@@ -58,45 +72,46 @@ impl AdoptMachine {
             return Err(Refusal::new(format!("a folder becomes an lxc container, not {kind}"))
                 .hint(format!("encanto machine adopt --filesystem {folder}")));
         }
-        // With its own spelling, so that it is adopted once.
+        // In one spelling, so that it is adopted once.
         let origin = Origin::Folder(path.components().collect());
-        let of =
-            |kind: &str, name: &str| Adopted { kind: kind.to_owned(), name: name.to_owned(), origin: origin.clone() };
         not_held(&backend.model(), &origin, None)?;
-        let found = backend.inspect(folder).await?;
-        let adopted = of(&found.kind, self.name.as_ref().unwrap_or(&found.name));
-        Ok((adopted.clone(), series(&found, &adopted.to_string())?))
+        Ok(Found::new(backend.inspect(folder).await?, origin))
     }
 
-    async fn by_name(&self, backend: &dyn Backend, name: &str) -> Result<(Adopted, String), Refusal> {
+    async fn by_name(&self, backend: &dyn Backend, name: &str) -> Result<Found, Refusal> {
         if self.ram.is_some() || self.vcpu.is_some() {
             return Err(Refusal::new(
                 "--ram and --vcpu are for a folder: what is there already keeps the limits it has",
             )
             .hint(format!("encanto machine adopt {name}")));
         }
-        let of = |kind: &str| {
-            let origin = Origin::Named(name.to_owned());
-            Adopted { kind: kind.to_owned(), name: name.to_owned(), origin }
-        };
         is_no_instance(&backend.model(), name)?;
+        if let Some(kind) = &self.kind {
+            known_kind(&backend.model(), kind)?;
+        }
+        let (origin, kind) = (Origin::Named(name.to_owned()), self.kind.as_deref());
         let all = backend.foreign().await?;
-        let meant = |machine: &&ForeignMachine| self.kind.as_ref().is_none_or(|kind| *kind == machine.kind);
-        let named: Vec<&ForeignMachine> = all.iter().filter(|m| m.name == name).filter(meant).collect();
-        let found = match named.as_slice() {
-            [one] => *one,
+        let named = all.iter().filter(|m| m.name == name && kind.is_none_or(|kind| kind == m.kind));
+        match named.collect::<Vec<_>>().as_slice() {
+            [one] => Ok(Found::new((*one).clone(), origin)),
             [] => {
-                not_held(&backend.model(), &Origin::Named(name.to_owned()), self.kind.as_deref())?;
-                return Err(none(name, self.kind.as_deref(), &all));
+                not_held(&backend.model(), &origin, kind)?;
+                Err(none(name, kind, &all))
             }
             several => {
                 let kinds: Vec<&str> = several.iter().map(|machine| machine.kind.as_str()).collect();
-                return Err(Refusal::new(format!("several are called \"{name}\": {}", kinds.join(", ")))
-                    .hint(format!("encanto machine adopt {name} --kind {}", kinds[0])));
+                Err(Refusal::new(format!("several are called \"{name}\": {}", kinds.join(", ")))
+                    .hint(format!("encanto machine adopt {name} --kind {}", kinds[0])))
             }
-        };
-        let adopted = of(&found.kind);
-        Ok((adopted.clone(), series(found, &adopted.to_string())?))
+        }
+    }
+
+    /// The name that was asked for; else its own, unless that is no name for a machine or is another's.
+    fn called(&self, model: &Model, own: &str) -> Result<Option<MachineName>, Refusal> {
+        match &self.name {
+            Some(asked) => super::name(asked).map(Some),
+            None => Ok(own.parse().ok().filter(|name| model.machine_named(name).is_none())),
+        }
     }
 }
 
@@ -108,6 +123,11 @@ fn not_held(model: &Model, origin: &Origin, kind: Option<&str>) -> Result<(), Re
     held.map_or(Ok(()), |(machine, held)| {
         Err(refusal::of(&ChangeError::AlreadyAdopted { what: held.to_string(), machine }, model))
     })
+}
+
+fn known_kind(model: &Model, kind: &str) -> Result<(), Refusal> {
+    let asked = Constraints { virt_type: Some(kind.to_owned()), ..Constraints::default() };
+    model.kinds.wanted(&asked).map(drop).map_err(|error| refusal::of(&error.into(), model))
 }
 
 /// Nor is what the environment made itself.

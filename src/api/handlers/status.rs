@@ -131,6 +131,7 @@ fn machine_status(model: &Model, observed: &Observed, machine: &Machine) -> Mach
     let base = MachineStatus {
         life: life(machine.life),
         series: machine.series.clone(),
+        adopted: machine.adopted.as_ref().map(ToString::to_string),
         virt_type: machine.constraints.virt_type.clone(),
         agent_version: Some(VERSION.to_owned()),
         ..MachineStatus::default()

@@ -3,7 +3,7 @@
 use super::super::adoption::{Adopted, Origin};
 use super::super::constraints::Constraints;
 use super::super::event::Event;
-use super::super::names::MachineId;
+use super::super::names::{MachineId, MachineName};
 use super::{ChangeError, Decider, MachineRefusal};
 
 /// What is taken over, as it was found.
@@ -12,26 +12,29 @@ pub struct Adoption {
     pub adopted: Adopted,
     /// The release that is in it.
     pub series: String,
+    /// What it is to be called beside its number.
+    pub name: Option<MachineName>,
     /// Of a folder, which gets a container made for it; what is there already has limits of its own.
     pub constraints: Constraints,
 }
 
 impl Decider<'_> {
     pub(super) fn adopt_machine(&mut self, adoption: Adoption) -> Result<(), ChangeError> {
-        let Adoption { adopted, series, constraints } = adoption;
+        let Adoption { adopted, series, name, constraints } = adoption;
         let held = self.model.machines.values().find(|m| m.adopted.as_ref().is_some_and(|held| held.is(&adopted)));
         if let Some(holder) = held {
             return Err(ChangeError::AlreadyAdopted { what: adopted.to_string(), machine: holder.id });
         }
         self.satisfiable(&constraints)?;
-        let constraints = match adopted.origin {
+        self.name_is_free(name.as_ref(), 1)?;
+        let limits = match adopted.origin {
             Origin::Folder(_) => constraints.over(&self.model.constraints),
             Origin::Named(_) => Constraints::default(),
         };
-        // Whatever else machines are by default, it is what it is.
-        let constraints = Constraints { virt_type: Some(adopted.kind.clone()), ..constraints };
+        let constraints = Constraints { virt_type: Some(adopted.kind.clone()), container: None, ..limits };
         let machine = MachineId::new(self.model.next_machine);
         self.emit(Event::MachineAdopted { machine, series, constraints, adopted });
+        self.name_machine(machine, name.as_ref());
         Ok(())
     }
 

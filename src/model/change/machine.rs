@@ -70,6 +70,8 @@ pub enum MachineError {
     NotAlive { verb: &'static str, machine: MachineId },
     #[error("cannot {verb} machine {machine}: unit \"{unit}\" is being removed")]
     Farewell { verb: &'static str, machine: MachineId, unit: UnitName },
+    #[error("cannot {verb} machine {machine}: it was adopted, and its disk is not the environment's")]
+    Adopted { verb: &'static str, machine: MachineId },
     #[error("cannot {verb} machine {machine}: it is being restored")]
     BeingRestored { verb: &'static str, machine: MachineId },
     #[error("cannot name a machine \"{name}\": machine {machine} is named so")]
@@ -166,6 +168,9 @@ impl Decider<'_> {
     fn clone_machine(&mut self, cloning: &Cloning) -> Result<(), ChangeError> {
         check_count(cloning.count, &Placement::New)?;
         let from = self.standing("clone", cloning.from)?;
+        if from.adopted.is_some() {
+            return Err(MachineError::Adopted { verb: "clone", machine: cloning.from }.into());
+        }
         let (series, constraints) = (from.series.clone(), cloning.constraints.over(&from.constraints));
         if (&constraints.virt_type, &constraints.container)
             != (&from.constraints.virt_type, &from.constraints.container)

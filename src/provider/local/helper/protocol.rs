@@ -28,8 +28,8 @@ pub struct MountOrder {
     pub lowers: Vec<PathBuf>,
     /// Holds `upper` and `work`.
     pub scratch: PathBuf,
-    /// First host id of the machine's range.
-    pub first_id: u32,
+    /// First host id of the machine's range; `None` if it has the host's own ids.
+    pub first_id: Option<u32>,
     pub volatile: bool,
 }
 
