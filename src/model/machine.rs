@@ -54,6 +54,24 @@ impl Model {
         }
     }
 
+    /// No other machine will have it.
+    pub(super) fn number_is_given(&mut self, machine: MachineId) {
+        self.next_machine = self.next_machine.max(machine.number() + 1);
+        let host = machine.host().and_then(|host| self.machines.get_mut(&host));
+        if let (Some(host), Some(number)) = (host, machine.container_number()) {
+            host.next_container = host.next_container.max(number + 1);
+        }
+    }
+
+    pub fn unused_machines(&self) -> impl Iterator<Item = &Machine> {
+        self.unused.iter().filter_map(|id| self.machines.get(id))
+    }
+
+    /// The containers on a machine; a container has none.
+    pub fn containers_of(&self, id: MachineId) -> impl Iterator<Item = &Machine> {
+        id.containers().into_iter().flat_map(|ids| self.machines.range(ids).map(|(_, machine)| machine))
+    }
+
     pub fn machine_named(&self, name: &MachineName) -> Option<&Machine> {
         self.machines.values().find(|machine| machine.name.as_ref() == Some(name))
     }

@@ -240,15 +240,6 @@ impl Model {
         }
     }
 
-    /// No other machine will have it.
-    fn number_is_given(&mut self, machine: MachineId) {
-        self.next_machine = self.next_machine.max(machine.number() + 1);
-        let host = machine.host().and_then(|host| self.machines.get_mut(&host));
-        if let (Some(host), Some(number)) = (host, machine.container_number()) {
-            host.next_container = host.next_container.max(number + 1);
-        }
-    }
-
     fn apply_service(&mut self, event: &Event) {
         if let Event::ServiceAdded { service, charm, config, constraints } = event {
             let added = Service {
@@ -433,15 +424,6 @@ impl Model {
         if let Some(service) = self.services.get_mut(&name.service) {
             service.units.remove(&name.number);
         }
-    }
-
-    pub fn unused_machines(&self) -> impl Iterator<Item = &Machine> {
-        self.unused.iter().filter_map(|id| self.machines.get(id))
-    }
-
-    /// The containers on a machine; a container has none.
-    pub fn containers_of(&self, id: MachineId) -> impl Iterator<Item = &Machine> {
-        id.containers().into_iter().flat_map(|ids| self.machines.range(ids).map(|(_, machine)| machine))
     }
 
     pub fn charm_of(&self, unit: &Unit) -> Option<&Charm> {

@@ -47,7 +47,10 @@ impl Operator<'_> {
                 }
             }
             39 => {
-                let constraints = Constraints { mem: Some(64 * self.rng.below(3)), ..Constraints::default() };
+                let mem = 64 * self.rng.below(3);
+                // Now and then machines of another kind.
+                let virt_type = (mem == 128).then(|| "kvm".to_owned());
+                let constraints = Constraints { mem: Some(mem), virt_type, ..Constraints::default() };
                 let service = self.rng.chance(700).then_some(service);
                 ("set-constraints", Change::SetConstraints { service, constraints })
             }

@@ -5,7 +5,37 @@ use std::collections::BTreeSet;
 use super::super::entities::{Life, Machine, Presence, Provision, Unit};
 use super::super::event::Event;
 use super::super::names::{MachineId, RelationId, ServiceName, UnitName};
-use super::{ChangeError, Decider, MachineRefusal, UnitRefusal};
+use super::{ChangeError, Decider};
+
+/// Why one machine is not destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MachineRefusal {
+    #[error("machine {0} does not exist")]
+    Missing(MachineId),
+    #[error("machine {0} is required by the environment")]
+    Required(MachineId),
+    #[error("machine {machine} has unit \"{unit}\" assigned")]
+    HasUnit { machine: MachineId, unit: UnitName },
+    #[error("machine {machine} is hosting containers \"{}\"", listed(.containers))]
+    HostsContainers { machine: MachineId, containers: Vec<MachineId> },
+    #[error("machine {machine} was adopted: it is {what}, and not the environment's to destroy")]
+    Adopted { machine: MachineId, what: String },
+    #[error("machine {0} was not adopted: the environment made it")]
+    OwnMake(MachineId),
+}
+
+fn listed(machines: &[MachineId]) -> String {
+    machines.iter().map(MachineId::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Why one unit is not destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnitRefusal {
+    #[error("unit \"{0}\" does not exist")]
+    Missing(UnitName),
+    #[error("unit \"{unit}\" is a subordinate")]
+    Subordinate { unit: UnitName, principal: UnitName },
+}
 
 impl Decider<'_> {
     pub(super) fn destroy_units(&mut self, units: &[UnitName], force: bool) -> Result<(), ChangeError> {

@@ -34,6 +34,7 @@ use super::status::WorkloadStatus;
 
 pub use act::ActionCall;
 pub use adopt::Adoption;
+pub use destroy::{MachineRefusal, UnitRefusal};
 pub use machine::{Cloning, MachineChange, MachineError};
 
 /// Something asked of the model, by an operator or by a worker that reports.
@@ -355,36 +356,6 @@ pub enum ChangeError {
     /// A worker reported on something that has gone meanwhile: nothing to do.
     #[error("{0} is not there any more")]
     Outdated(String),
-}
-
-/// Why one machine is not destroyed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MachineRefusal {
-    #[error("machine {0} does not exist")]
-    Missing(MachineId),
-    #[error("machine {0} is required by the environment")]
-    Required(MachineId),
-    #[error("machine {machine} has unit \"{unit}\" assigned")]
-    HasUnit { machine: MachineId, unit: UnitName },
-    #[error("machine {machine} is hosting containers \"{}\"", listed(.containers))]
-    HostsContainers { machine: MachineId, containers: Vec<MachineId> },
-    #[error("machine {machine} was adopted: it is {what}, and not the environment's to destroy")]
-    Adopted { machine: MachineId, what: String },
-    #[error("machine {0} was not adopted: the environment made it")]
-    OwnMake(MachineId),
-}
-
-fn listed(machines: &[MachineId]) -> String {
-    machines.iter().map(MachineId::to_string).collect::<Vec<_>>().join(",")
-}
-
-/// Why one unit is not destroyed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnitRefusal {
-    #[error("unit \"{0}\" does not exist")]
-    Missing(UnitName),
-    #[error("unit \"{unit}\" is a subordinate")]
-    Subordinate { unit: UnitName, principal: UnitName },
 }
 
 impl Model {

@@ -101,6 +101,7 @@ impl World {
                 address: self.free_address(),
                 state: InstanceState::Running,
                 files,
+                snapshots: Vec::new(),
                 origin: Some(origin.clone()),
                 ended: Default::default(),
             };
