@@ -9,6 +9,7 @@ mod support;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use support::RealEnv;
 use support::host::{browse, soon, tool, traces};
@@ -39,6 +40,9 @@ return charm { name = "probe", summary = "answers", series = { "bookworm" },
     end,
     stop = function(unit) unit:exec{ "systemctl", "disable", "--now", "probe" } end } }
 "#;
+
+/// One environment at a time: they have one name.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// A container that somebody made with LXC's own tools; it is removed with the test.
 struct Somebodys {
@@ -124,6 +128,7 @@ fn address(env: &RealEnv) -> String {
 
 #[test]
 fn a_container_hosts_a_service_and_is_given_back_as_it_was() {
+    let (_turn, before) = (TURN.lock(), traces("adopt"));
     let Some(env) = RealEnv::bootstrapped("adopt") else { return };
     env.write("probe/charm.lua", CHARM);
     let web = Somebodys::new("adoptee", "");
@@ -164,13 +169,14 @@ fn a_container_hosts_a_service_and_is_given_back_as_it_was() {
     // Whoever takes the environment down leaves it, too.
     env.run("machine adopt adoptee --wait=90s").succeeds();
     env.run("destroy-environment adopt -y").succeeds();
-    assert_eq!((web.state().as_str(), traces("adopt")), ("RUNNING", Vec::new()));
+    assert_eq!((web.state().as_str(), traces("adopt")), ("RUNNING", before));
     assert!(!Path::new("/var/cache/encanto/adopted").exists(), "no claim is left");
     assert!(!web.inside("ip -brief link").contains("encanto0"));
 }
 
 #[test]
 fn an_unprivileged_container_and_a_folder() {
+    let (_turn, before) = (TURN.lock(), traces("adopt"));
     let Some(env) = RealEnv::bootstrapped("adopt") else { return };
     env.write("probe/charm.lua", CHARM);
     let ids = "lxc.include = /usr/share/lxc/config/userns.conf\nlxc.idmap = u 0 1000000 65536\nlxc.idmap = g 0 1000000 65536\n";
@@ -179,7 +185,7 @@ fn an_unprivileged_container_and_a_folder() {
     env.run("machine adopt adoptee --wait=90s").succeeds();
     let root = env.path("root");
     copy_of_image(&root);
-    let before = std::fs::read(root.join("etc/hostname")).ok();
+    let hostname = std::fs::read(root.join("etc/hostname")).ok();
     let folder = root.display().to_string();
     env.run(&format!("machine adopt --filesystem {folder} --name shop --ram 256 --wait=90s")).succeeds();
     env.run(&format!("machine adopt --filesystem {folder}/.")).fails().stderr_has("it is machine 2 already");
@@ -205,8 +211,8 @@ fn an_unprivileged_container_and_a_folder() {
     assert_eq!(web.state(), "RUNNING", "force releases, too");
     assert!(!web.inside("ip -brief link").contains("encanto0"));
     assert!(kept.exists() && root.join("sbin/init").exists());
-    assert_eq!(std::fs::read(root.join("etc/hostname")).ok(), before);
+    assert_eq!(std::fs::read(root.join("etc/hostname")).ok(), hostname);
     env.run("destroy-environment adopt -y").succeeds();
-    assert_eq!(traces("adopt"), Vec::<String>::new());
+    assert_eq!(traces("adopt"), before);
     assert!(kept.exists());
 }
