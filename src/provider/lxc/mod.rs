@@ -32,6 +32,8 @@ use super::{Foreign, InstanceName, Kind, ProviderError};
 
 pub const KIND: Kind = Kind { name: "lxc", noun: "LXC container", container: "lxc", caution: None };
 
+const CONSOLE_LOG: &str = "console.log";
+
 pub type LxcDriver = ContainerDriver<Lxc>;
 
 /// A driver for the containers of LXC.
@@ -50,6 +52,10 @@ async fn run_tool(argv: &[String]) -> Result<Vec<u8>, ProviderError> {
 }
 
 impl Lxc {
+    fn folder(&self, machine: &Machine) -> PathBuf {
+        self.settings.lxc_path.join(machine.label())
+    }
+
     fn tool(&self, tool: &str, name: &str, arguments: &[&str]) -> Vec<String> {
         let path = self.settings.lxc_path.display().to_string();
         let place = [tool, "-P", &path, "-n", name];
@@ -78,6 +84,7 @@ impl Lxc {
             name: machine.label(),
             root: &disk.root(),
             first_id: idmap::first_id()?,
+            console_log: &self.folder(machine).join(CONSOLE_LOG),
             wiring: &machine.wiring,
             memory: machine.record.memory,
             cores: machine.record.cores,
@@ -91,7 +98,7 @@ impl Lxc {
         if machine.record.origin.is_none() {
             return Ok(String::new());
         }
-        let file = self.settings.lxc_path.join(machine.label()).join("resolv.conf");
+        let file = self.folder(machine).join("resolv.conf");
         replace_file(&file, format!("nameserver {}\n", machine.wiring.gateway).as_bytes())?;
         let readable = std::fs::Permissions::from_mode(0o644);
         std::fs::set_permissions(&file, readable).map_err(|e| io_error("open up", &file, e))?;
@@ -102,7 +109,7 @@ impl Lxc {
     fn log(&self, machine: &Machine) -> PathBuf {
         match machine.is_guest() {
             true => self.settings.state_dir.join(format!("lxc/{}.log", machine.name)),
-            false => self.settings.lxc_path.join(machine.label()).join("lxc.log"),
+            false => self.folder(machine).join("lxc.log"),
         }
     }
 
@@ -187,6 +194,10 @@ impl Runtime for Lxc {
 
     async fn init(&self, machine: &Machine) -> Result<Option<i32>, ProviderError> {
         self.init_of(machine.label()).await
+    }
+
+    fn console_log(&self, machine: &Machine) -> Option<PathBuf> {
+        (!machine.is_guest()).then(|| self.folder(machine).join(CONSOLE_LOG))
     }
 
     async fn named(&self, prefix: &str) -> Result<Vec<InstanceName>, ProviderError> {
