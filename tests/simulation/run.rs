@@ -306,8 +306,14 @@ impl Play {
     /// What an operator would do about what he is shown. True if there was something, or soon will be.
     async fn mend(&self, world: &World) -> bool {
         let model = world.ledger.model().clone();
+        // Nothing can be copied of what is gone.
+        let gone = checks::lost_machines(world);
+        let can_be_made = |id: &MachineId| {
+            let machine = &model.machines[id];
+            model.can_be_made(machine) && machine.copy_of.is_none_or(|from| !gone.contains(&from))
+        };
         let (machines, orphans): (Vec<MachineId>, Vec<MachineId>) =
-            failed_machines(&model).into_iter().partition(|id| model.can_be_made(&model.machines[id]));
+            failed_machines(&model).into_iter().partition(can_be_made);
         if !orphans.is_empty() {
             world.ledger.submit("destroy-machine", Change::DestroyMachines { machines: orphans, force: true });
             return true;
