@@ -251,7 +251,7 @@ async fn lxc_keeps_the_contract() {
         return;
     }
     doctor::mend_host().unwrap();
-    let findings = doctor::check_host();
+    let findings = doctor::check_host(None);
     assert!(findings.iter().all(|finding| !finding.blocking), "{findings:?}");
     let folder = tempfile::tempdir().unwrap();
     let provider = registry::local(settings(folder.path())).unwrap();
