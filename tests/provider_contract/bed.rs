@@ -1,13 +1,13 @@
 //! The beds: one for each kind of machines, with what it can bear and how it is tampered with from outside.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use encanto::provider::local::{LocalProvider, LocalSettings};
+use encanto::provider::local::LocalSettings;
 use encanto::provider::simulated::SimulatedProvider;
-use encanto::provider::{InstanceName, InstanceSpec, Provider, doctor};
+use encanto::provider::{InstanceName, InstanceSpec, Provider, doctor, registry};
 
 use crate::host::{tool, traces};
 use crate::tools::{instance, shell_on_host};
@@ -224,11 +224,13 @@ impl Environment {
     }
 }
 
-pub fn controller(bed: Bed, name: &str, folder: &std::path::Path) -> Arc<dyn Provider> {
-    let _ = bed;
-    let settings =
-        LocalSettings { helper: env!("CARGO_BIN_EXE_encanto").into(), ..LocalSettings::new("test", name, folder) };
-    Arc::new(LocalProvider::new(settings).unwrap())
+pub fn controller(bed: Bed, name: &str, folder: &Path) -> Arc<dyn Provider> {
+    let settings = LocalSettings {
+        helper: env!("CARGO_BIN_EXE_encanto").into(),
+        default_kind: bed.kind(),
+        ..LocalSettings::new("test", name, folder)
+    };
+    registry::local(settings).unwrap()
 }
 
 pub fn spec(bed: Bed, name: &InstanceName) -> InstanceSpec {
