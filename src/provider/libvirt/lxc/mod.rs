@@ -101,6 +101,10 @@ impl Runtime for LibvirtLxc {
         self.hypervisor.call(Connect::get_lib_version).await.map(drop)
     }
 
+    async fn knows(&self, machine: &Machine) -> Result<bool, ProviderError> {
+        Ok(self.domain(machine, |_| Ok(())).await?.is_some())
+    }
+
     async fn start(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {
         let disk = self.disk(machine);
         let hardware = host_hardware();

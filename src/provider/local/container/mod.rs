@@ -52,6 +52,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// As [`Driver::open`].
     async fn open(&self) -> Result<(), ProviderError>;
 
+    /// Whether the hypervisor knows the container, whose files are there.
+    async fn knows(&self, machine: &Machine) -> Result<bool, ProviderError>;
+
     /// Starts the container. It is not running.
     async fn start(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError>;
 
@@ -112,7 +115,7 @@ impl<R: Runtime> ContainerDriver<R> {
         }
         let not_running = || ProviderError::NotRunning { name: name.clone() };
         if !self.runs(machine).await? {
-            let made = self.disk(machine).is_whole();
+            let made = self.is_made(machine).await?;
             return Err(if made { not_running() } else { ProviderError::NoInstance(name.clone()) });
         }
         let pid = self.runtime.init(machine).await?.ok_or_else(not_running)?;
@@ -170,7 +173,7 @@ impl<R: Runtime> Driver for ContainerDriver<R> {
     }
 
     async fn is_made(&self, machine: &Machine) -> Result<bool, ProviderError> {
-        Ok(self.disk(machine).is_whole())
+        Ok(self.disk(machine).is_whole() && self.runtime.knows(machine).await?)
     }
 
     async fn make(&self, machine: &Machine, seed: Option<&Path>) -> Result<(), ProviderError> {
