@@ -15,8 +15,10 @@ pub struct LocalHost;
 impl Host for LocalHost {
     fn check(&self, env: &EnvironmentSettings) -> Vec<Finding> {
         let findings = match &env.kind {
-            EnvironmentKind::Local => doctor::check_host(),
-            EnvironmentKind::Libvirt(uri) => elsewhere(uri).map_or_else(doctor::check_host, |found| vec![found]),
+            EnvironmentKind::Local => doctor::check_host(None),
+            EnvironmentKind::Libvirt(uri) => {
+                elsewhere(uri).map_or_else(|| doctor::check_host(None), |found| vec![found])
+            }
             EnvironmentKind::Simulated => Vec::new(),
         };
         let finding =

@@ -144,6 +144,11 @@ impl Runtime for Lxc {
         idmap::first_id().map(drop)
     }
 
+    /// All that it knows of one is in its folder.
+    async fn knows(&self, machine: &Machine) -> Result<bool, ProviderError> {
+        Ok(self.has_container(machine.label()))
+    }
+
     async fn start(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {
         if !machine.is_guest() {
             self.write_configuration(machine)?;
@@ -208,10 +213,6 @@ impl Runtime for Lxc {
 
     async fn foreign(&self, prefix: &str) -> Result<Vec<Foreign>, ProviderError> {
         self.others(prefix).await
-    }
-
-    async fn has(&self, name: &str) -> Result<bool, ProviderError> {
-        Ok(self.has_container(name))
     }
 
     async fn forget_guest(&self, machine: &Machine) -> Result<(), ProviderError> {

@@ -19,6 +19,8 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::process::Child;
 
+#[cfg(feature = "libvirt")]
+use crate::provider::local::helper::ShareOrder;
 use crate::provider::local::helper::{
     ExecOrder, FileAction, FileOrder, HELPER_ARGUMENT, HelperReply, HelperRequest, decode_reply, encode_request,
 };
@@ -224,7 +226,18 @@ async fn ask(helper: &Path, request: &HelperRequest, content: &[u8]) -> Result<(
 
 /// Mounts a machine's root at `target`, as `order` says.
 pub async fn mount_root(helper: &Path, target: PathBuf, order: HelperRequest) -> Result<(), ProviderError> {
-    match ask(helper, &order, b"").await?.0 {
+    mounted(helper, target, &order).await
+}
+
+/// Mounts a machine's root also where another process has its mounts.
+#[cfg(feature = "libvirt")]
+pub async fn share_mount(helper: &Path, order: ShareOrder) -> Result<(), ProviderError> {
+    let target = order.target.clone();
+    mounted(helper, target, &HelperRequest::Share(order)).await
+}
+
+async fn mounted(helper: &Path, target: PathBuf, request: &HelperRequest) -> Result<(), ProviderError> {
+    match ask(helper, request, b"").await?.0 {
         HelperReply::Done => Ok(()),
         HelperReply::Failed { step, errno } => {
             Err(ProviderError::Mount { target, step, source: std::io::Error::from_raw_os_error(errno) })

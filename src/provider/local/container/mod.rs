@@ -4,12 +4,12 @@
 //! A hypervisor of containers is a [`Runtime`], little more than start and stop; [`ContainerDriver`] makes a
 //! [`Driver`] of it.
 
-mod cgroups;
+pub mod cgroups;
 mod console;
 mod disk;
 mod exec;
 pub mod guest;
-mod init;
+pub mod init;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,8 @@ use rustix::process::{Signal, pidfd_send_signal};
 
 pub use self::disk::Disk;
 use self::exec::Door;
+#[cfg(feature = "libvirt")]
+pub use self::exec::share_mount;
 use self::guest::unplug;
 use self::init::{Init, RESTART_LIMIT, wait_ready};
 use super::driver::{Driver, Flavour, Machine};
@@ -29,9 +31,7 @@ use super::locked;
 use super::settings::LocalSettings;
 use super::turn::Turn;
 use crate::provider::command::run;
-use crate::provider::{
-    ExecRequest, Execution, FileStat, Foreign, InstanceName, Kind, Origin, ProviderError, WriteOptions,
-};
+use crate::provider::{ExecRequest, Execution, FileStat, Foreign, InstanceName, Kind, ProviderError, WriteOptions};
 
 /// How long services get to end before they are killed.
 const HALT_LIMIT: Duration = Duration::from_secs(20);
@@ -54,6 +54,9 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// As [`Driver::open`].
     async fn open(&self) -> Result<(), ProviderError>;
+
+    /// Whether the hypervisor knows the container, whose files are there if they are ours.
+    async fn knows(&self, machine: &Machine) -> Result<bool, ProviderError>;
 
     /// Starts the container. It is not running. One that is somebody's is started as it is.
     async fn start(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError>;
@@ -85,9 +88,6 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// As [`Driver::foreign`].
     async fn foreign(&self, prefix: &str) -> Result<Vec<Foreign>, ProviderError>;
-
-    /// Whether there is a container that is somebody's, by the name that it has.
-    async fn has(&self, name: &str) -> Result<bool, ProviderError>;
 
     /// Removes what is kept beside a container that is somebody's; it stays, and may run.
     async fn forget_guest(&self, machine: &Machine) -> Result<(), ProviderError>;
@@ -193,10 +193,7 @@ impl<R: Runtime> Driver for ContainerDriver<R> {
     }
 
     async fn is_made(&self, machine: &Machine) -> Result<bool, ProviderError> {
-        match &machine.record.origin {
-            Some(Origin::Named(name)) => self.runtime.has(name).await,
-            Some(Origin::Folder(_)) | None => Ok(self.disk(machine).is_whole()),
-        }
+        Ok((machine.is_guest() || self.disk(machine).is_whole()) && self.runtime.knows(machine).await?)
     }
 
     async fn make(&self, machine: &Machine, seed: Option<&Path>) -> Result<(), ProviderError> {

@@ -68,6 +68,10 @@ fn serve() -> Step<()> {
             overlay::mount_view(&order)?;
             reply_line(&HelperReply::Done);
         }
+        HelperRequest::Share(order) => {
+            overlay::share(&order)?;
+            reply_line(&HelperReply::Done);
+        }
         HelperRequest::File(order) => {
             let mut content = Vec::new();
             if matches!(order.action, FileAction::Write { .. }) {

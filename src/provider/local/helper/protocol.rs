@@ -17,6 +17,7 @@ pub const HELPER_ARGUMENT: &str = "__enter";
 pub enum HelperRequest {
     Mount(MountOrder),
     View(ViewOrder),
+    Share(ShareOrder),
     Exec(ExecOrder),
     File(FileOrder),
 }
@@ -41,6 +42,14 @@ pub struct ViewOrder {
     pub source: PathBuf,
     /// As in [`MountOrder`].
     pub first_id: Option<u32>,
+}
+
+/// A mount of ours, where another process has mounts of its own.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ShareOrder {
+    /// The same path there.
+    pub target: PathBuf,
+    pub process: i32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
