@@ -15,16 +15,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::api::server::Peer;
 use crate::api::{EnvironmentKind, EnvironmentSettings};
 use crate::charm::{CharmHost, Limits};
-use crate::provider::local::{LocalProvider, LocalSettings};
-use crate::provider::simulated::SimulatedProvider;
-use crate::provider::{Provider, command, systemd};
+use crate::provider::local::LocalSettings;
+use crate::provider::{Provider, command, registry, systemd};
 use crate::store::SqliteJournal;
 use crate::worker::World;
 use crate::worker::capped::CappedFile;
 use crate::worker::ledger::Writing;
 
 use super::backup::{self, Origin};
-use super::{Controller, Parts, host};
+use super::{Controller, Parts};
 
 /// Deep Lua recursion in an unoptimised build needs that much.
 const STACK: usize = 8 << 20;
@@ -58,20 +57,10 @@ pub fn run(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow::Res
 /// # Errors
 /// What an earlier controller left cannot be read.
 pub fn provider(settings: &EnvironmentSettings) -> anyhow::Result<Arc<dyn Provider>> {
-    if let EnvironmentKind::Libvirt(uri) = &settings.kind
-        && let Some(elsewhere) = host::elsewhere(uri)
-    {
-        bail!("{}", elsewhere.problem);
-    }
-    Ok(match &settings.kind {
-        EnvironmentKind::Local | EnvironmentKind::Libvirt(_) => {
-            let mut lxc = LocalSettings::new(&settings.user, settings.name.to_string(), &settings.folder);
-            lxc.mirror = settings.mirror.clone();
-            lxc.series = settings.series.clone();
-            Arc::new(LocalProvider::new(lxc)?)
-        }
-        EnvironmentKind::Simulated => Arc::new(SimulatedProvider::new()),
-    })
+    let mut place = LocalSettings::new(&settings.user, settings.name.to_string(), &settings.folder);
+    place.mirror = settings.mirror.clone();
+    place.series = settings.series.clone();
+    Ok(registry::open(settings.kind.as_str(), settings.kind.uri(), place)?)
 }
 
 async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow::Result<()> {
