@@ -16,14 +16,14 @@ use crate::api::server::Peer;
 use crate::api::{EnvironmentKind, EnvironmentSettings};
 use crate::charm::{CharmHost, Limits};
 use crate::provider::local::LocalSettings;
-use crate::provider::{Provider, command, registry, systemd};
+use crate::provider::{Provider, command, systemd};
 use crate::store::SqliteJournal;
 use crate::worker::World;
 use crate::worker::capped::CappedFile;
 use crate::worker::ledger::Writing;
 
 use super::backup::{self, Origin};
-use super::{Controller, Parts};
+use super::{Controller, Parts, host};
 
 /// Deep Lua recursion in an unoptimised build needs that much.
 const STACK: usize = 8 << 20;
@@ -60,7 +60,7 @@ pub fn provider(settings: &EnvironmentSettings) -> anyhow::Result<Arc<dyn Provid
     let mut place = LocalSettings::new(&settings.user, settings.name.to_string(), &settings.folder);
     place.mirror = settings.mirror.clone();
     place.series = settings.series.clone();
-    Ok(registry::open(settings.kind.as_str(), settings.kind.uri(), place)?)
+    Ok(host::said(&settings.kind).provider(place)?)
 }
 
 async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow::Result<()> {

@@ -19,9 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::EnvironmentName;
 use crate::charm::CharmHost;
-use crate::model::{
-    Change, Constraints, HardwareFacts, Kinds, MachineId, MachineKind, Millis, Provision, UnitName,
-};
+use crate::model::{Change, Constraints, HardwareFacts, Kinds, MachineId, MachineKind, Millis, Provision, UnitName};
 use crate::plan::nudge::Concerned;
 use crate::provider::{InstanceSpec, Kind, Provider};
 use crate::store::Journal;

@@ -3,12 +3,16 @@
 //! A provider knows instances, layers and ports; it knows nothing of services, units or charms. Whoever
 //! calls it decides, it only does. Everything here is idempotent: after a crash the caller repeats the call.
 //!
-//! - [`local`]: machines on this host, whatever runs them: a driver a kind, of which [`lxc`] is the first.
+//! - [`local`]: machines on this host, whatever runs them: a driver a kind, of which [`lxc`] is the first; others are in
+//!   `libvirt`.
 //! - [`registry`]: all that there is.
 //! - [`simulated`]: the same trait in memory, for fast tests and planning; it keeps state and can be told to fail.
 
 pub mod command;
 pub mod doctor;
+#[cfg(feature = "libvirt")]
+pub mod libvirt;
+pub mod libvirt_uri;
 pub mod local;
 pub mod lxc;
 pub mod registry;
@@ -46,6 +50,12 @@ impl InstanceName {
     }
 
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for InstanceName {
+    fn as_ref(&self) -> &str {
         &self.0
     }
 }
@@ -431,9 +441,26 @@ pub enum ProviderError {
     Unsupported { action: &'static str, name: InstanceName },
     #[error("there is no kind of machines {kind:?} here (there is {known})")]
     UnknownKind { kind: String, known: String },
+    #[error("libvirt: {words}")]
+    Libvirt { words: String, remedy: Option<String> },
+    #[error("{place} has a {name} already that is not this environment's")]
+    NameTaken { name: String, place: String },
     #[error("this host has no apt source of Debian: set `mirror:` in environments.yaml")]
     NoArchive,
     /// A failure that a test asked the simulated provider for.
     #[error("{0}")]
     Simulated(String),
+}
+
+impl ProviderError {
+    /// What to do about it, if that is known.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Libvirt { remedy, .. } => remedy.clone(),
+            Self::NameTaken { name, place } => {
+                Some(format!("`virsh -c {place} domrename {name} OTHER` frees the name, and keeps what it is"))
+            }
+            _ => None,
+        }
+    }
 }

@@ -91,7 +91,8 @@ fn status(model: &Model, observed: &Observed, patterns: &[Pattern]) -> Environme
     let machines = machines.filter_map(|machine| {
         let containers = containers(machine);
         let wanted = seen(&machine.id) || !containers.is_empty();
-        wanted.then(|| (machine.id.to_string(), MachineStatus { containers, ..machine_status(model, observed, machine) }))
+        wanted
+            .then(|| (machine.id.to_string(), MachineStatus { containers, ..machine_status(model, observed, machine) }))
     });
     let machines: IndexMap<String, MachineStatus> = machines.collect();
     let services = model.services.values().filter(|service| {

@@ -3,20 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
 /// As libvirt reads it: `lxc:///`, `qemu:///system`, `qemu+ssh://host/system`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LibvirtUri(String);
 
 /// libvirt's drivers that make machines here, each with the only path that manages those of the whole host.
-const DRIVERS: [(&str, &str); 2] = [("lxc", "/"), ("qemu", "/system")];
+const DRIVERS: [(&str, &str); 2] = [(LibvirtUri::CONTAINERS, "/"), ("qemu", "/system")];
 
 impl LibvirtUri {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+    /// The driver whose machines are containers; the other's are virtual machines.
+    pub const CONTAINERS: &'static str = "lxc";
 
     /// `lxc` or `qemu`.
     pub fn driver(&self) -> &str {
@@ -41,7 +37,9 @@ impl FromStr for LibvirtUri {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let problem = |why: &str| {
-            Err(format!("invalid uri \"{text}\": {why}write `lxc:///` for containers, `qemu:///system` for virtual machines"))
+            Err(format!(
+                "invalid uri \"{text}\": {why}write `lxc:///` for containers, `qemu:///system` for virtual machines"
+            ))
         };
         let Some((scheme, rest)) = text.split_once("://") else { return problem("") };
         let driver = scheme.split('+').next().unwrap_or_default();
@@ -55,20 +53,6 @@ impl FromStr for LibvirtUri {
             false if path == "/session" => problem("a user's session has no rights on the network; "),
             false => problem(""),
         }
-    }
-}
-
-impl TryFrom<String> for LibvirtUri {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<LibvirtUri> for String {
-    fn from(uri: LibvirtUri) -> String {
-        uri.0
     }
 }
 
@@ -102,7 +86,10 @@ mod tests {
     fn what_libvirt_or_we_do_not_have_is_refused_with_what_to_write() {
         let refused = |text: &str| text.parse::<LibvirtUri>().unwrap_err();
         let write = "write `lxc:///` for containers, `qemu:///system` for virtual machines";
-        assert_eq!(refused("xen:///system"), format!("invalid uri \"xen:///system\": no machines are made by \"xen\"; {write}"));
+        assert_eq!(
+            refused("xen:///system"),
+            format!("invalid uri \"xen:///system\": no machines are made by \"xen\"; {write}")
+        );
         let session = "a user's session has no rights on the network; ";
         assert_eq!(refused("qemu:///session"), format!("invalid uri \"qemu:///session\": {session}{write}"));
         for text in ["", "qemu", "qemu://", "qemu:///", "lxc:///system", "qemu:///system "] {
