@@ -1,6 +1,7 @@
 //! All providers and kinds of machines that there are: the only place in which a new one is entered, and the only one
 //! that knows what `type:` and `uri:` of `environments.yaml` mean.
 
+use std::io;
 use std::sync::Arc;
 
 use super::doctor::{self, HostFinding};
@@ -76,6 +77,21 @@ impl Said<'_> {
         match self.meant() {
             Ok(Meant::Local(_)) => doctor::mend_host(),
             _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether an earlier controller has made machines, as the provider remembers it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn has_left_machines(self, settings: &LocalSettings) -> io::Result<bool> {
+        if !matches!(self.meant(), Ok(Meant::Local(_))) {
+            return Ok(false);
+        }
+        match std::fs::read_dir(settings.records()) {
+            Ok(mut records) => Ok(records.next().is_some()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

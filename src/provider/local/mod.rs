@@ -81,7 +81,7 @@ pub struct LocalProvider {
 impl LocalProvider {
     /// Reads what an earlier run left; changes nothing.
     pub fn new(settings: LocalSettings, drivers: Vec<Arc<dyn Driver>>) -> Result<Self, ProviderError> {
-        let record_folder = RecordFolder::new(settings.state("instances"));
+        let record_folder = RecordFolder::new(settings.records());
         Ok(Self {
             drivers: Drivers::new(drivers, settings.default_kind.as_deref())?,
             absent: Vec::new(),
