@@ -11,7 +11,7 @@ use super::driver::Next;
 use super::layers::Layers;
 use super::ledger::LedgerError;
 use super::observer::Watches;
-use super::{RETRY, World, chain};
+use super::{RETRY, World, chain, kinds};
 
 /// How long the creation of a machine may go on after its destruction was asked for.
 const GIVE_UP: Duration = Duration::from_secs(2);
@@ -135,6 +135,7 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
         Err(error) => not_created(world, id, &error),
     };
     world.ledger.commit("@provisioner", change).await?;
+    kinds::look_again(world).await?;
     Ok(())
 }
 
