@@ -108,6 +108,52 @@ impl Drop for Somebodys {
     }
 }
 
+/// A container that somebody defined with virsh. Its systemd is given groups of its own, without which it would take the
+/// host's for its own.
+struct Domain {
+    root: PathBuf,
+}
+
+const VIRT: &str = "adoptee-virt";
+
+impl Domain {
+    fn new(root: &Path) -> Self {
+        let made = Domain { root: root.to_owned() };
+        made.remove();
+        copy_of_image(root);
+        let escaped = include_str!("../src/provider/libvirt/lxc/init.sh").replace('&', "&amp;").replace('<', "&lt;");
+        let xml = format!(
+            "<domain type='lxc'><name>{VIRT}</name><memory unit='MiB'>512</memory><vcpu>1</vcpu><os><type>exe</type>\
+             <init>/bin/sh</init><initarg>-c</initarg><initarg>{escaped}</initarg><initarg>libvirt-{VIRT}</initarg>\
+             <initarg>/sbin/init</initarg></os><features><privnet/></features><devices><filesystem type='mount' \
+             accessmode='passthrough'><source dir='{}'/><target dir='/'/></filesystem><console type='pty'/></devices>\
+             </domain>",
+            root.display()
+        );
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), xml).unwrap();
+        tool("virsh", &["-c", "lxc:///", "define", &file.path().display().to_string()]);
+        made
+    }
+
+    fn virsh(verb: &str) -> String {
+        tool("virsh", &["-q", "-c", "lxc:///", verb, VIRT]).trim().to_owned()
+    }
+
+    fn remove(&self) {
+        for verb in ["destroy", "undefine"] {
+            let _ = Command::new("virsh").args(["-q", "-c", "lxc:///", verb, VIRT]).output();
+        }
+        let _ = std::fs::remove_dir_all(&self.root);
+    }
+}
+
+impl Drop for Domain {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
 /// The root of a Debian, as `debootstrap` would make it, from what is in the cache anyway.
 fn copy_of_image(to: &Path) {
     let images = std::fs::read_dir("/var/cache/encanto/images").unwrap();
@@ -215,4 +261,31 @@ fn an_unprivileged_container_and_a_folder() {
     env.run("destroy-environment adopt -y").succeeds();
     assert_eq!(traces("adopt"), before);
     assert!(kept.exists());
+}
+
+#[test]
+fn a_domain_that_virsh_defined() {
+    if std::env::var_os("ENCANTO_TEST_LIBVIRT").is_none_or(|value| value != "1") {
+        return;
+    }
+    let _turn = TURN.lock();
+    let Some(env) = RealEnv::bootstrapped("adopt") else { return };
+    env.write("probe/charm.lua", CHARM);
+    let domain = Domain::new(Path::new("/var/lib/libvirt/filesystems/adoptee-virt"));
+    let before = Domain::virsh("dumpxml");
+    let all = env.run("machine list --all --format tabular").succeeds().stdout;
+    assert!(all.lines().any(|line| line.contains(VIRT) && line.contains("libvirt-lxc")), "{all}");
+    env.run(&format!("machine adopt {VIRT} --wait=90s")).succeeds();
+    assert_eq!(Domain::virsh("domstate"), "running", "it was started");
+    env.run("deploy ./probe --to 1 --wait=90s").succeeds();
+    soon("an answer", || browse(&format!("http://{}:8099/", address(&env))).1.starts_with("hello from 10."));
+    env.run("destroy-service probe --wait=90s").succeeds();
+    env.run("machine release 1 --wait=60s").succeeds();
+    assert_eq!(Domain::virsh("domstate"), "running");
+    env.run("machine adopt adoptee-virt --wait=60s").succeeds();
+    env.run("destroy-environment adopt -y").succeeds();
+    assert_eq!(Domain::virsh("domstate"), "running");
+    Domain::virsh("destroy");
+    assert_eq!(Domain::virsh("dumpxml"), before);
+    assert!(domain.root.join("opt/probe.pl").exists());
 }
