@@ -12,6 +12,7 @@ pub mod command;
 pub mod doctor;
 #[cfg(feature = "libvirt")]
 pub mod libvirt;
+pub mod libvirt_uri;
 pub mod local;
 pub mod lxc;
 pub mod registry;
@@ -50,6 +51,12 @@ impl InstanceName {
     }
 
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for InstanceName {
+    fn as_ref(&self) -> &str {
         &self.0
     }
 }
@@ -446,7 +453,7 @@ pub enum ProviderError {
     #[error("libvirt: {words}")]
     Libvirt { words: String, remedy: Option<String> },
     #[error("{place} has a {name} already that is not this environment's")]
-    NameTaken { name: InstanceName, place: String },
+    NameTaken { name: String, place: String },
     #[error("this host has no apt source of Debian: set `mirror:` in environments.yaml")]
     NoArchive,
     /// A failure that a test asked the simulated provider for.

@@ -4,11 +4,11 @@
 //! A hypervisor of containers is a [`Runtime`], little more than start and stop; [`ContainerDriver`] makes a
 //! [`Driver`] of it.
 
-mod cgroups;
+pub mod cgroups;
 mod console;
 mod disk;
 mod exec;
-mod init;
+pub mod init;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ use rustix::process::{Signal, pidfd_send_signal};
 
 pub use self::disk::Disk;
 use self::exec::Door;
+#[cfg(feature = "libvirt")]
+pub use self::exec::share_mount;
 use self::init::{Init, RESTART_LIMIT, wait_ready};
 use super::driver::{Driver, Flavour, Machine};
 use super::host::allow_hairpin;
