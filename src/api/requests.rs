@@ -224,7 +224,7 @@ pub struct AddMachine {
     /// `lxc`, `lxc:ID` or nothing.
     pub placement: Option<String>,
     /// What it is to be called beside its number.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 

@@ -83,13 +83,23 @@ mod tests {
             info: Some("copying machine 3".into()),
             ..MachineEntry::default()
         };
-        insta::assert_snapshot!(machines(PLAIN, &[host, stopped, pending]), @"");
+        insta::assert_snapshot!(machines(PLAIN, &[host, stopped, pending]), @r"
+        ID NAME    INSTANCE            KIND STATE   ADDRESS  MEM   CORES UNITS         SNAPSHOTS MESSAGE
+        0          localhost                started 10.0.3.1 8192M 4
+        3  big-box ana-local-machine-3 kvm  stopped 10.0.3.1 8192M 4     log/0,mysql/0 2
+        4          pending             lxc  pending                                              copying machine 3
+        ");
     }
 
     #[test]
     fn each_snapshot_has_a_line() {
         let kept = |name: &str, size| SnapshotInfo { name: name.into(), taken: "2026-11-23T15:46:30Z".into(), size };
         let all = [kept("first", 12), kept("before-upgrade", 5 << 20), kept("whole", 3_221_225_472)];
-        insta::assert_snapshot!(snapshots(PLAIN, &all), @"");
+        insta::assert_snapshot!(snapshots(PLAIN, &all), @r"
+        NAME           TAKEN                SIZE
+        first          2026-11-23 15:46:30Z 12B
+        before-upgrade 2026-11-23 15:46:30Z 5M
+        whole          2026-11-23 15:46:30Z 3.0G
+        ");
     }
 }
