@@ -51,7 +51,8 @@ story!(a_container_that_was_there_hosts_a_unit_and_is_given_back, s, {
     plant(&s, "kvm", "desktop", Running);
     assert_eq!(others(&s).await, ["kvm desktop running", "lxc web stopped"]);
     let done = s.ask(named("web")).await.unwrap();
-    assert_eq!((done.notes, done.targets), (vec!["adopting lxc web as machine 1".to_owned()], vec!["1".to_owned()]));
+    assert_eq!(done.notes, ["adopting lxc web as machine 1", "machine 1 is called web"]);
+    assert_eq!(done.targets, ["1"]);
     s.settle().await;
     let machine = s.status().await.machines["1"].clone();
     assert_eq!(machine.agent_state.as_deref(), Some("started"));
@@ -84,7 +85,8 @@ story!(a_folder_becomes_a_container_of_its_own, s, {
     s.provider.plant_folder("/srv/root", "bookworm");
     let asked =
         api::AdoptMachine { name: Some("shop".into()), ram: Some(512), vcpu: Some(1), ..folder("/srv/./root/") };
-    assert_eq!(s.ask(asked).await.unwrap().notes, ["adopting folder /srv/root as machine 1"]);
+    let notes = s.ask(asked).await.unwrap().notes;
+    assert_eq!(notes, ["adopting folder /srv/root as machine 1", "machine 1 is called shop"]);
     s.settle().await;
     let spec = s.provider.spec(&s.instance(1)).unwrap();
     assert_eq!((spec.kind.as_deref(), spec.memory, spec.cores), (Some("lxc"), Some(512), Some(1)));
@@ -124,7 +126,7 @@ story!(what_cannot_be_adopted_is_told_and_nothing_is_changed, s, {
             "there is no lxc machine \"mail\" on this host",
             "encanto machine adopt mail --kind kvm",
         ),
-        (of_kind("mail", "vbox"), "there is no kind of machines \"vbox\" here", "XX"),
+        (of_kind("mail", "vbox"), "there is no kind of machines \"vbox\" here", "kinds: lxc, libvirt-lxc, kvm"),
         (named("mute"), "cannot adopt kvm mute: it has no guest agent", "install qemu-guest-agent in it"),
         (
             named("odd"),
@@ -277,6 +279,30 @@ story!(only_root_has_machines_adopted_where_they_are_real, s, {
     assert_eq!(refused.hints, ["sudo encanto adopt-machine"]);
 });
 
+story!(what_machines_can_do_an_adopted_one_can_but_for_copies, s, {
+    plant(&s, "lxc", "web", Running);
+    adopt(&s, "web").await;
+    s.settle().await;
+    s.ask(api::StopMachine { machines: vec!["web".into()] }).await.unwrap();
+    s.settle().await;
+    let listed = s.ask(api::ListMachines {}).await.unwrap().machines[1].clone();
+    assert_eq!((listed.name.as_deref(), listed.state.as_str()), (Some("web"), "stopped"), "by the name that it has");
+    assert_eq!((listed.info.as_deref(), listed.snapshots), (Some("adopted: lxc web"), None));
+    s.ask(api::StartMachine { machines: vec!["1".into()] }).await.unwrap();
+    s.settle().await;
+    let cloning = api::CloneMachine { machine: "1".into(), count: 1, name: None, constraints: None };
+    let refused = s.ask(cloning).await.unwrap_err().error;
+    assert_eq!(refused, "cannot clone machine 1: it was adopted, and its disk is not the environment's");
+    let refused = s.ask(api::TakeSnapshot { machine: "1".into(), name: None }).await.unwrap_err().error;
+    assert_eq!(refused, "cannot snapshot machine 1: it was adopted, and its disk is not the environment's");
+    // One that was stopped by us is given back as it is.
+    s.ask(api::StopMachine { machines: vec!["1".into()] }).await.unwrap();
+    s.settle().await;
+    s.ask(api::ReleaseMachine { machines: vec!["web".into()] }).await.unwrap();
+    s.settle().await;
+    assert_eq!((s.machine_numbers().len(), found(&s, "web").0), (0, Stopped));
+});
+
 story!(the_history_tells_whom_it_took, s, {
     plant(&s, "lxc", "web", Running);
     adopt(&s, "web").await;
@@ -285,7 +311,10 @@ story!(the_history_tells_whom_it_took, s, {
     s.settle().await;
     let history = s.ask(api::History { lines: 10, ..Default::default() }).await.unwrap().entries;
     let effects: Vec<&str> = history.iter().flat_map(|entry| entry.effects.iter().map(String::as_str)).collect();
-    assert!(effects.ends_with(&["machine 1 adopted: lxc web", "machine 1 dying"]), "{effects:?}");
+    assert!(
+        effects.ends_with(&["machine 1 adopted: lxc web", "machine 1 called web", "machine 1 dying"]),
+        "{effects:?}"
+    );
     let log = s.ask(api::StatusLog { entity: "1".into(), lines: 10 }).await.unwrap().entries;
     assert_eq!((log[0].state.as_str(), log[0].message.as_str()), ("pending", "adopting lxc web"));
     assert!(s.journal.entries().iter().any(|entry| matches!(entry.event, Event::MachineRemoved { .. })));

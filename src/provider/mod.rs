@@ -257,8 +257,8 @@ pub trait Provider: Send + Sync {
     /// Brings up what all instances share: network, base image, firewall table. Idempotent, also after a reboot.
     async fn open(&self, progress: Progress) -> Result<(), ProviderError>;
 
-    /// Removes everything that [`Provider::open`] made and every instance of this environment. The
-    /// cache of images and layers stays.
+    /// Removes everything that [`Provider::open`] made and every instance of this environment; those that were adopted
+    /// are released. The cache of images and layers stays.
     async fn teardown(&self) -> Result<(), ProviderError>;
 
     /// Returns as soon as something of what all instances share is damaged from outside, at once if it is so already,
@@ -297,7 +297,7 @@ pub trait Provider: Send + Sync {
     /// Returns when the instance does not run, at once if so; a restart from inside it is no end. May be dropped.
     async fn ended(&self, name: &InstanceName);
 
-    /// Ends and removes the instance and all its files.
+    /// Ends and removes the instance and all its files. One that was adopted is released.
     async fn destroy(&self, name: &InstanceName) -> Result<(), ProviderError>;
 
     /// All instances of this environment.

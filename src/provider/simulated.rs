@@ -413,13 +413,13 @@ impl Provider for SimulatedProvider {
 
     async fn drop_snapshot(&self, name: &InstanceName, snapshot: &str) -> Result<(), ProviderError> {
         self.begin("drop_snapshot", Some(name)).await?;
-        self.world().instance(name)?.snapshots.retain(|(kept, _)| kept.name != snapshot);
+        self.world().with_own_disk(name)?.snapshots.retain(|(kept, _)| kept.name != snapshot);
         Ok(())
     }
 
     async fn snapshots(&self, name: &InstanceName) -> Result<Vec<Snapshot>, ProviderError> {
         self.begin("snapshots", Some(name)).await?;
-        Ok(self.world().instance(name)?.snapshots.iter().map(|(kept, _)| kept.clone()).collect())
+        Ok(self.world().with_own_disk(name)?.snapshots.iter().map(|(kept, _)| kept.clone()).collect())
     }
 
     async fn console(&self, name: &InstanceName, terminal: (u16, u16)) -> Result<Execution, ProviderError> {

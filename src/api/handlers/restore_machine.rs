@@ -8,13 +8,14 @@ use super::super::backend::{Asker, Backend};
 use super::super::machines::RestoreMachine;
 use super::super::requests::{Done, Refusal};
 use super::super::server::Handle;
-use super::snapshot::is_kept;
+use super::snapshot::{has_own_disk, is_kept};
 use super::{machine, name, not_lost};
 
 #[async_trait]
 impl Handle for RestoreMachine {
     async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let machine = machine(&backend.model(), &self.machine)?;
+        has_own_disk(&backend.model(), "restore", machine)?;
         not_lost(backend, &[machine])?;
         let snapshot = name(&self.snapshot)?;
         is_kept(&backend.snapshots(machine).await?, &snapshot, machine)?;

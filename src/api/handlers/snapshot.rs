@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::model::{Change, MachineChange, SnapshotName};
+use crate::model::{Change, MachineChange, MachineError, MachineId, Model, SnapshotName};
 
 use super::super::backend::{Asker, Backend};
 use super::super::machines::{DropSnapshot, ListSnapshots, SnapshotInfo, SnapshotList, TakeSnapshot};
@@ -14,6 +14,7 @@ use super::{machine, name, not_lost, refusal};
 impl Handle for ListSnapshots {
     async fn handle(self, backend: &dyn Backend, _by: &Asker) -> Result<SnapshotList, Refusal> {
         let machine = machine(&backend.model(), &self.machine)?;
+        has_own_disk(&backend.model(), "snapshot", machine)?;
         Ok(SnapshotList { snapshots: backend.snapshots(machine).await? })
     }
 }
@@ -22,6 +23,7 @@ impl Handle for ListSnapshots {
 impl Handle for TakeSnapshot {
     async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let machine = machine(&backend.model(), &self.machine)?;
+        has_own_disk(&backend.model(), "snapshot", machine)?;
         not_lost(backend, &[machine])?;
         let snapshot = match &self.name {
             Some(text) => name(text)?,
@@ -43,6 +45,7 @@ impl Handle for TakeSnapshot {
 impl Handle for DropSnapshot {
     async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let machine = machine(&backend.model(), &self.machine)?;
+        has_own_disk(&backend.model(), "snapshot", machine)?;
         let snapshot: SnapshotName = name(&self.name)?;
         is_kept(&backend.snapshots(machine).await?, &snapshot, machine)?;
         backend.drop_snapshot(machine, &snapshot).await?;
@@ -53,8 +56,17 @@ impl Handle for DropSnapshot {
 }
 
 /// # Errors
+/// It was adopted: its disk is somebody's.
+pub fn has_own_disk(model: &Model, verb: &'static str, machine: MachineId) -> Result<(), Refusal> {
+    match model.machines.get(&machine).and_then(|machine| machine.adopted.as_ref()) {
+        Some(_) => Err(refusal::of(&MachineError::Adopted { verb, machine }.into(), model)),
+        None => Ok(()),
+    }
+}
+
+/// # Errors
 /// There is none of that name.
-pub fn is_kept(known: &[SnapshotInfo], wanted: &SnapshotName, machine: crate::model::MachineId) -> Result<(), Refusal> {
+pub fn is_kept(known: &[SnapshotInfo], wanted: &SnapshotName, machine: MachineId) -> Result<(), Refusal> {
     if known.iter().any(|known| known.name == wanted.as_str()) {
         return Ok(());
     }

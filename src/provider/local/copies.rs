@@ -116,6 +116,14 @@ fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
+/// Nothing is put beside what is somebody's, and nothing in its place.
+fn has_own_disk(machine: &Machine) -> Result<(), ProviderError> {
+    match machine.record.origin {
+        Some(_) => Err(ProviderError::Unsupported { action: "snapshot", name: machine.name.clone() }),
+        None => Ok(()),
+    }
+}
+
 impl LocalProvider {
     pub(super) async fn clone_to(&self, from: &InstanceName, spec: &InstanceSpec) -> Result<Instance, ProviderError> {
         let network = self.opened_network()?;
@@ -153,6 +161,7 @@ impl LocalProvider {
     pub(super) async fn take_snapshot(&self, name: &InstanceName, snapshot: &str) -> Result<Snapshot, ProviderError> {
         InstanceName::new(snapshot)?;
         let (turn, driver, machine) = self.hold(name).await?;
+        has_own_disk(&machine)?;
         let data = driver.data(&machine);
         let kept = Kept::on(&shelf(&data), snapshot);
         if let Some(known) = kept.read()? {
@@ -180,6 +189,7 @@ impl LocalProvider {
     pub(super) async fn restore_snapshot(&self, name: &InstanceName, snapshot: &str) -> Result<(), ProviderError> {
         InstanceName::new(snapshot)?;
         let (turn, driver, machine) = self.hold(name).await?;
+        has_own_disk(&machine)?;
         let data = driver.data(&machine);
         let kept = Kept::on(&shelf(&data), snapshot);
         if kept.read()?.is_none() {
@@ -206,11 +216,13 @@ impl LocalProvider {
     pub(super) async fn remove_snapshot(&self, name: &InstanceName, snapshot: &str) -> Result<(), ProviderError> {
         InstanceName::new(snapshot)?;
         let (_turn, driver, machine) = self.hold(name).await?;
+        has_own_disk(&machine)?;
         Kept::on(&shelf(&driver.data(&machine)), snapshot).remove().await
     }
 
     pub(super) async fn list_snapshots(&self, name: &InstanceName) -> Result<Vec<Snapshot>, ProviderError> {
         let machine = self.machine(name)?;
+        has_own_disk(&machine)?;
         let driver = self.drivers.of(Some(&machine.record.kind))?;
         let shelf = shelf(&driver.data(&machine));
         let mut found = Vec::new();

@@ -28,7 +28,7 @@ impl World {
 
     pub fn keep(&mut self, name: &InstanceName, snapshot: &str) -> Result<Snapshot, ProviderError> {
         InstanceName::new(snapshot)?;
-        let instance = self.instance(name)?;
+        let instance = self.with_own_disk(name)?;
         if let Some((kept, _)) = instance.snapshots.iter().find(|(kept, _)| kept.name == snapshot) {
             return Ok(kept.clone());
         }
@@ -38,9 +38,18 @@ impl World {
         Ok(kept)
     }
 
+    /// What was adopted is somebody's, and its disk with it.
+    pub fn with_own_disk(&mut self, name: &InstanceName) -> Result<&mut SimulatedInstance, ProviderError> {
+        let instance = self.instance(name)?;
+        match instance.origin {
+            Some(_) => Err(ProviderError::Unsupported { action: "snapshot", name: name.clone() }),
+            None => Ok(instance),
+        }
+    }
+
     pub fn give_back(&mut self, name: &InstanceName, snapshot: &str) -> Result<(), ProviderError> {
         InstanceName::new(snapshot)?;
-        let instance = self.instance(name)?;
+        let instance = self.with_own_disk(name)?;
         let Some((_, files)) = instance.snapshots.iter().find(|(kept, _)| kept.name == snapshot) else {
             return Err(ProviderError::NoSnapshot { name: name.clone(), snapshot: snapshot.to_owned() });
         };
