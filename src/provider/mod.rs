@@ -447,6 +447,8 @@ pub enum ProviderError {
     NoOrigin(String),
     #[error("{} is adopted by another environment", .0)]
     Taken(Origin),
+    #[error("{0} has no network of its own, but the host's")]
+    SharedNetwork(String),
     /// What was to be released.
     #[error("{0} was not adopted: the environment made it")]
     OwnMake(InstanceName),

@@ -13,8 +13,6 @@ use super::{LocalProvider, described, locked};
 use crate::model::Adopted;
 use crate::provider::{Foreign, Instance, InstanceName, InstanceSpec, InstanceState, Origin, ProviderError};
 
-const ELSEWHERE: &str = "another environment has adopted it";
-
 impl LocalProvider {
     fn claims(&self) -> Claims {
         Claims::new(&self.settings.cache_dir)
@@ -25,8 +23,13 @@ impl LocalProvider {
         let prefix = self.settings.prefix();
         let mut found = Vec::new();
         for kind in self.drivers.kinds() {
-            match self.drivers.opened(kind.name).await {
-                Ok(driver) => found.extend(driver.foreign(&prefix).await?),
+            let seen = match self.drivers.opened(kind.name).await {
+                Ok(driver) => driver.foreign(&prefix).await,
+                Err(error) => Err(error),
+            };
+            match seen {
+                Ok(seen) => found.extend(seen),
+                // Most hosts do not have every kind.
                 Err(error) => tracing::debug!("others' machines of kind {} cannot be seen: {error}", kind.name),
             }
         }
@@ -34,7 +37,7 @@ impl LocalProvider {
         let claims = self.claims();
         for foreign in &mut found {
             if claims.holder(&foreign.kind, &Origin::Named(foreign.name.clone())).is_some() {
-                foreign.obstacle = Some(ELSEWHERE.to_owned());
+                foreign.obstacle = Some("another environment has adopted it".to_owned());
             }
         }
         Ok(found)
@@ -55,7 +58,8 @@ impl LocalProvider {
         if !real.is_dir() {
             return Err(io_error("look into", folder, std::io::ErrorKind::NotADirectory.into()));
         }
-        let claimed = self.claims().holder(&kind, &Origin::Folder(real.clone())).map(|_| ELSEWHERE.to_owned());
+        let claimed =
+            self.claims().holder(&kind, &Origin::Folder(real.clone())).map(|_| "it is adopted already".to_owned());
         let obstacle = claimed.or_else(|| self.not_for_taking(&real));
         let obstacle = obstacle.or_else(|| match root.has("sbin/init") {
             true => root.obstacle().map(str::to_owned),

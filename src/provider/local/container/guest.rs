@@ -23,8 +23,7 @@ impl<R: Runtime> ContainerDriver<R> {
     pub(super) async fn plug(&self, machine: &Machine, init: &Init) -> Result<(), ProviderError> {
         let Wiring { cable, bridge, .. } = &machine.wiring;
         if shares_network(init.pid) {
-            let (action, name) = ("network of its own to be adopted with", machine.name.clone());
-            return Err(ProviderError::Unsupported { action, name });
+            return Err(ProviderError::SharedNetwork(machine.label().to_owned()));
         }
         if !port(cable).exists() {
             self.lay_second_cable(machine, init).await?;

@@ -339,7 +339,11 @@ impl<R: Runtime> Driver for ContainerDriver<R> {
     /// The container that was made for a folder ends; one that was there before runs on.
     async fn release(&self, machine: &Machine) -> Result<(), ProviderError> {
         if machine.is_guest() {
-            unplug(machine, self.init(machine).await.ok().as_deref()).await?;
+            let init = match self.init(machine).await {
+                Err(ProviderError::NotRunning { .. } | ProviderError::NoInstance(_)) => None,
+                other => Some(other?),
+            };
+            unplug(machine, init.as_deref()).await?;
             self.runtime.forget_guest(machine).await?;
         } else {
             self.halt(machine).await?;
