@@ -5,6 +5,7 @@
 #[path = "cli"]
 mod cli {
     mod actions;
+    mod adopt;
     mod backup;
     mod conversation;
     mod debug_hooks;

@@ -68,3 +68,15 @@ fn machines_of_before_there_were_kinds_are_of_the_first_that_was_told() {
     assert_eq!(model.kinds.words(), "`libvirt-lxc` or `lxc`");
     assert_eq!(model.noun(encanto::model::MachineId::new(5)), "libvirt container");
 }
+
+#[test]
+fn what_was_adopted_is_somebodys_still() {
+    let mut model = replayed("journal-0.1.jsonl");
+    go_on(&mut model, "adoption-0.1.jsonl");
+    assert_eq!(check::inconsistencies(&model), Vec::<String>::new());
+    let adopted = model.machines.values().filter_map(|machine| Some((machine.id.number(), machine.adopted.as_ref()?)));
+    let told: Vec<String> = adopted.map(|(number, adopted)| format!("{number} {adopted}")).collect();
+    assert_eq!(told, ["6 folder /srv/root"]);
+    let six = encanto::model::MachineId::new(6);
+    assert!(model.next_machine == 7 && !model.unused.contains(&six), "no unit gets it by itself");
+}

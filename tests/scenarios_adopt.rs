@@ -102,6 +102,7 @@ story!(what_cannot_be_adopted_is_told_and_nothing_is_changed, s, {
     plant(&s, "lxc", "web", Running);
     plant(&s, "kvm", "web", Running);
     plant(&s, "kvm", "mail", Running);
+    s.provider.plant_folder("/srv/root", "bookworm");
     let other = |name: &str, series: Option<&str>, obstacle: Option<&str>| Foreign {
         kind: "kvm".into(),
         name: name.into(),
@@ -139,9 +140,9 @@ story!(what_cannot_be_adopted_is_told_and_nothing_is_changed, s, {
         (folder("srv"), "\"srv\" is no absolute path", ""),
         (folder("/srv/../etc"), "\"/srv/../etc\" is no absolute path", ""),
         (
-            api::AdoptMachine { kind: Some("kvm".into()), ..folder("/srv") },
-            "a folder becomes an lxc container, not kvm",
-            "encanto machine adopt --filesystem /srv",
+            api::AdoptMachine { kind: Some("kvm".into()), ..folder("/srv/root") },
+            "a folder becomes a machine of kind lxc, not kvm",
+            "encanto machine adopt --filesystem /srv/root",
         ),
         (
             api::AdoptMachine { ram: Some(64), ..named("mail") },

@@ -29,11 +29,20 @@ impl Adopted {
     }
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Named(name) => f.write_str(name),
+            Origin::Folder(folder) => write!(f, "folder {}", folder.display()),
+        }
+    }
+}
+
 impl fmt::Display for Adopted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
-            Origin::Named(name) => write!(f, "{} {name}", self.kind),
-            Origin::Folder(folder) => write!(f, "folder {}", folder.display()),
+            Origin::Named(_) => write!(f, "{} {}", self.kind, self.origin),
+            Origin::Folder(_) => self.origin.fmt(f),
         }
     }
 }

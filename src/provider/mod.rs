@@ -445,6 +445,8 @@ pub enum ProviderError {
     /// What was to be adopted.
     #[error("there is no {0} on this host")]
     NoOrigin(String),
+    #[error("{} is adopted by another environment", .0)]
+    Taken(Origin),
     /// What was to be released.
     #[error("{0} was not adopted: the environment made it")]
     OwnMake(InstanceName),

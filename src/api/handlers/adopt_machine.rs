@@ -68,14 +68,15 @@ impl AdoptMachine {
         if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
             return Err(Refusal::new(format!("\"{folder}\" is no absolute path")));
         }
-        if let Some(kind) = self.kind.as_ref().filter(|kind| *kind != "lxc") {
-            return Err(Refusal::new(format!("a folder becomes an lxc container, not {kind}"))
-                .hint(format!("encanto machine adopt --filesystem {folder}")));
-        }
         // In one spelling, so that it is adopted once.
         let origin = Origin::Folder(path.components().collect());
         not_held(&backend.model(), &origin, None)?;
-        Ok(Found::new(backend.inspect(folder).await?, origin))
+        let found = backend.inspect(folder).await?;
+        if let Some(kind) = self.kind.as_ref().filter(|kind| **kind != found.kind) {
+            return Err(Refusal::new(format!("a folder becomes a machine of kind {}, not {kind}", found.kind))
+                .hint(format!("encanto machine adopt --filesystem {folder}")));
+        }
+        Ok(Found::new(found, origin))
     }
 
     async fn by_name(&self, backend: &dyn Backend, name: &str) -> Result<Found, Refusal> {

@@ -37,10 +37,7 @@ impl Handle for DestroyMachine {
     }
 }
 
-pub(super) fn names<T: std::str::FromStr<Err = crate::model::NameError>>(
-    texts: &[String],
-    none: &str,
-) -> Result<Vec<T>, Refusal> {
+fn names<T: std::str::FromStr<Err = crate::model::NameError>>(texts: &[String], none: &str) -> Result<Vec<T>, Refusal> {
     if texts.is_empty() {
         return Err(Refusal::new(none));
     }

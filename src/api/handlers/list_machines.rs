@@ -40,7 +40,7 @@ fn entry(backend: &dyn Backend, id: MachineId) -> Option<MachineEntry> {
         instance: status.instance_id,
         kind: status.virt_type,
         state: status.life.or(status.agent_state).unwrap_or_else(|| "pending".to_owned()),
-        info: status.agent_state_info,
+        info: status.agent_state_info.or(status.adopted.map(|what| format!("adopted: {what}"))),
         address: status.dns_name,
         mem: hardware.map(|hardware| hardware.mem),
         cpu_cores: hardware.map(|hardware| hardware.cores),

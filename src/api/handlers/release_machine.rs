@@ -14,7 +14,7 @@ use super::machines;
 impl Handle for ReleaseMachine {
     async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let machines = machines(&backend.model(), &self.machines)?;
-        let targets = machines.iter().map(ToString::to_string).collect();
+        let targets: Vec<String> = machines.iter().map(ToString::to_string).collect();
         backend.commit(by, Change::ReleaseMachines { machines }).await?;
         Ok(Done { notes: Vec::new(), targets })
     }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::model::Adopted;
+
 use super::super::{Foreign, Instance, InstanceName, InstanceSpec, InstanceState, Origin, ProviderError};
 use super::{Files, SimulatedInstance, SimulatedProvider, World, hardware};
 
@@ -90,10 +92,7 @@ impl World {
         let kind = spec.kind.clone().unwrap_or_else(|| "lxc".into());
         if !self.instances.contains_key(&spec.name) {
             let Some(planted) = self.others.find(&kind, origin) else {
-                return Err(ProviderError::NoOrigin(match origin {
-                    Origin::Named(name) => format!("{kind} {name}"),
-                    Origin::Folder(folder) => format!("folder {}", folder.display()),
-                }));
+                return Err(ProviderError::NoOrigin(Adopted { kind, origin: origin.clone() }.to_string()));
             };
             planted.foreign.state = InstanceState::Running;
             let files = planted.files.clone();

@@ -1,8 +1,10 @@
 //! `machine`: what is done with machines that are there, whatever runs them. A file each.
 
+mod adopt;
 mod clone;
 mod console;
 mod list;
+mod release;
 mod restart;
 mod restore;
 mod snapshot;
@@ -12,7 +14,7 @@ mod stop;
 use crate::cli::error::Outcome;
 use crate::cli::session::Session;
 
-/// Stop, start, copy and keep machines, whatever runs them
+/// Stop, start, copy, keep and take over machines, whatever runs them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "A machine is named by its id (`3`, `1/lxc/0`) or by its name (`add-machine --name big-box`).
 
@@ -21,7 +23,9 @@ Examples:
   encanto machine stop 3 && encanto machine start 3 --wait
   encanto machine snapshot 3 before-upgrade
   encanto machine restore 3 before-upgrade
-  encanto machine clone 3 --name trial --ram 1024")]
+  encanto machine clone 3 --name trial --ram 1024
+  encanto machine list --all
+  sudo encanto machine adopt web")]
 pub struct Machine {
     #[command(subcommand)]
     verb: Verb,
@@ -38,6 +42,8 @@ enum Verb {
     Snapshot(snapshot::Snapshot),
     Restore(restore::Restore),
     Console(console::Console),
+    Adopt(adopt::Adopt),
+    Release(release::Release),
 }
 
 impl Machine {
@@ -51,6 +57,8 @@ impl Machine {
             Verb::Snapshot(verb) => verb.run(session),
             Verb::Restore(verb) => verb.run(session),
             Verb::Console(verb) => verb.run(session),
+            Verb::Adopt(verb) => verb.run(session),
+            Verb::Release(verb) => verb.run(session),
         }
     }
 }
