@@ -350,7 +350,9 @@ story!(machines_are_listed_with_what_is_in_them, s, {
     );
     let taken = words(add_machine(&s, Some("big-box")).await);
     assert_eq!(taken, "cannot name a machine \"big-box\": machine 2 is named so");
-    for bad in ["kvm", "machine-3", "3", "Big"] {
+    let kind = words(add_machine(&s, Some("kvm")).await);
+    assert_eq!(kind, "cannot name a machine \"kvm\": that is a kind of machines");
+    for bad in ["new", "machine-3", "3", "Big"] {
         assert_eq!(words(add_machine(&s, Some(bad)).await), format!("invalid machine name \"{bad}\""));
     }
     s.destroy_machine("big-box", false).await;

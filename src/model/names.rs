@@ -127,10 +127,9 @@ text_name!(
 
 text_name!(
     /// What an operator calls a machine beside its number, e.g. `big-box`. None that means something else where a machine
-    /// is named: a kind of machines, a tag.
+    /// is named.
     MachineName, MachineName, |name| {
-        let taken = ["all", "kvm", "libvirt-lxc", "lxc", "new"].contains(&name);
-        dashed(name, false) && !taken && MachineId::from_tag(name).is_none()
+        dashed(name, false) && !["all", "new"].contains(&name) && MachineId::from_tag(name).is_none()
     }
 );
 text_name!(
@@ -338,7 +337,7 @@ mod tests {
         for good in ["big-box", "web-1", "machine"] {
             assert!(good.parse::<MachineName>().is_ok(), "{good}");
         }
-        for bad in ["", "3", "lxc", "kvm", "all", "machine-1", "a b", "a/0", "Web"] {
+        for bad in ["", "3", "new", "all", "machine-1", "a b", "a/0", "Web"] {
             assert_eq!(bad.parse::<MachineName>(), Err(NameError::MachineName(bad.into())));
         }
         for good in ["a", "2026-11-25.1", "Before_Upgrade"] {

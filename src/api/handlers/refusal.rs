@@ -100,7 +100,9 @@ fn why_nothing_is_done(error: &MachineError) -> Vec<String> {
             format!("`encanto destroy-unit {unit} --force` removes it without its hooks"),
         ],
         MachineError::BeingRestored { machine, .. } => vec![format!("encanto machine list # shows machine {machine}")],
-        MachineError::NameTaken { .. } => vec!["give it another name, or none".to_owned()],
+        MachineError::NameTaken { .. } | MachineError::NameOfKind(_) => {
+            vec!["give it another name, or none".to_owned()]
+        }
         MachineError::SeveralNamed => vec!["make them one by one, or name none".to_owned()],
         MachineError::OtherKind { machine } => {
             vec![format!("a copy is of the kind of machine {machine}: leave out virt-type and container")]
@@ -201,8 +203,9 @@ pub fn bad_name(error: &NameError) -> Refusal {
             "a machine is a number, e.g. `1`, a container on one, e.g. `1/lxc/0`, or the name of one; `encanto status` \
              lists them",
         ),
-        NameError::MachineName(_) => refusal
-            .hint("lower-case letters, digits and dashes, beginning with a letter, and no kind of machine: `big-box`"),
+        NameError::MachineName(_) => {
+            refusal.hint("lower-case letters, digits and dashes, beginning with a letter, e.g. `big-box`")
+        }
         NameError::Snapshot(_) => refusal.hint("letters, digits, `-`, `_` and `.`, e.g. `before-upgrade`"),
         NameError::NestedMachine(_) => refusal.hint("`lxc:1` makes a container on machine 1"),
         NameError::Port(_) => refusal.hint("a port is a number from 1 to 65535, e.g. `80` or `53/udp`"),

@@ -3,6 +3,7 @@
 use super::super::constraints::Constraints;
 use super::super::entities::{Life, Machine, Power, Provision, Restore};
 use super::super::event::Event;
+use super::super::kinds::{INSIDE, KindError};
 use super::super::names::{MachineId, MachineName, SnapshotName, UnitName};
 use super::deploy::check_count;
 use super::{ChangeError, Decider, Placement};
@@ -76,6 +77,8 @@ pub enum MachineError {
     BeingRestored { verb: &'static str, machine: MachineId },
     #[error("cannot name a machine \"{name}\": machine {machine} is named so")]
     NameTaken { name: MachineName, machine: MachineId },
+    #[error("cannot name a machine \"{0}\": that is a kind of machines")]
+    NameOfKind(MachineName),
     #[error("cannot give several machines one name")]
     SeveralNamed,
     #[error("cannot clone machine {machine} as another kind of machine")]
@@ -193,6 +196,10 @@ impl Decider<'_> {
         let Some(name) = name else { return Ok(()) };
         if count > 1 {
             return Err(MachineError::SeveralNamed.into());
+        }
+        let kind = self.model.kinds.named(name.as_str());
+        if name.as_str() == INSIDE || !matches!(kind, Err(KindError::Unknown { .. })) {
+            return Err(MachineError::NameOfKind(name.clone()).into());
         }
         match self.model.machine_named(name) {
             Some(holder) => Err(MachineError::NameTaken { name: name.clone(), machine: holder.id }.into()),
