@@ -18,7 +18,7 @@ use crate::cli::values::{count, words};
 #[command(after_help = "Examples:
   encanto machine list --all
   sudo encanto machine adopt web
-  sudo encanto machine adopt desktop --kind kvm
+  sudo encanto machine adopt web --kind lxc
   sudo encanto machine adopt --filesystem /srv/root --name shop --ram 512")]
 pub struct Adopt {
     /// What `lxc-ls` or `virsh list --all` call it
