@@ -175,7 +175,7 @@ impl LocalProvider {
         let taken = now();
         let (from, to) = (data, kept.data());
         let copying = async move { copy(&from, &to).await };
-        if let Err(error) = self.while_still(driver, &machine, (turn.clone(), turn), copying).await {
+        if let Err(error) = self.while_still(driver, &machine, (turn.clone(), turn.clone()), copying).await {
             kept.remove().await?;
             return Err(error);
         }
@@ -305,4 +305,30 @@ impl LocalProvider {
 /// Swaps two files or folders in one step.
 fn exchange(one: &Path, other: &Path) -> Result<(), ProviderError> {
     renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).map_err(|e| io_error("exchange", other, e.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[tokio::test]
+    async fn a_copy_keeps_what_files_are_and_replaces_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("-from"), folder.path().join("to"));
+        std::fs::create_dir_all(from.join("etc")).unwrap();
+        std::fs::write(from.join("etc/key"), "secret").unwrap();
+        std::fs::set_permissions(from.join("etc/key"), std::fs::Permissions::from_mode(0o4750)).unwrap();
+        std::fs::hard_link(from.join("etc/key"), from.join("same")).unwrap();
+        symlink("/nowhere", from.join("link")).unwrap();
+        std::fs::File::create(from.join("holes")).unwrap().set_len(1 << 30).unwrap();
+        std::fs::create_dir_all(to.join("left")).unwrap();
+        copy(&from, &to).await.unwrap();
+        let data = |name: &str| std::fs::symlink_metadata(to.join(name)).unwrap();
+        assert_eq!((data("etc/key").mode() & 0o7777, data("same").ino()), (0o4750, data("etc/key").ino()));
+        assert_eq!(std::fs::read_link(to.join("link")).unwrap(), Path::new("/nowhere"));
+        assert!(data("holes").len() == 1 << 30 && data("holes").blocks() < 2048, "holes stay holes");
+        assert!(!to.join("left").exists() && size_on_disk(&to).unwrap() < 1 << 20);
+        assert!(copy(&folder.path().join("none"), &to).await.is_err());
+    }
 }

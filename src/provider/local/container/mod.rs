@@ -137,14 +137,39 @@ impl<R: Runtime> ContainerDriver<R> {
         Ok(Door { helper: &self.settings.helper, name: machine.name.clone(), init: init.pid })
     }
 
+    /// The init of a container that runs, else `None`. One that ends or restarts itself has none for a moment.
+    async fn settled(&self, machine: &Machine) -> Result<Option<Arc<Init>>, ProviderError> {
+        let begun = Instant::now();
+        while self.runs(machine).await? {
+            match self.init(machine).await {
+                Err(ProviderError::NotRunning { .. } | ProviderError::NoInstance(_))
+                    if begun.elapsed() < RESTART_LIMIT => {}
+                other => return other.map(Some),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(None)
+    }
+
+    /// Waits for the end of a container that is ending: what a killed controller began, the hypervisor's tools finish.
+    async fn let_end(&self, machine: &Machine) -> Result<(), ProviderError> {
+        if let Some(init) = self.settled(machine).await?
+            && matches!(wait_ready(&machine.name, &init).await, Err(ProviderError::NotRunning { .. }))
+        {
+            self.settled(machine).await?;
+        }
+        Ok(())
+    }
+
     async fn stop(&self, machine: &Machine, limit: Option<Duration>) -> Result<(), ProviderError> {
         if !self.runs(machine).await? {
             return Ok(());
         }
         let stopped = self.runtime.stop(machine, limit).await;
         // It may have ended by itself meanwhile, or its configuration was deleted by hand.
-        if stopped.is_err() && self.runs(machine).await? {
-            let init = self.init(machine).await?;
+        if stopped.is_err()
+            && let Some(init) = self.settled(machine).await?
+        {
             let killed = pidfd_send_signal(&init.handle, Signal::KILL);
             killed.map_err(|source| ProviderError::Enter { name: machine.name.clone(), source: source.into() })?;
             let deadline = Instant::now() + KILL_LIMIT;
@@ -204,6 +229,7 @@ impl<R: Runtime> Driver for ContainerDriver<R> {
         if machine.is_guest() {
             return self.begin_guest(machine, turn).await;
         }
+        self.let_end(machine).await?;
         if !self.runs(machine).await? {
             self.disk(machine).mount(self.runtime.first_id()?, turn).await?;
             self.runtime.start(machine, turn).await?;
