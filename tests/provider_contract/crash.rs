@@ -75,7 +75,7 @@ pub async fn a_killed_controller_leaves_nothing_undone(on: &Environment) {
         }
         next.destroy(&name).await.unwrap();
         assert!(next.list().await.unwrap().is_empty(), "after {moment} ms");
-        let left = crate::host::traces(name.as_str());
+        let left = crate::host::traces(&on.name);
         assert!(!left.iter().any(|trace| trace.contains(name.as_str())), "after {moment} ms: {left:?}");
     }
 }
