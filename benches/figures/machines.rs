@@ -221,7 +221,7 @@ fn measure_kind(kind: Kind, report: &mut Report) -> anyhow::Result<()> {
     let mut by_hand = ByHand::like(&bed, kind.name, &bed.create(kind.name, &like)?)?;
     let rounds = if kind.container == "kvm" { 3 } else { 9 };
     let mut pairs = ["create, until a command ran", "exec of true", "stop", "start, until a command ran", "destroy"]
-        .map(|what| Pairs::new(what));
+        .map(Pairs::new);
     for round in 0..rounds {
         let ours = bed.name(&format!("machine-{round}"))?;
         let [create, exec, stop, start, destroy] = &mut pairs;

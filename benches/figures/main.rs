@@ -43,11 +43,9 @@ fn measure(report: &mut Report, wanted: &dyn Fn(&str) -> bool) -> anyhow::Result
         scale::measure(report)?;
     }
     let real = ["wiki", "commands", "machines"].into_iter().filter(|part| wanted(part)).collect::<Vec<_>>();
-    if !real.is_empty() {
-        if !rustix::process::geteuid().is_root() {
-            report.note(&format!("not measured: {} (real machines need root)", real.join(", ")))?;
-            return Ok(());
-        }
+    if !real.is_empty() && !rustix::process::geteuid().is_root() {
+        report.note(&format!("not measured: {} (real machines need root)", real.join(", ")))?;
+        return Ok(());
     }
     if wanted("machines") {
         machines::measure(report)?;
