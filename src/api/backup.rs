@@ -132,7 +132,7 @@ impl Manifest {
         if self.environment != wanted {
             return Err(BackupError::OtherEnvironment { path, found: self.environment.clone(), wanted });
         }
-        if self.kind != settings.kind || self.user != settings.user {
+        if self.kind.as_str() != settings.kind.as_str() || self.user != settings.user {
             let (found, user) = (self.kind.as_str(), self.user.clone());
             return Err(BackupError::OtherMachines { path, found, user, wanted });
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::libvirt_uri::LibvirtUri;
 use crate::model::{EnvironmentName, MachineId};
 
 pub use crate::model::LONGEST_INSTANCE_NAME;
@@ -33,20 +34,25 @@ pub struct EnvironmentSettings {
 /// Bytes of all logs of an environment, where `log-size` does not say otherwise.
 pub const LOG_SIZE: u64 = 20 << 20;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where machines are made if nothing else is said of them. All that is not simulated is one and the same otherwise:
+/// machines of every kind that this host can make, on one network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EnvironmentKind {
     /// LXC containers on this host (`type: local`).
     Local,
+    /// Domains of libvirt (`type: libvirt`), of the kind that its `uri:` says.
+    Libvirt(LibvirtUri),
     /// Machines in memory only (`type: simulated`).
     Simulated,
 }
 
 impl EnvironmentKind {
     /// As an operator writes it.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Local => "local",
+            Self::Libvirt(_) => "libvirt",
             Self::Simulated => "simulated",
         }
     }

@@ -12,7 +12,7 @@ use super::account::Account;
 use super::error::Failure;
 use super::values::bytes;
 use super::yaml;
-use crate::api::{EnvironmentKind, EnvironmentName, EnvironmentSettings, LOG_SIZE, SOCKET};
+use crate::api::{EnvironmentKind, EnvironmentName, EnvironmentSettings, LOG_SIZE, LibvirtUri, SOCKET};
 
 /// What `init` writes.
 pub const BOILERPLATE: &str = include_str!("environments.yaml");
@@ -37,6 +37,8 @@ pub struct Environments {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Entry {
     r#type: Type,
+    #[serde(default)]
+    uri: Option<LibvirtUri>,
     #[serde(default)]
     repository: Option<PathBuf>,
     #[serde(default)]
@@ -71,14 +73,18 @@ impl TryFrom<serde_yaml::Value> for LogSize {
 #[serde(rename_all = "kebab-case")]
 enum Type {
     Local,
+    Libvirt,
     Simulated,
 }
 
-impl From<Type> for EnvironmentKind {
-    fn from(kind: Type) -> Self {
-        match kind {
-            Type::Local => Self::Local,
-            Type::Simulated => Self::Simulated,
+impl Entry {
+    fn kind(&self) -> Result<EnvironmentKind, &'static str> {
+        match (self.r#type, &self.uri) {
+            (Type::Libvirt, Some(uri)) => Ok(EnvironmentKind::Libvirt(uri.clone())),
+            (Type::Libvirt, None) => Err("`type: libvirt` needs a `uri:`, e.g. `uri: qemu:///system`"),
+            (_, Some(_)) => Err("only `type: libvirt` has a `uri:`"),
+            (Type::Local, None) => Ok(EnvironmentKind::Local),
+            (Type::Simulated, None) => Ok(EnvironmentKind::Simulated),
         }
     }
 }
@@ -148,9 +154,11 @@ impl Home {
             None => self.current(&environments)?,
         };
         let entry = environments.environments.get(&name).ok_or_else(|| unknown(&name))?;
-        let name: EnvironmentName = name
-            .parse()
-            .map_err(|error| Failure::failed(format!("\"{}\": {error}", self.environments_file().display())))?;
+        let bad = |problem: &dyn std::fmt::Display| {
+            Failure::failed(format!("\"{}\": {problem}", self.environments_file().display()))
+        };
+        let kind = entry.kind().map_err(|problem| bad(&format!("environments.{name}: {problem}")))?;
+        let name: EnvironmentName = name.parse().map_err(|error| bad(&error))?;
         let folder = self.folder.join(name.as_str());
         let socket = folder.join(SOCKET);
         if socket.as_os_str().len() > LONGEST_SOCKET {
@@ -161,7 +169,7 @@ impl Home {
         Ok(EnvironmentSettings {
             folder,
             name,
-            kind: entry.r#type.into(),
+            kind,
             user: self.account.name.clone(),
             uid: self.account.uid,
             gid: self.account.gid,
@@ -259,7 +267,9 @@ mod tests {
     fn what_init_writes_can_be_read() {
         let read: Environments = yaml::parse(BOILERPLATE).unwrap();
         assert_eq!(read.default.as_deref(), Some("local"));
-        assert_eq!(read.names().collect::<Vec<_>>(), ["local", "sim"]);
+        assert_eq!(read.names().collect::<Vec<_>>(), ["local", "libvirt-lxc", "libvirt-kvm", "sim"]);
+        let kinds = read.environments.values().map(|entry| entry.kind().unwrap().as_str().to_owned());
+        assert_eq!(kinds.collect::<Vec<_>>(), ["local", "libvirt", "libvirt", "simulated"]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::worker::capped::CappedFile;
 use crate::worker::ledger::Writing;
 
 use super::backup::{self, Origin};
-use super::{Controller, Parts};
+use super::{Controller, Parts, host};
 
 /// Deep Lua recursion in an unoptimised build needs that much.
 const STACK: usize = 8 << 20;
@@ -58,8 +58,13 @@ pub fn run(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow::Res
 /// # Errors
 /// What an earlier controller left cannot be read.
 pub fn provider(settings: &EnvironmentSettings) -> anyhow::Result<Arc<dyn Provider>> {
-    Ok(match settings.kind {
-        EnvironmentKind::Local => {
+    if let EnvironmentKind::Libvirt(uri) = &settings.kind
+        && let Some(elsewhere) = host::elsewhere(uri)
+    {
+        bail!("{}", elsewhere.problem);
+    }
+    Ok(match &settings.kind {
+        EnvironmentKind::Local | EnvironmentKind::Libvirt(_) => {
             let mut local = LocalSettings::new(&settings.user, settings.name.to_string(), &settings.folder);
             local.mirror = settings.mirror.clone();
             local.series = settings.series.clone();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use crate::api::{EnvironmentKind, EnvironmentSettings};
+use crate::api::{EnvironmentKind, EnvironmentSettings, LibvirtUri};
 use crate::cli::host::{Finding, Host, Restored};
 use crate::provider::{command, doctor, systemd};
 
@@ -14,8 +14,9 @@ pub struct LocalHost;
 
 impl Host for LocalHost {
     fn check(&self, env: &EnvironmentSettings) -> Vec<Finding> {
-        let findings = match env.kind {
+        let findings = match &env.kind {
             EnvironmentKind::Local => doctor::check_host(),
+            EnvironmentKind::Libvirt(uri) => elsewhere(uri).map_or_else(doctor::check_host, |found| vec![found]),
             EnvironmentKind::Simulated => Vec::new(),
         };
         let finding =
@@ -25,7 +26,7 @@ impl Host for LocalHost {
 
     fn mend(&self, env: &EnvironmentSettings) -> anyhow::Result<Vec<String>> {
         match env.kind {
-            EnvironmentKind::Local => Ok(doctor::mend_host()?),
+            EnvironmentKind::Local | EnvironmentKind::Libvirt(_) => Ok(doctor::mend_host()?),
             EnvironmentKind::Simulated => Ok(Vec::new()),
         }
     }
@@ -36,7 +37,7 @@ impl Host for LocalHost {
 
     fn spawn_controller(&self, env: &EnvironmentSettings) -> anyhow::Result<()> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
-        if env.kind == EnvironmentKind::Local && systemd::runs() {
+        if env.kind != EnvironmentKind::Simulated && systemd::runs() {
             return Ok(systemd::start_service(&service(env, &program)?)?);
         }
         let name = env.name.to_string();
@@ -59,6 +60,17 @@ impl Host for LocalHost {
         systemd::forget_service(&env.user, env.name.as_str());
         Ok(())
     }
+}
+
+/// A libvirt on another host makes machines, but bridge, images, firewall and names would be on this one.
+pub(super) fn elsewhere(uri: &LibvirtUri) -> Option<doctor::HostFinding> {
+    let host = uri.host()?;
+    Some(doctor::HostFinding {
+        blocking: true,
+        problem: format!("{uri} is on another host, and encanto makes machines only on its own: their network, images \
+                          and firewall are there"),
+        fix: Some(format!("ssh {host}, and there `encanto bootstrap` with `uri: {}`", uri.local())),
+    })
 }
 
 fn service(env: &EnvironmentSettings, program: &Path) -> anyhow::Result<systemd::Service> {

@@ -419,7 +419,7 @@ fn described(machine: &Machine) -> Instance {
 }
 
 /// A panic elsewhere leaves plain maps as they were, which is all that is kept behind these locks.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

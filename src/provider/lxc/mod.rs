@@ -110,11 +110,6 @@ impl Runtime for Lxc {
         idmap::first_id().map(Some)
     }
 
-    /// A number may follow the name, if a group of that name was left over.
-    fn group(&self, machine: &Machine) -> String {
-        format!("lxc.payload.{}", machine.label())
-    }
-
     async fn open(&self) -> Result<(), ProviderError> {
         idmap::first_id().map(drop)
     }

@@ -20,10 +20,10 @@ enum Freezer {
 }
 
 impl Freezer {
-    fn find(init: i32, group: &str) -> Option<Self> {
+    fn find(init: i32) -> Option<Self> {
         let text = std::fs::read_to_string(format!("/proc/{init}/cgroup")).ok()?;
         let pure = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-        let folders = payload_folders(&text, group, pure);
+        let folders = payload_folders(&text, pure);
         // What is frozen by the new kind can still be killed.
         let new = folders.iter().find(|folder| folder.join("cgroup.freeze").exists());
         let old = || folders.iter().find(|folder| folder.join("freezer.state").exists());
@@ -48,9 +48,9 @@ impl Freezer {
 }
 
 /// Returns when everything in the container stands still.
-pub async fn freeze(name: &InstanceName, init: i32, group: &str) -> Result<(), ProviderError> {
+pub async fn freeze(name: &InstanceName, init: i32) -> Result<(), ProviderError> {
     let unsupported = || ProviderError::Unsupported { action: "pause", name: name.clone() };
-    let freezer = Freezer::find(init, group).ok_or_else(unsupported)?;
+    let freezer = Freezer::find(init).ok_or_else(unsupported)?;
     let begun = Instant::now();
     freezer.set(true)?;
     while !freezer.is_frozen() {
@@ -65,6 +65,6 @@ pub async fn freeze(name: &InstanceName, init: i32, group: &str) -> Result<(), P
 }
 
 /// Lets everything go on; nothing if it does.
-pub fn thaw(init: i32, group: &str) -> Result<(), ProviderError> {
-    Freezer::find(init, group).map_or(Ok(()), |freezer| freezer.set(false))
+pub fn thaw(init: i32) -> Result<(), ProviderError> {
+    Freezer::find(init).map_or(Ok(()), |freezer| freezer.set(false))
 }

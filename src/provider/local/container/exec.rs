@@ -243,8 +243,6 @@ pub struct Door<'a> {
     pub helper: &'a Path,
     pub name: InstanceName,
     pub init: i32,
-    /// What the name of its top cgroup begins with.
-    pub group: String,
 }
 
 impl Door<'_> {
@@ -255,7 +253,6 @@ impl Door<'_> {
         let terminal = request.terminal;
         let order = HelperRequest::Exec(ExecOrder {
             init: self.init,
-            group: self.group.clone(),
             argv: request.argv,
             env: request.env,
             cwd: request.cwd,

@@ -47,9 +47,6 @@ pub trait Runtime: Send + Sync + 'static {
     /// First host id of its containers' range; `None` if they have the host's own ids.
     fn first_id(&self) -> Result<Option<u32>, ProviderError>;
 
-    /// What the name of a container's top cgroup begins with.
-    fn group(&self, machine: &Machine) -> String;
-
     /// As [`Driver::open`].
     async fn open(&self) -> Result<(), ProviderError>;
 
@@ -125,8 +122,7 @@ impl<R: Runtime> ContainerDriver<R> {
 
     async fn door(&self, machine: &Machine) -> Result<Door<'_>, ProviderError> {
         let init = self.init(machine).await?;
-        let (name, group) = (machine.name.clone(), self.runtime.group(machine));
-        Ok(Door { helper: &self.settings.helper, name, init: init.pid, group })
+        Ok(Door { helper: &self.settings.helper, name: machine.name.clone(), init: init.pid })
     }
 
     async fn stop(&self, machine: &Machine, limit: Option<Duration>) -> Result<(), ProviderError> {
@@ -285,12 +281,12 @@ impl<R: Runtime> Driver for ContainerDriver<R> {
 
     async fn pause(&self, machine: &Machine) -> Result<(), ProviderError> {
         let init = self.init(machine).await?;
-        cgroups::freeze(&machine.name, init.pid, &self.runtime.group(machine)).await
+        cgroups::freeze(&machine.name, init.pid).await
     }
 
     async fn resume(&self, machine: &Machine) -> Result<(), ProviderError> {
         match self.init(machine).await {
-            Ok(init) => cgroups::thaw(init.pid, &self.runtime.group(machine)),
+            Ok(init) => cgroups::thaw(init.pid),
             Err(ProviderError::NotRunning { .. } | ProviderError::NoInstance(_)) => Ok(()),
             Err(error) => Err(error),
         }

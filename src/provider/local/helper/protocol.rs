@@ -37,8 +37,6 @@ pub struct MountOrder {
 pub struct ExecOrder {
     /// Host process id of the machine's init.
     pub init: i32,
-    /// What the name of the machine's top cgroup begins with.
-    pub group: String,
     pub argv: Vec<String>,
     pub env: BTreeMap<String, String>,
     pub cwd: Option<String>,

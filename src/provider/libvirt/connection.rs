@@ -1,0 +1,119 @@
+//! One connection to libvirt, which is opened when it is first needed.
+//!
+//! # Guarantees
+//! A libvirtd that was restarted is connected to again. No call blocks the runtime.
+//!
+//! # Assumptions
+//! All work may be done twice: a call that the connection broke under is repeated once.
+//!
+//! # Limits
+//! libvirtd answers five calls of one connection at a time. Who makes calls that take long (an agent's) has a
+//! `Hypervisor` of his own. A call that was begun goes on to its end when its caller is given up.
+
+use std::sync::{Arc, Mutex};
+
+use virt::connect::Connect;
+use virt::domain::Domain;
+use virt::error::{Error, ErrorNumber};
+
+use super::ownership::Owner;
+use super::words;
+use crate::provider::local::locked;
+use crate::provider::{InstanceName, ProviderError};
+
+/// A libvirt that is reached by one URI. Clones share the connection.
+#[derive(Clone)]
+pub struct Hypervisor {
+    uri: Arc<str>,
+    connection: Arc<Mutex<Option<Connect>>>,
+}
+
+impl Hypervisor {
+    /// Connects to nothing yet.
+    pub fn new(uri: &str) -> Self {
+        // libvirt would print every error on our standard error.
+        virt::error::clear_error_callback();
+        Self { uri: uri.into(), connection: Arc::default() }
+    }
+
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// Does blocking work with the connection.
+    ///
+    /// # Errors
+    /// libvirt's own words, and what to do.
+    pub async fn call<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Connect) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, ProviderError> {
+        let hypervisor = self.clone();
+        let done = tokio::task::spawn_blocking(move || hypervisor.call_now(work)).await;
+        let done = done.map_err(|error| {
+            let source = std::io::Error::other(error);
+            ProviderError::Spawn { command: format!("a call to {}", self.uri), source }
+        })?;
+        done.map_err(|error| words::refusal(&self.uri, &error))
+    }
+
+    /// Does blocking work with our domain of this name; `None` if there is no domain of this name.
+    ///
+    /// # Errors
+    /// [`ProviderError::NameTaken`] if the domain of this name is somebody else's: it is not touched.
+    pub async fn domain<T: Send + 'static>(
+        &self,
+        (name, owner): (&InstanceName, &Owner),
+        work: impl Fn(&Domain) -> Result<T, Error> + Send + 'static,
+    ) -> Result<Option<T>, ProviderError> {
+        let (asked, owner) = (name.clone(), owner.clone());
+        let done = self.call(move |connection| match lookup(connection, asked.as_str())? {
+            None => Ok(Found::Nothing),
+            Some(domain) if owner.owns(&domain)? => work(&domain).map(Found::Ours),
+            Some(_) => Ok(Found::Foreign),
+        });
+        match done.await? {
+            Found::Nothing => Ok(None),
+            Found::Ours(done) => Ok(Some(done)),
+            Found::Foreign => Err(ProviderError::NameTaken { name: name.clone(), place: self.uri.to_string() }),
+        }
+    }
+
+    fn call_now<T>(&self, work: impl Fn(&Connect) -> Result<T, Error>) -> Result<T, Error> {
+        let connection = self.connected()?;
+        let done = work(&connection);
+        if done.is_ok() || connection.is_alive().unwrap_or(false) {
+            return done;
+        }
+        locked(&self.connection).take();
+        work(&self.connected()?)
+    }
+
+    fn connected(&self) -> Result<Connect, Error> {
+        let mut connection = locked(&self.connection);
+        if let Some(open) = connection.as_ref() {
+            return Ok(open.clone());
+        }
+        Ok(connection.insert(Connect::open(Some(&self.uri))?).clone())
+    }
+}
+
+enum Found<T> {
+    Nothing,
+    Ours(T),
+    Foreign,
+}
+
+/// The domain of this name, if there is one.
+pub fn lookup(connection: &Connect, name: &str) -> Result<Option<Domain>, Error> {
+    absent_is_none(Domain::lookup_by_name(connection, name))
+}
+
+/// A domain that is not there (any more) is no error.
+pub fn absent_is_none<T>(done: Result<T, Error>) -> Result<Option<T>, Error> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.code() == ErrorNumber::NoDomain => Ok(None),
+        Err(error) => Err(error),
+    }
+}

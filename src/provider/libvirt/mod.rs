@@ -1,0 +1,9 @@
+//! Machines by libvirt, on this host.
+//!
+//! - [`connection`] is how it is asked, [`words`] what it answers when it refuses, and what to do then.
+//! - [`ownership`] tells our domains from those of others; [`xml`] is what both sides speak.
+
+pub mod connection;
+pub mod ownership;
+pub mod words;
+pub mod xml;
