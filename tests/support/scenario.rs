@@ -116,7 +116,7 @@ impl Scenario {
             environment: "test".parse().unwrap(),
             series: "bookworm".into(),
             prefix: self.prefix.clone(),
-            origin: Origin { kind: self.kind, user: "me".into() },
+            origin: Origin { kind: self.kind.clone(), user: "me".into() },
             folder: Some(self.folder.path().to_owned()),
             log_size: api::LOG_SIZE,
             repository: None,
