@@ -138,7 +138,10 @@ story!(what_this_build_lacks_is_told_by_every_command, s, {
     assert_eq!(s.try_deploy("db", "db", 1).await.unwrap_err().error, words);
     assert_eq!(set_constraints(&s, None, "container=kvm").await.unwrap_err().error, words);
     let refused = add_machine(&s, Some("kvm"), None).await.unwrap_err();
-    assert_eq!((refused.error.as_str(), refused.hints.as_slice()), (words, &["kinds: lxc, libvirt-lxc".to_owned()][..]));
+    assert_eq!(
+        (refused.error.as_str(), refused.hints.as_slice()),
+        (words, &["kinds: lxc, libvirt-lxc".to_owned()][..])
+    );
     set_constraints(&s, None, "").await.unwrap();
     s.deploy("db", 1).await;
     assert_eq!(add_unit(&s, Some("kvm")).await.unwrap_err().error, words);

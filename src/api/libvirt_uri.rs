@@ -41,7 +41,9 @@ impl FromStr for LibvirtUri {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let problem = |why: &str| {
-            Err(format!("invalid uri \"{text}\": {why}write `lxc:///` for containers, `qemu:///system` for virtual machines"))
+            Err(format!(
+                "invalid uri \"{text}\": {why}write `lxc:///` for containers, `qemu:///system` for virtual machines"
+            ))
         };
         let Some((scheme, rest)) = text.split_once("://") else { return problem("") };
         let driver = scheme.split('+').next().unwrap_or_default();
@@ -102,7 +104,10 @@ mod tests {
     fn what_libvirt_or_we_do_not_have_is_refused_with_what_to_write() {
         let refused = |text: &str| text.parse::<LibvirtUri>().unwrap_err();
         let write = "write `lxc:///` for containers, `qemu:///system` for virtual machines";
-        assert_eq!(refused("xen:///system"), format!("invalid uri \"xen:///system\": no machines are made by \"xen\"; {write}"));
+        assert_eq!(
+            refused("xen:///system"),
+            format!("invalid uri \"xen:///system\": no machines are made by \"xen\"; {write}")
+        );
         let session = "a user's session has no rights on the network; ";
         assert_eq!(refused("qemu:///session"), format!("invalid uri \"qemu:///session\": {session}{write}"));
         for text in ["", "qemu", "qemu://", "qemu:///", "lxc:///system", "qemu:///system "] {

@@ -67,8 +67,10 @@ pub(super) fn elsewhere(uri: &LibvirtUri) -> Option<doctor::HostFinding> {
     let host = uri.host()?;
     Some(doctor::HostFinding {
         blocking: true,
-        problem: format!("{uri} is on another host, and encanto makes machines only on its own: their network, images \
-                          and firewall are there"),
+        problem: format!(
+            "{uri} is on another host, and encanto makes machines only on its own: their network, images \
+                          and firewall are there"
+        ),
         fix: Some(format!("ssh {host}, and there `encanto bootstrap` with `uri: {}`", uri.local())),
     })
 }

@@ -44,7 +44,9 @@ fn switch_shows_and_changes_the_current_environment() {
     env.run("init").succeeds();
     env.run("switch").succeeds().stdout_is("Current environment: \"local\"\n");
     env.run("switch sim").succeeds().stdout_is("Changed default environment from \"local\" to \"sim\"\n");
-    env.run("switch -l").succeeds().stdout_is("Current environment: \"sim\"\n\nEnvironments:\n\tlocal\n\tlibvirt-lxc\n\tlibvirt-kvm\n\tsim\n");
+    env.run("switch -l")
+        .succeeds()
+        .stdout_is("Current environment: \"sim\"\n\nEnvironments:\n\tlocal\n\tlibvirt-lxc\n\tlibvirt-kvm\n\tsim\n");
     env.run("switch nowhere").fails().stderr_is(
         "error: \"nowhere\" is not a name of an existing defined environment\nhint: encanto switch --list\n",
     );
@@ -88,7 +90,10 @@ fn a_bad_file_is_told_with_its_line() {
             "environments:\n  a: {type: libvirt}\n",
             ": environments.a: `type: libvirt` needs a `uri:`, e.g. `uri: qemu:///system`\n",
         ),
-        ("environments:\n  a: {type: local, uri: 'lxc:///'}\n", ": environments.a: only `type: libvirt` has a `uri:`\n"),
+        (
+            "environments:\n  a: {type: local, uri: 'lxc:///'}\n",
+            ": environments.a: only `type: libvirt` has a `uri:`\n",
+        ),
         (
             "environments:\n  a:\n    type: libvirt\n    uri: xen:///\n",
             ", line 3: environments.a: invalid uri \"xen:///\": no machines are made by \"xen\"; write `lxc:///` for \

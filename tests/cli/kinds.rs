@@ -7,9 +7,9 @@ fn kinds_are_chosen_by_a_word_and_told_by_status() {
     let env = Running::bootstrapped();
     env.run("add-machine").succeeds().stderr_is("created machine 1\n");
     env.run("add-machine kvm").succeeds().stderr_is("created machine 2\n");
-    env.run("add-machine --constraints virt-type=libvirt-lxc").succeeds().stderr_is(
-        "created machine 3\nlibvirt-lxc: a real one is privileged: root in it is root on its host\n",
-    );
+    env.run("add-machine --constraints virt-type=libvirt-lxc")
+        .succeeds()
+        .stderr_is("created machine 3\nlibvirt-lxc: a real one is privileged: root in it is root on its host\n");
     env.run("wait --timeout 30s").succeeds();
     let status = env.status();
     let kind = |machine: &str| status["machines"][machine]["virt-type"].as_str();
@@ -48,15 +48,15 @@ fn a_kind_that_is_not_there_is_refused_with_those_that_are() {
          hint: `encanto add-machine kvm` makes a machine of that kind\n\
          hint: `encanto add-machine lxc:1` makes a container on machine 1\n",
     );
-    env.run("set-constraints virt-type=xen").fails().stderr_is(
-        "error: there is no kind of machines \"xen\" here\nhint: kinds: lxc, libvirt-lxc, kvm\n",
-    );
+    env.run("set-constraints virt-type=xen")
+        .fails()
+        .stderr_is("error: there is no kind of machines \"xen\" here\nhint: kinds: lxc, libvirt-lxc, kvm\n");
     env.run("set-constraints container=xen").fails().stderr_is(
         "error: bad \"container\" constraint: invalid container type \"xen\"\nhint: container types: lxc, kvm, none\n",
     );
-    env.run("set-constraints container=lxc virt-type=kvm").fails().stderr_is(
-        "error: cannot satisfy container=lxc with virt-type=kvm\nhint: `virt-type` alone says all\n",
-    );
+    env.run("set-constraints container=lxc virt-type=kvm")
+        .fails()
+        .stderr_is("error: cannot satisfy container=lxc with virt-type=kvm\nhint: `virt-type` alone says all\n");
     assert_eq!(env.status()["machines"].as_object().unwrap().len(), 1);
 }
 

@@ -22,10 +22,7 @@ pub fn traces(environment: &str) -> Vec<String> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     let mut found: Vec<String> = mounts.lines().filter(|line| line.contains(&own)).map(str::to_owned).collect();
     found.extend(tool("nft", &["list", "tables"]).lines().filter(|t| t.contains(environment)).map(str::to_owned));
-    let links = tool("ip", &["-brief", "link"]);
-    let name = |line: &str| line.split([' ', '@']).next().unwrap().to_owned();
-    let ours = |name: &String| ["enc", "ve", "vnet", "tap", "macvtap"].iter().any(|begin| name.starts_with(begin));
-    found.extend(links.lines().map(name).filter(ours));
+    found.extend(links(&own));
     for (folder, depth) in FOLDERS {
         below(Path::new(folder), depth, &own, &mut found);
     }
@@ -33,6 +30,24 @@ pub fn traces(environment: &str) -> Vec<String> {
     found.extend(processes(environment));
     found.sort();
     found
+}
+
+/// Bridges and the cables that hang on them, or on nothing any more; but not those of other environments, which may come
+/// and go meanwhile.
+fn links(own: &str) -> Vec<String> {
+    let runtime = std::fs::read_dir("/run/encanto").into_iter().flatten().filter_map(Result::ok);
+    let names = runtime.map(|entry| entry.file_name().display().to_string()).filter(|name| !name.contains(own));
+    let others: Vec<String> = names.filter_map(|name| Some(format!("enc{}", name.rsplit_once('-')?.1))).collect();
+    let text = tool("ip", &["-oneline", "link"]);
+    let words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let ours = words.filter_map(|words| {
+        let name = words.get(1)?.trim_end_matches(':').split('@').next()?;
+        let master = words.iter().position(|word| *word == "master").and_then(|at| words.get(at + 1));
+        let bridge = master.map_or(name, |master| *master);
+        let is_kind = ["enc", "ve", "vnet", "tap"].iter().any(|begin| name.starts_with(begin));
+        (is_kind && !others.iter().any(|other| other == bridge)).then(|| name.to_owned())
+    });
+    ours.collect()
 }
 
 /// Where something of a machine may lie, and how far below.
