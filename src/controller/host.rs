@@ -4,8 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use crate::api::{EnvironmentKind, EnvironmentSettings, LibvirtUri};
+use crate::api::{EnvironmentKind, EnvironmentSettings};
 use crate::cli::host::{Finding, Host, Restored};
+use crate::provider::registry::Said;
 use crate::provider::{command, doctor, systemd};
 
 use super::{daemon, restore};
@@ -13,22 +14,18 @@ use super::{daemon, restore};
 pub struct LocalHost;
 
 impl Host for LocalHost {
+    fn problem(&self, env: &EnvironmentSettings) -> Option<String> {
+        said(&env.kind).problem()
+    }
+
     fn check(&self, env: &EnvironmentSettings) -> Vec<Finding> {
-        let findings = match &env.kind {
-            EnvironmentKind::Local => doctor::check_host(),
-            EnvironmentKind::Libvirt(uri) => elsewhere(uri).map_or_else(doctor::check_host, |found| vec![found]),
-            EnvironmentKind::Simulated => Vec::new(),
-        };
         let finding =
             |found: doctor::HostFinding| Finding { blocking: found.blocking, problem: found.problem, fix: found.fix };
-        findings.into_iter().map(finding).collect()
+        said(&env.kind).check_host().into_iter().map(finding).collect()
     }
 
     fn mend(&self, env: &EnvironmentSettings) -> anyhow::Result<Vec<String>> {
-        match env.kind {
-            EnvironmentKind::Local | EnvironmentKind::Libvirt(_) => Ok(doctor::mend_host()?),
-            EnvironmentKind::Simulated => Ok(Vec::new()),
-        }
+        Ok(said(&env.kind).mend_host()?)
     }
 
     fn run_controller(&self, env: &EnvironmentSettings) -> anyhow::Result<()> {
@@ -62,17 +59,8 @@ impl Host for LocalHost {
     }
 }
 
-/// A libvirt on another host makes machines, but bridge, images, firewall and names would be on this one.
-pub(super) fn elsewhere(uri: &LibvirtUri) -> Option<doctor::HostFinding> {
-    let host = uri.host()?;
-    Some(doctor::HostFinding {
-        blocking: true,
-        problem: format!(
-            "{uri} is on another host, and encanto makes machines only on its own: their network, images \
-                          and firewall are there"
-        ),
-        fix: Some(format!("ssh {host}, and there `encanto bootstrap` with `uri: {}`", uri.local())),
-    })
+pub(super) fn said(kind: &EnvironmentKind) -> Said<'_> {
+    Said { r#type: kind.as_str(), uri: kind.uri() }
 }
 
 fn service(env: &EnvironmentSettings, program: &Path) -> anyhow::Result<systemd::Service> {

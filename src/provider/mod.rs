@@ -54,6 +54,12 @@ impl InstanceName {
     }
 }
 
+impl AsRef<str> for InstanceName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for InstanceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -446,7 +452,7 @@ pub enum ProviderError {
     #[error("libvirt: {words}")]
     Libvirt { words: String, remedy: Option<String> },
     #[error("{place} has a {name} already that is not this environment's")]
-    NameTaken { name: InstanceName, place: String },
+    NameTaken { name: String, place: String },
     #[error("this host has no apt source of Debian: set `mirror:` in environments.yaml")]
     NoArchive,
     /// A failure that a test asked the simulated provider for.

@@ -11,6 +11,10 @@ use super::{Provider, ProviderError, lxc};
 /// # Errors
 /// What was left cannot be read, or the default kind of the settings is not in this binary.
 pub fn local(settings: LocalSettings) -> Result<Arc<dyn Provider>, ProviderError> {
-    let drivers: Vec<Arc<dyn Driver>> = vec![Arc::new(lxc::driver(&settings))];
+    let drivers: Vec<Arc<dyn Driver>> = vec![
+        Arc::new(lxc::driver(&settings)),
+        #[cfg(feature = "libvirt")]
+        Arc::new(super::libvirt::lxc::driver(&settings)),
+    ];
     Ok(Arc::new(LocalProvider::new(settings, drivers)?))
 }

@@ -112,7 +112,7 @@ impl Environment {
             }
             _ => {
                 doctor::mend_host().unwrap();
-                let findings = doctor::check_host();
+                let findings = doctor::check_host(bed.kind().as_deref());
                 assert!(findings.iter().all(|finding| !finding.blocking), "{findings:?}");
                 let provider = controller(bed, &name, &folder);
                 let (next, before) = (AtomicU32::new(2), Vec::new());

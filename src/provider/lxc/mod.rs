@@ -117,6 +117,11 @@ impl Runtime for Lxc {
         idmap::first_id().map(drop)
     }
 
+    /// All that it knows is in those files.
+    async fn knows(&self, _machine: &Machine) -> Result<bool, ProviderError> {
+        Ok(true)
+    }
+
     async fn start(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {
         self.write_configuration(machine)?;
         let log = self.folder(machine).join("lxc.log");

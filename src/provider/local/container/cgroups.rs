@@ -1,12 +1,12 @@
-//! Holds a container still by the kernel's freezer.
+//! A container's cgroups: held still by the kernel's freezer, and removed.
 //!
-//! The file is written directly: the tools of the hypervisors look for the result a second later.
+//! The freezer's file is written directly: the tools of the hypervisors look for the result a second later.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::provider::local::helper::payload_folders;
-use crate::provider::local::record::io_error;
+use crate::provider::local::record::{folder_entries, io_error};
 use crate::provider::{InstanceName, ProviderError};
 
 /// How long all processes may take until they stand still. One that waits for a disk does not before it has its answer.
@@ -67,4 +67,24 @@ pub async fn freeze(name: &InstanceName, init: i32) -> Result<(), ProviderError>
 /// Lets everything go on; nothing if it does.
 pub fn thaw(init: i32) -> Result<(), ProviderError> {
     Freezer::find(init).map_or(Ok(()), |freezer| freezer.set(false))
+}
+
+/// Removes this top group from every hierarchy. Best effort: an empty group costs nothing.
+pub fn remove_groups(name: &str) {
+    let base = Path::new("/sys/fs/cgroup");
+    let hierarchies = folder_entries(base).unwrap_or_default().into_iter().map(|entry| base.join(entry));
+    for hierarchy in std::iter::once(base.to_owned()).chain(hierarchies) {
+        remove_group(&hierarchy.join(name));
+    }
+}
+
+/// Files of a cgroup folder go with it; only its folders must be removed first.
+fn remove_group(group: &Path) {
+    for entry in folder_entries(group).unwrap_or_default() {
+        let path = group.join(entry);
+        if path.is_dir() {
+            remove_group(&path);
+        }
+    }
+    let _ = std::fs::remove_dir(group);
 }

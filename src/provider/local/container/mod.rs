@@ -4,11 +4,11 @@
 //! A hypervisor of containers is a [`Runtime`], little more than start and stop; [`ContainerDriver`] makes a
 //! [`Driver`] of it.
 
-mod cgroups;
+pub mod cgroups;
 mod console;
 mod disk;
 mod exec;
-mod init;
+pub mod init;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ use rustix::process::{Signal, pidfd_send_signal};
 
 pub use self::disk::Disk;
 use self::exec::Door;
+#[cfg(feature = "libvirt")]
+pub use self::exec::share_mount;
 use self::init::{Init, RESTART_LIMIT, wait_ready};
 use super::driver::{Driver, Flavour, Machine};
 use super::host::allow_hairpin;
@@ -50,6 +52,9 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// As [`Driver::open`].
     async fn open(&self) -> Result<(), ProviderError>;
+
+    /// Whether the hypervisor knows the container, whose files are there.
+    async fn knows(&self, machine: &Machine) -> Result<bool, ProviderError>;
 
     /// Starts the container. It is not running.
     async fn start(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError>;
@@ -118,7 +123,7 @@ impl<R: Runtime> ContainerDriver<R> {
         }
         let not_running = || ProviderError::NotRunning { name: name.clone() };
         if !self.runs(machine).await? {
-            let made = self.disk(machine).is_whole();
+            let made = self.is_made(machine).await?;
             return Err(if made { not_running() } else { ProviderError::NoInstance(name.clone()) });
         }
         let pid = self.runtime.init(machine).await?.ok_or_else(not_running)?;
@@ -176,7 +181,7 @@ impl<R: Runtime> Driver for ContainerDriver<R> {
     }
 
     async fn is_made(&self, machine: &Machine) -> Result<bool, ProviderError> {
-        Ok(self.disk(machine).is_whole())
+        Ok(self.disk(machine).is_whole() && self.runtime.knows(machine).await?)
     }
 
     async fn make(&self, machine: &Machine, seed: Option<&Path>) -> Result<(), ProviderError> {

@@ -16,6 +16,7 @@ pub const HELPER_ARGUMENT: &str = "__enter";
 #[derive(Debug, Serialize, Deserialize)]
 pub enum HelperRequest {
     Mount(MountOrder),
+    Share(ShareOrder),
     Exec(ExecOrder),
     File(FileOrder),
 }
@@ -31,6 +32,14 @@ pub struct MountOrder {
     /// First host id of the machine's range; `None` if it has the host's own ids.
     pub first_id: Option<u32>,
     pub volatile: bool,
+}
+
+/// A mount of ours, where another process has mounts of its own.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ShareOrder {
+    /// The same path there.
+    pub target: PathBuf,
+    pub process: i32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
