@@ -99,11 +99,8 @@ impl Place {
     /// A home with one environment, not bootstrapped. Charms are first looked up in `charms/` of the home.
     pub fn new(name: &'static str, kind: EnvironmentKind) -> anyhow::Result<Place> {
         let home = tempfile::Builder::new().prefix("encanto-bench-").tempdir()?;
-        let uri = match &kind {
-            EnvironmentKind::Libvirt(uri) => format!("    uri: {uri}\n"),
-            EnvironmentKind::Local | EnvironmentKind::Simulated => String::new(),
-        };
         let word = kind.as_str();
+        let uri = kind.uri().map(|uri| format!("    uri: {uri}\n")).unwrap_or_default();
         let text = format!("environments:\n  {name}:\n    type: {word}\n{uri}    repository: charms\n");
         std::fs::write(home.path().join("environments.yaml"), text)?;
         std::fs::create_dir(home.path().join("charms"))?;

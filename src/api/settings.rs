@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::libvirt_uri::LibvirtUri;
 use crate::model::{EnvironmentName, MachineId};
 
 pub use crate::model::LONGEST_INSTANCE_NAME;
@@ -34,26 +33,36 @@ pub struct EnvironmentSettings {
 /// Bytes of all logs of an environment, where `log-size` does not say otherwise.
 pub const LOG_SIZE: u64 = 20 << 20;
 
-/// Where machines are made if nothing else is said of them. All that is not simulated is one and the same otherwise:
-/// machines of every kind that this host can make, on one network.
+/// What makes the machines. Of whatever else `type:` may say only the provider's registry knows what it means, so that a
+/// new provider needs no change here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EnvironmentKind {
-    /// LXC containers on this host (`type: local`).
+    /// This host, with LXC containers where nothing else is said of a machine (`type: local`).
     Local,
-    /// Domains of libvirt (`type: libvirt`), of the kind that its `uri:` says.
-    Libvirt(LibvirtUri),
     /// Machines in memory only (`type: simulated`).
     Simulated,
+    Other {
+        r#type: String,
+        uri: Option<String>,
+    },
 }
 
 impl EnvironmentKind {
     /// As an operator writes it.
-    pub fn as_str(&self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Local => "local",
-            Self::Libvirt(_) => "libvirt",
             Self::Simulated => "simulated",
+            Self::Other { r#type, .. } => r#type,
+        }
+    }
+
+    /// Where it is asked for machines, if that has to be said.
+    pub fn uri(&self) -> Option<&str> {
+        match self {
+            Self::Local | Self::Simulated => None,
+            Self::Other { uri, .. } => uri.as_deref(),
         }
     }
 }

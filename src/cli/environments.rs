@@ -12,7 +12,7 @@ use super::account::Account;
 use super::error::Failure;
 use super::values::bytes;
 use super::yaml;
-use crate::api::{EnvironmentKind, EnvironmentName, EnvironmentSettings, LOG_SIZE, LibvirtUri, SOCKET};
+use crate::api::{EnvironmentKind, EnvironmentName, EnvironmentSettings, LOG_SIZE, SOCKET};
 
 /// What `init` writes.
 pub const BOILERPLATE: &str = include_str!("environments.yaml");
@@ -36,9 +36,9 @@ pub struct Environments {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Entry {
-    r#type: Type,
+    r#type: String,
     #[serde(default)]
-    uri: Option<LibvirtUri>,
+    uri: Option<String>,
     #[serde(default)]
     repository: Option<PathBuf>,
     #[serde(default)]
@@ -69,22 +69,13 @@ impl TryFrom<serde_yaml::Value> for LogSize {
     }
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Type {
-    Local,
-    Libvirt,
-    Simulated,
-}
-
 impl Entry {
-    fn kind(&self) -> Result<EnvironmentKind, &'static str> {
-        match (self.r#type, &self.uri) {
-            (Type::Libvirt, Some(uri)) => Ok(EnvironmentKind::Libvirt(uri.clone())),
-            (Type::Libvirt, None) => Err("`type: libvirt` needs a `uri:`, e.g. `uri: qemu:///system`"),
-            (_, Some(_)) => Err("only `type: libvirt` has a `uri:`"),
-            (Type::Local, None) => Ok(EnvironmentKind::Local),
-            (Type::Simulated, None) => Ok(EnvironmentKind::Simulated),
+    /// Whether it is a good one, [`super::host::Host::problem`] tells.
+    fn kind(&self) -> EnvironmentKind {
+        match (self.r#type.as_str(), &self.uri) {
+            ("local", None) => EnvironmentKind::Local,
+            ("simulated", None) => EnvironmentKind::Simulated,
+            (other, uri) => EnvironmentKind::Other { r#type: other.to_owned(), uri: uri.clone() },
         }
     }
 }
@@ -154,11 +145,9 @@ impl Home {
             None => self.current(&environments)?,
         };
         let entry = environments.environments.get(&name).ok_or_else(|| unknown(&name))?;
-        let bad = |problem: &dyn std::fmt::Display| {
-            Failure::failed(format!("\"{}\": {problem}", self.environments_file().display()))
-        };
-        let kind = entry.kind().map_err(|problem| bad(&format!("environments.{name}: {problem}")))?;
-        let name: EnvironmentName = name.parse().map_err(|error| bad(&error))?;
+        let name: EnvironmentName = name
+            .parse()
+            .map_err(|error| Failure::failed(format!("\"{}\": {error}", self.environments_file().display())))?;
         let folder = self.folder.join(name.as_str());
         let socket = folder.join(SOCKET);
         if socket.as_os_str().len() > LONGEST_SOCKET {
@@ -169,7 +158,7 @@ impl Home {
         Ok(EnvironmentSettings {
             folder,
             name,
-            kind,
+            kind: entry.kind(),
             user: self.account.name.clone(),
             uid: self.account.uid,
             gid: self.account.gid,
@@ -268,8 +257,8 @@ mod tests {
         let read: Environments = yaml::parse(BOILERPLATE).unwrap();
         assert_eq!(read.default.as_deref(), Some("local"));
         assert_eq!(read.names().collect::<Vec<_>>(), ["local", "libvirt-lxc", "libvirt-kvm", "sim"]);
-        let kinds = read.environments.values().map(|entry| entry.kind().unwrap().as_str().to_owned());
-        assert_eq!(kinds.collect::<Vec<_>>(), ["local", "libvirt", "libvirt", "simulated"]);
+        let uris = read.environments.values().map(|entry| entry.kind().uri().map(str::to_owned));
+        assert_eq!(uris.flatten().collect::<Vec<_>>(), ["lxc:///", "qemu:///system"]);
     }
 
     #[test]

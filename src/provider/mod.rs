@@ -12,6 +12,7 @@ pub mod command;
 pub mod doctor;
 #[cfg(feature = "libvirt")]
 pub mod libvirt;
+pub mod libvirt_uri;
 pub mod local;
 pub mod lxc;
 pub mod registry;

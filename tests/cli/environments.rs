@@ -81,7 +81,10 @@ fn without_a_default_the_only_environment_is_meant() {
 fn a_bad_file_is_told_with_its_line() {
     let cases = [
         ("environments:\n  a:\n    type: local\n    colour: red\n", ", line 4: environments.a: unknown field `colour`"),
-        ("environments:\n  a:\n    type: ec2\n", ", line 3: environments.a.type: unknown variant `ec2`"),
+        (
+            "environments:\n  a:\n    type: ec2\n",
+            ": environments.a: unknown type \"ec2\": write `local`, `libvirt` or `simulated`\n",
+        ),
         (
             "environments:\n  a:\n    type: local\n    log-size: 20\n",
             ", line 3: environments.a: invalid log-size \"20\": write `20M`, from 1M to 100G\n",
@@ -96,7 +99,7 @@ fn a_bad_file_is_told_with_its_line() {
         ),
         (
             "environments:\n  a:\n    type: libvirt\n    uri: xen:///\n",
-            ", line 3: environments.a: invalid uri \"xen:///\": no machines are made by \"xen\"; write `lxc:///` for \
+            ": environments.a: invalid uri \"xen:///\": no machines are made by \"xen\"; write `lxc:///` for \
              containers, `qemu:///system` for virtual machines\n",
         ),
         ("environments:\n  a: 5\n", ", line 2: environments.a: invalid type: integer `5`"),

@@ -3,20 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
 /// As libvirt reads it: `lxc:///`, `qemu:///system`, `qemu+ssh://host/system`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LibvirtUri(String);
 
 /// libvirt's drivers that make machines here, each with the only path that manages those of the whole host.
-const DRIVERS: [(&str, &str); 2] = [("lxc", "/"), ("qemu", "/system")];
+const DRIVERS: [(&str, &str); 2] = [(LibvirtUri::CONTAINERS, "/"), ("qemu", "/system")];
 
 impl LibvirtUri {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+    /// The driver whose machines are containers; the other's are virtual machines.
+    pub const CONTAINERS: &'static str = "lxc";
 
     /// `lxc` or `qemu`.
     pub fn driver(&self) -> &str {
@@ -57,20 +53,6 @@ impl FromStr for LibvirtUri {
             false if path == "/session" => problem("a user's session has no rights on the network; "),
             false => problem(""),
         }
-    }
-}
-
-impl TryFrom<String> for LibvirtUri {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<LibvirtUri> for String {
-    fn from(uri: LibvirtUri) -> String {
-        uri.0
     }
 }
 
