@@ -12,7 +12,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ENCANTO := $(TARGET)/release/encanto
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# As root, tests make real containers; otherwise they are skipped.
+# As root, tests make real containers and virtual machines; otherwise they are skipped.
 LXC := $(shell [ "$$(id -u)" = 0 ] && echo 1)
 
 # Debian packages: what the program needs on its host, what building it needs, and what tests need besides.
@@ -39,7 +39,7 @@ host-packages:
 
 test:
 	$(call installed,$(BUILD_PACKAGES) $(TEST_PACKAGES) $(if $(LXC),$(HOST_PACKAGES)))
-	$(if $(LXC),ENCANTO_TEST_LXC=1) $(CARGO) test --locked --no-fail-fast
+	$(if $(LXC),ENCANTO_TEST_LXC=1 ENCANTO_TEST_LIBVIRT=1) $(CARGO) test --locked --no-fail-fast
 
 check:
 	$(call installed,$(BUILD_PACKAGES))
