@@ -19,6 +19,8 @@ LXC := $(shell [ "$$(id -u)" = 0 ] && echo 1)
 HOST_PACKAGES := lxc mmdebstrap dnsmasq-base nftables uidmap iproute2
 BUILD_PACKAGES := g++
 TEST_PACKAGES := curl
+# What machines are made with by hand.
+BENCH_PACKAGES := virtinst
 
 build:
 	$(CARGO) build --release --locked
@@ -48,7 +50,7 @@ check:
 	$(MAKE) test
 
 bench:
-	$(call installed,$(HOST_PACKAGES) $(BUILD_PACKAGES) $(TEST_PACKAGES))
+	$(call installed,$(HOST_PACKAGES) $(BUILD_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES))
 	$(CARGO) bench --locked --bench figures -- $(PARTS)
 
 # `make test` runs 2,000 seeds unoptimised. Optimised, many are quick.
