@@ -20,7 +20,7 @@ use rustix::process::Signal;
 use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::error::{Error, ErrorNumber};
-use virt::sys::{VIR_CONNECT_LIST_DOMAINS_ACTIVE, VIR_DOMAIN_UNDEFINE_MANAGED_SAVE};
+use virt::sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE;
 
 use self::domain::{Host, own_group, render_domain};
 use super::connection::{Hypervisor, absent_is_none};
@@ -140,8 +140,7 @@ impl Runtime for LibvirtLxc {
     }
 
     async fn forget(&self, machine: &Machine) -> Result<(), ProviderError> {
-        let undefine = |domain: &Domain| absent_is_none(domain.undefine_flags(VIR_DOMAIN_UNDEFINE_MANAGED_SAVE));
-        self.domain(machine, undefine).await?;
+        self.domain(machine, |domain| absent_is_none(domain.undefine())).await?;
         remove_groups(&own_group(machine.label()));
         // Best effort: libvirt begins a new one for a domain of the same name.
         let _ = std::fs::remove_file(log_file(machine));
