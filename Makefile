@@ -12,13 +12,15 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ENCANTO := $(TARGET)/release/encanto
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# As root, tests make real containers; otherwise they are skipped.
+# As root, tests make real containers and virtual machines; otherwise they are skipped.
 LXC := $(shell [ "$$(id -u)" = 0 ] && echo 1)
 
 # Debian packages: what the program needs on its host, what building it needs, and what tests need besides.
 HOST_PACKAGES := lxc mmdebstrap dnsmasq-base nftables uidmap iproute2
 BUILD_PACKAGES := g++
 TEST_PACKAGES := curl
+# What machines are made with by hand.
+BENCH_PACKAGES := virtinst
 
 build:
 	$(CARGO) build --release --locked
@@ -39,7 +41,7 @@ host-packages:
 
 test:
 	$(call installed,$(BUILD_PACKAGES) $(TEST_PACKAGES) $(if $(LXC),$(HOST_PACKAGES)))
-	$(if $(LXC),ENCANTO_TEST_LXC=1) $(CARGO) test --locked --no-fail-fast
+	$(if $(LXC),ENCANTO_TEST_LXC=1 ENCANTO_TEST_LIBVIRT=1) $(CARGO) test --locked --no-fail-fast
 
 check:
 	$(call installed,$(BUILD_PACKAGES))
@@ -48,7 +50,7 @@ check:
 	$(MAKE) test
 
 bench:
-	$(call installed,$(HOST_PACKAGES) $(BUILD_PACKAGES) $(TEST_PACKAGES))
+	$(call installed,$(HOST_PACKAGES) $(BUILD_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES))
 	$(CARGO) bench --locked --bench figures -- $(PARTS)
 
 # `make test` runs 2,000 seeds unoptimised. Optimised, many are quick.

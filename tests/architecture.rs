@@ -6,6 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use encanto::model::INSIDE;
+use encanto::provider::Provider as _;
+use encanto::provider::simulated::SimulatedProvider;
+
 /// Module → modules it may use.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
@@ -127,6 +131,39 @@ fn processes_are_spawned_in_one_file_only() {
         for (path, text) in sources(module) {
             let spawns = code_lines(&text).any(|line| line.contains("Command::new("));
             assert!(!spawns || path.ends_with("provider/command.rs"), "{} spawns a process", path.display());
+        }
+    }
+}
+
+/// What a module outside `provider` may know of it besides its root: what all providers have in common.
+const COMMON: &[&str] = &["command", "doctor", "local::LocalSettings", "registry", "systemd"];
+
+/// Adding a provider or a kind changes nothing but `provider`: nobody else names one, and none is reached but by the
+/// registry. `lxc` alone is also Juju's word for any container.
+#[test]
+fn nobody_but_provider_knows_what_runs_a_machine() {
+    let kinds = SimulatedProvider::new().kinds();
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.name).filter(|name| *name != INSIDE).collect();
+    assert!(names.len() > 1, "the kinds of a real host");
+    let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '-' || c == '_');
+    let says = |line: &str, name: &str| {
+        let mut found = line.match_indices(name).map(|(at, _)| line.split_at(at));
+        found
+            .any(|(before, after)| !is_part(before.chars().next_back()) && !is_part(after[name.len()..].chars().next()))
+    };
+    for (module, _) in ALLOWED.iter().filter(|(module, _)| *module != "provider") {
+        for (path, text) in sources(module) {
+            let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+            for line in code_lines(code) {
+                let named = names.iter().find(|name| says(line, name));
+                assert_eq!(named, None, "{} names a kind of machines: {line}", path.display());
+                for (at, path_of) in line.match_indices("provider::") {
+                    let rest = line[at + path_of.len()..].trim_start_matches('{');
+                    let inner = rest.starts_with(|c: char| c.is_ascii_lowercase());
+                    let known = COMMON.iter().any(|common| rest.starts_with(common));
+                    assert!(!inner || known, "{} reaches into provider: {line}", path.display());
+                }
+            }
         }
     }
 }

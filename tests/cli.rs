@@ -9,6 +9,7 @@ mod cli {
     mod conversation;
     mod debug_hooks;
     mod environments;
+    mod kinds;
     mod services;
     mod simulated;
     mod streams;

@@ -55,3 +55,16 @@ fn the_events_of_actions_keep_their_meaning() {
     assert_eq!(model.units[&"db/0".parse().unwrap()].state["backups"], 1);
     assert_eq!(model.next_action, 3);
 }
+
+#[test]
+fn machines_of_before_there_were_kinds_are_of_the_first_that_was_told() {
+    let mut model = replayed("journal-0.1.jsonl");
+    assert!(model.machines.values().all(|machine| machine.constraints.virt_type.is_none()));
+    go_on(&mut model, "kinds-0.1.jsonl");
+    assert_eq!(check::inconsistencies(&model), Vec::<String>::new());
+    let kinds = model.machines.values().map(|machine| machine.constraints.virt_type.as_deref().unwrap_or_default());
+    assert_eq!(kinds.collect::<Vec<_>>(), ["", "lxc", "lxc", "lxc", "libvirt-lxc"], "whatever is the default later");
+    assert_eq!(model.services[&"db".parse().unwrap()].constraints.to_string(), "container=kvm virt-type=kvm");
+    assert_eq!(model.kinds.words(), "`libvirt-lxc` or `lxc`");
+    assert_eq!(model.noun(encanto::model::MachineId::new(5)), "libvirt container");
+}

@@ -158,14 +158,14 @@ story!(what_cannot_hold_a_container_is_told, s, {
     assert!(nested.error.ends_with("it is a container itself, and a container cannot hold containers"), "{nested:?}");
     let deeper = s.ask(ask("lxc:1/lxc/0/lxc/0")).await.unwrap_err();
     assert_eq!(deeper.error, "invalid machine id \"1/lxc/0/lxc/0\": a container cannot hold containers");
-    assert_eq!(s.ask(ask("kvm:1")).await.unwrap_err().error, "malformed container argument \"kvm:1\"");
+    assert_eq!(s.ask(ask("xen:1")).await.unwrap_err().error, "malformed container argument \"xen:1\"");
     assert_eq!(s.ask(ask("lxc:7")).await.unwrap_err().error, "machine 7 not found");
     s.deploy("db", 1).await;
     for (to, words) in [
         ("lxc:9", "machine 9 not found"),
         ("1/lxc/9", "machine 1/lxc/9 not found"),
         ("1/lxc/0/lxc/1", "invalid machine id \"1/lxc/0/lxc/1\": a container cannot hold containers"),
-        ("kvm:1", "invalid --to parameter \"kvm:1\""),
+        ("xen:1", "invalid --to parameter \"xen:1\""),
     ] {
         let request = api::AddUnit { service: "db".into(), units: 1, to: Some(to.into()) };
         assert_eq!(s.ask(request).await.unwrap_err().error, words);

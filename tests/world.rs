@@ -165,7 +165,7 @@ fn deleted_containers_are_told_and_replaced(world: &World, [whole, half]: &[Stri
     shell(&format!("lxc-stop -k -n {half}; rm -r /var/lib/lxc/{half}/overlay"));
     for number in [1, 2] {
         soon("the loss", || world.machine(number)["instance-state"] == "missing");
-        let words = format!("machine {number} has lost its container: `encanto destroy-machine {number} --force`");
+        let words = format!("machine {number} has lost its LXC container: `encanto destroy-machine {number} --force`");
         world.env.run("doctor").fails().stdout_has(&words);
     }
     world.env.run("destroy-machine 1 2 --force --wait=1m").succeeds();

@@ -99,11 +99,9 @@ impl Place {
     /// A home with one environment, not bootstrapped. Charms are first looked up in `charms/` of the home.
     pub fn new(name: &'static str, kind: EnvironmentKind) -> anyhow::Result<Place> {
         let home = tempfile::Builder::new().prefix("encanto-bench-").tempdir()?;
-        let word = match kind {
-            EnvironmentKind::Local => "local",
-            EnvironmentKind::Simulated => "simulated",
-        };
-        let text = format!("environments:\n  {name}:\n    type: {word}\n    repository: charms\n");
+        let word = kind.as_str();
+        let uri = kind.uri().map(|uri| format!("    uri: {uri}\n")).unwrap_or_default();
+        let text = format!("environments:\n  {name}:\n    type: {word}\n{uri}    repository: charms\n");
         std::fs::write(home.path().join("environments.yaml"), text)?;
         std::fs::create_dir(home.path().join("charms"))?;
         left().environments.insert((home.path().to_owned(), name));
@@ -135,7 +133,7 @@ impl Place {
     pub fn settings(&self) -> anyhow::Result<EnvironmentSettings> {
         Ok(EnvironmentSettings {
             name: self.name.parse()?,
-            kind: self.kind,
+            kind: self.kind.clone(),
             folder: self.folder(),
             user: "root".to_owned(),
             uid: 0,

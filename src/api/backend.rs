@@ -12,6 +12,7 @@ use crate::model::{
     Change, CharmMeta, Event, MachineId, Millis, Model, Observed, RelationId, ServiceName, Subject, UnitName,
 };
 
+use super::adopt::ForeignMachine;
 use super::backup::Manifest;
 use super::requests::{CharmSource, ControllerAnswer, DebugHooks, Exec, Frame, Refusal};
 use super::status::{LogLine, WaitEvent};
@@ -159,6 +160,12 @@ pub trait Backend: Send + Sync + 'static {
     async fn debug_hooks(&self, by: &Asker, unit: UnitName, request: DebugHooks) -> Result<Session, Refusal>;
     /// Runs a line to its end. Dropping the future ends it.
     async fn run(&self, target: &RunTarget, line: &RunLine) -> Result<RunEnd, Refusal>;
+    /// What else there is on the host, by name and kind.
+    async fn foreign(&self) -> Result<Vec<ForeignMachine>, Refusal>;
+    /// A folder with a root filesystem, as something that could be adopted.
+    async fn inspect(&self, folder: &str) -> Result<ForeignMachine, Refusal>;
+    /// Whether who asks has power over the whole host: machines would give it to him otherwise.
+    fn may_adopt(&self, by: &Asker) -> bool;
     /// Inconsistencies and leaks.
     async fn problems(&self) -> Vec<String>;
     fn info(&self) -> ControllerAnswer;

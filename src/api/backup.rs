@@ -52,7 +52,7 @@ pub enum BackupError {
     #[error("\"{}\" is a backup of environment \"{found}\", not of \"{wanted}\"", path.display())]
     OtherEnvironment { path: PathBuf, found: String, wanted: String },
     #[error("\"{}\" is a backup of a {found} environment of user {user}, and \"{wanted}\" is another", path.display())]
-    OtherMachines { path: PathBuf, found: &'static str, user: String, wanted: String },
+    OtherMachines { path: PathBuf, found: String, user: String, wanted: String },
 }
 
 /// What comes before the content.
@@ -132,8 +132,8 @@ impl Manifest {
         if self.environment != wanted {
             return Err(BackupError::OtherEnvironment { path, found: self.environment.clone(), wanted });
         }
-        if self.kind != settings.kind || self.user != settings.user {
-            let (found, user) = (self.kind.as_str(), self.user.clone());
+        if self.kind.as_str() != settings.kind.as_str() || self.user != settings.user {
+            let (found, user) = (self.kind.as_str().to_owned(), self.user.clone());
             return Err(BackupError::OtherMachines { path, found, user, wanted });
         }
         Ok(())

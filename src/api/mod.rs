@@ -4,6 +4,7 @@
 //! [`AddUnit`], `api/handlers/add_unit.rs`.
 
 pub mod actions;
+pub mod adopt;
 pub mod backend;
 pub mod backup;
 pub mod base64;
@@ -18,6 +19,7 @@ pub mod status;
 
 pub use crate::model::EnvironmentName;
 pub use actions::*;
+pub use adopt::*;
 pub use backup::Manifest;
 pub use client::{Client, ClientError};
 pub use requests::*;

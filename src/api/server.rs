@@ -34,6 +34,7 @@ pub trait Handle: Verb {
 /// The whole API.
 pub fn router(backend: Shared) -> Router {
     use super::actions::*;
+    use super::adopt::*;
     use super::requests::*;
     let mut router = Router::new();
     macro_rules! verbs {
@@ -73,6 +74,9 @@ pub fn router(backend: Shared) -> Router {
         ActionTasks,
         CancelAction,
         Run,
+        AdoptMachine,
+        ReleaseMachine,
+        ForeignMachines,
     );
     router
         .route("/v1/wait", post(handlers::wait::handle))

@@ -33,21 +33,36 @@ pub struct EnvironmentSettings {
 /// Bytes of all logs of an environment, where `log-size` does not say otherwise.
 pub const LOG_SIZE: u64 = 20 << 20;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What makes the machines. Of whatever else `type:` may say only the provider's registry knows what it means, so that a
+/// new provider needs no change here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EnvironmentKind {
-    /// LXC containers on this host (`type: local`).
+    /// This host, with LXC containers where nothing else is said of a machine (`type: local`).
     Local,
     /// Machines in memory only (`type: simulated`).
     Simulated,
+    Other {
+        r#type: String,
+        uri: Option<String>,
+    },
 }
 
 impl EnvironmentKind {
     /// As an operator writes it.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Local => "local",
             Self::Simulated => "simulated",
+            Self::Other { r#type, .. } => r#type,
+        }
+    }
+
+    /// Where it is asked for machines, if that has to be said.
+    pub fn uri(&self) -> Option<&str> {
+        match self {
+            Self::Local | Self::Simulated => None,
+            Self::Other { uri, .. } => uri.as_deref(),
         }
     }
 }

@@ -12,6 +12,9 @@ pub struct EnvironmentStatus {
     /// Relations that are being removed, by their endpoints → what they wait for.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub dying_relations: IndexMap<String, String>,
+    /// Kinds of the machines that are shown → what keeps these from their host less well than one expects.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub cautions: IndexMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,6 +31,9 @@ pub struct MachineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns_name: Option<String>,
     pub instance_id: String,
+    /// What it is on the host, if it was there before: `lxc web`, `folder /srv/web`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<String>,
     /// `running`, `stopped` or `missing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_state: Option<String>,
@@ -38,6 +44,9 @@ pub struct MachineStatus {
     pub containers: IndexMap<String, MachineStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hardware: Option<String>,
+    /// The name of its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virt_type: Option<String>,
 }
 
 impl EnvironmentStatus {

@@ -36,7 +36,9 @@ pub struct Environments {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Entry {
-    r#type: Type,
+    r#type: String,
+    #[serde(default)]
+    uri: Option<String>,
     #[serde(default)]
     repository: Option<PathBuf>,
     #[serde(default)]
@@ -67,18 +69,13 @@ impl TryFrom<serde_yaml::Value> for LogSize {
     }
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Type {
-    Local,
-    Simulated,
-}
-
-impl From<Type> for EnvironmentKind {
-    fn from(kind: Type) -> Self {
-        match kind {
-            Type::Local => Self::Local,
-            Type::Simulated => Self::Simulated,
+impl Entry {
+    /// Whether it is a good one, [`super::host::Host::problem`] tells.
+    fn kind(&self) -> EnvironmentKind {
+        match (self.r#type.as_str(), &self.uri) {
+            ("local", None) => EnvironmentKind::Local,
+            ("simulated", None) => EnvironmentKind::Simulated,
+            (other, uri) => EnvironmentKind::Other { r#type: other.to_owned(), uri: uri.clone() },
         }
     }
 }
@@ -161,7 +158,7 @@ impl Home {
         Ok(EnvironmentSettings {
             folder,
             name,
-            kind: entry.r#type.into(),
+            kind: entry.kind(),
             user: self.account.name.clone(),
             uid: self.account.uid,
             gid: self.account.gid,
@@ -259,7 +256,9 @@ mod tests {
     fn what_init_writes_can_be_read() {
         let read: Environments = yaml::parse(BOILERPLATE).unwrap();
         assert_eq!(read.default.as_deref(), Some("local"));
-        assert_eq!(read.names().collect::<Vec<_>>(), ["local", "sim"]);
+        assert_eq!(read.names().collect::<Vec<_>>(), ["local", "libvirt-lxc", "libvirt-kvm", "sim"]);
+        let uris = read.environments.values().map(|entry| entry.kind().uri().map(str::to_owned));
+        assert_eq!(uris.flatten().collect::<Vec<_>>(), ["lxc:///", "qemu:///system"]);
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub struct Restored {
 
 /// Implemented beside the controller; `main` passes it in.
 pub trait Host {
+    /// Why nothing can make the machines of this environment as `environments.yaml` describes it.
+    fn problem(&self, env: &EnvironmentSettings) -> Option<String>;
+
     fn check(&self, env: &EnvironmentSettings) -> Vec<Finding>;
 
     /// Mends what `check` found and does not block. A line for each thing mended.

@@ -32,7 +32,12 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, 
 
 impl Session<'_> {
     pub fn settings(&self) -> Result<EnvironmentSettings, Failure> {
-        let settings = Home::find().settings(self.environment.as_deref())?;
+        let home = Home::find();
+        let settings = home.settings(self.environment.as_deref())?;
+        if let Some(problem) = self.host.problem(&settings) {
+            let file = home.environments_file();
+            return Err(Failure::failed(format!("\"{}\": environments.{}: {problem}", file.display(), settings.name)));
+        }
         self.output.verbose(&format!("environment \"{}\" in {}", settings.name, settings.folder.display()));
         Ok(settings)
     }

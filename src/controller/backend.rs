@@ -1,7 +1,7 @@
 //! What the API's handlers ask of the controller.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLockReadGuard};
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use crate::api::backend::{
 };
 use crate::api::handlers::refusal;
 use crate::api::{
-    CharmSource, ControllerAnswer, DebugHooks, Exec, LogLine, Manifest, ProgressLine, Refusal, VERSION, WaitEvent,
+    CharmSource, ControllerAnswer, DebugHooks, EnvironmentKind, Exec, ForeignMachine, LogLine, Manifest, ProgressLine,
+    Refusal, VERSION, WaitEvent,
 };
 use crate::charm::{self, CharmFiles, ExecResult};
 use crate::model::{
@@ -24,6 +25,7 @@ use crate::model::{
 };
 use crate::plan::removal;
 use crate::plan::settled::{Condition, Target, Verdict};
+use crate::provider::{Foreign, InstanceState};
 use crate::store::{Entry, Page, Wanted};
 use crate::worker::command::{self, Command};
 use crate::worker::ledger::LedgerError;
@@ -112,8 +114,9 @@ impl ControllerBackend {
 
     /// A command could not be run: if the machine is known not to run, that is why.
     fn with_state_of(&self, machine: MachineId, refusal: Refusal) -> Refusal {
+        let noun = self.model().noun(machine).to_owned();
         match self.observed().instances.get(&machine) {
-            Some(Sighting::Missing) => Refusal::new(format!("machine {machine} has lost its container"))
+            Some(Sighting::Missing) => Refusal::new(format!("machine {machine} has lost its {noun}"))
                 .hint(format!("`encanto destroy-machine {machine} --force` removes what is left of it")),
             Some(Sighting::Stopped) => Refusal::new(format!("machine {machine} is down"))
                 .hint(format!("`encanto wait {machine} --for started` returns when it is up again")),
@@ -250,9 +253,25 @@ impl Backend for ControllerBackend {
         Ok(RunEnd { code, timed_out, stdout, stderr })
     }
 
+    async fn foreign(&self) -> Result<Vec<ForeignMachine>, Refusal> {
+        let found = self.world.provider.foreign().await.map_err(|error| Refusal::new(chain(&error)))?;
+        let mut machines: Vec<ForeignMachine> = found.into_iter().map(foreign_machine).collect();
+        machines.sort_by(|one, other| (&one.name, &one.kind).cmp(&(&other.name, &other.kind)));
+        Ok(machines)
+    }
+
+    async fn inspect(&self, folder: &str) -> Result<ForeignMachine, Refusal> {
+        let found = self.world.provider.inspect(Path::new(folder)).await;
+        found.map(foreign_machine).map_err(|error| Refusal::new(chain(&error)))
+    }
+
+    fn may_adopt(&self, by: &Asker) -> bool {
+        self.origin.kind == EnvironmentKind::Simulated || by.user == "root"
+    }
+
     async fn problems(&self) -> Vec<String> {
         let mut problems = check::inconsistencies(&self.model());
-        problems.extend(machine_problems(&self.observed()));
+        problems.extend(machine_problems(&self.model(), &self.observed()));
         match observer::leaked(&self.world).await {
             Ok(leaked) => problems.extend(leaked.iter().map(|name| format!("instance {name} belongs to no machine"))),
             Err(error) => problems.push(format!("the instances cannot be listed: {}", chain(&error))),
@@ -290,19 +309,31 @@ impl Backend for ControllerBackend {
 }
 
 /// What is wrong with the host and the machines now, each with the way out if there is one.
-fn machine_problems(observed: &Observed) -> Vec<String> {
+fn machine_problems(model: &Model, observed: &Observed) -> Vec<String> {
     let lost = observed.instances.iter().filter(|(_, sighting)| **sighting == Sighting::Missing);
-    let lost =
-        lost.map(|(id, _)| format!("machine {id} has lost its container: `encanto destroy-machine {id} --force`"));
+    let lost = lost.map(|(id, _)| {
+        format!("machine {id} has lost its {}: `encanto destroy-machine {id} --force`", model.noun(*id))
+    });
     let troubled = observed.troubles.keys().filter_map(|id| {
         let trouble = observed.trouble(*id).filter(|_| observed.instances.get(id) != Some(&Sighting::Missing))?;
         let what = format!("machine {id} cannot be {}: {}", trouble.work.participle(), trouble.words);
         Some(match trouble.work {
-            MachineWork::Destroy => what,
-            MachineWork::Create | MachineWork::Start => format!("{what}: `encanto destroy-machine {id} --force`"),
+            MachineWork::Destroy | MachineWork::Release | MachineWork::Stop | MachineWork::Restore => what,
+            MachineWork::Create | MachineWork::Adopt | MachineWork::Start => {
+                format!("{what}: `encanto destroy-machine {id} --force`")
+            }
         })
     });
     observed.host_fault().cloned().into_iter().chain(lost).chain(troubled).collect()
+}
+
+fn foreign_machine(foreign: Foreign) -> ForeignMachine {
+    let Foreign { kind, name, state, series, obstacle } = foreign;
+    let state = match state {
+        InstanceState::Running => Sighting::Running,
+        InstanceState::Stopped => Sighting::Stopped,
+    };
+    ForeignMachine { kind, name, state: state.as_str().to_owned(), series, obstacle }
 }
 
 fn target(target: WaitTarget) -> Target {

@@ -29,7 +29,7 @@ pub struct Origin {
 
 impl Origin {
     pub fn of(settings: &EnvironmentSettings) -> Self {
-        Origin { kind: settings.kind, user: settings.user.clone() }
+        Origin { kind: settings.kind.clone(), user: settings.user.clone() }
     }
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn take(world: &World, origin: Origin, name: &str) -> Result<(M
     let manifest = Manifest {
         version: VERSION.to_owned(),
         environment: model.environment.as_ref().map(ToString::to_string).unwrap_or_default(),
-        kind: origin.kind,
+        kind: origin.kind.clone(),
         user: origin.user,
         series: model.series.clone(),
         taken,

@@ -16,15 +16,14 @@ use crate::api::server::Peer;
 use crate::api::{EnvironmentKind, EnvironmentSettings};
 use crate::charm::{CharmHost, Limits};
 use crate::provider::local::LocalSettings;
-use crate::provider::simulated::SimulatedProvider;
-use crate::provider::{Provider, command, registry, systemd};
+use crate::provider::{Provider, command, systemd};
 use crate::store::SqliteJournal;
 use crate::worker::World;
 use crate::worker::capped::CappedFile;
 use crate::worker::ledger::Writing;
 
 use super::backup::{self, Origin};
-use super::{Controller, Parts};
+use super::{Controller, Parts, host};
 
 /// Deep Lua recursion in an unoptimised build needs that much.
 const STACK: usize = 8 << 20;
@@ -58,15 +57,14 @@ pub fn run(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow::Res
 /// # Errors
 /// What an earlier controller left cannot be read.
 pub fn provider(settings: &EnvironmentSettings) -> anyhow::Result<Arc<dyn Provider>> {
-    Ok(match settings.kind {
-        EnvironmentKind::Local => {
-            let mut local = LocalSettings::new(&settings.user, settings.name.to_string(), &settings.folder);
-            local.mirror = settings.mirror.clone();
-            local.series = settings.series.clone();
-            registry::local(local)?
-        }
-        EnvironmentKind::Simulated => Arc::new(SimulatedProvider::new()),
-    })
+    Ok(host::said(&settings.kind).provider(place(settings))?)
+}
+
+fn place(settings: &EnvironmentSettings) -> LocalSettings {
+    let mut place = LocalSettings::new(&settings.user, settings.name.to_string(), &settings.folder);
+    place.mirror = settings.mirror.clone();
+    place.series = settings.series.clone();
+    place
 }
 
 async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow::Result<()> {
@@ -74,7 +72,8 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
     let _only_one = lock(&settings.folder)?;
     backup::clear_scratch(&settings.folder)?;
     log_to(&settings.controller_log(), settings.log_size / CONTROLLER_SHARE / 2)?;
-    if !settings.journal().exists() && has_machines(&settings.folder)? {
+    let left = host::said(&settings.kind).has_left_machines(&place(settings));
+    if left.context("cannot read what is left of its machines")? && !settings.journal().exists() {
         bail!(
             "the journal {} is gone, and without it nobody knows what its machines are for: destroy the environment, or \
              bring the journal back",
@@ -145,15 +144,6 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
             .with_context(|| format!("cannot remove {}", settings.folder.display()))?;
     }
     Ok(())
-}
-
-/// Whether an earlier controller has made instances.
-fn has_machines(folder: &Path) -> anyhow::Result<bool> {
-    match std::fs::read_dir(folder.join("lxc/instances")) {
-        Ok(mut records) => Ok(records.next().is_some()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", folder.display())),
-    }
 }
 
 /// From now on only files are left to remove; if the process ends before it did, the next one sees this.

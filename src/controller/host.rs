@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 
 use crate::api::{EnvironmentKind, EnvironmentSettings};
 use crate::cli::host::{Finding, Host, Restored};
+use crate::provider::registry::Said;
 use crate::provider::{command, doctor, systemd};
 
 use super::{daemon, restore};
@@ -13,21 +14,18 @@ use super::{daemon, restore};
 pub struct LocalHost;
 
 impl Host for LocalHost {
+    fn problem(&self, env: &EnvironmentSettings) -> Option<String> {
+        said(&env.kind).problem()
+    }
+
     fn check(&self, env: &EnvironmentSettings) -> Vec<Finding> {
-        let findings = match env.kind {
-            EnvironmentKind::Local => doctor::check_host(None),
-            EnvironmentKind::Simulated => Vec::new(),
-        };
         let finding =
             |found: doctor::HostFinding| Finding { blocking: found.blocking, problem: found.problem, fix: found.fix };
-        findings.into_iter().map(finding).collect()
+        said(&env.kind).check_host().into_iter().map(finding).collect()
     }
 
     fn mend(&self, env: &EnvironmentSettings) -> anyhow::Result<Vec<String>> {
-        match env.kind {
-            EnvironmentKind::Local => Ok(doctor::mend_host()?),
-            EnvironmentKind::Simulated => Ok(Vec::new()),
-        }
+        Ok(said(&env.kind).mend_host()?)
     }
 
     fn run_controller(&self, env: &EnvironmentSettings) -> anyhow::Result<()> {
@@ -36,7 +34,7 @@ impl Host for LocalHost {
 
     fn spawn_controller(&self, env: &EnvironmentSettings) -> anyhow::Result<()> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
-        if env.kind == EnvironmentKind::Local && systemd::runs() {
+        if env.kind != EnvironmentKind::Simulated && systemd::runs() {
             return Ok(systemd::start_service(&service(env, &program)?)?);
         }
         let name = env.name.to_string();
@@ -59,6 +57,10 @@ impl Host for LocalHost {
         systemd::forget_service(&env.user, env.name.as_str());
         Ok(())
     }
+}
+
+pub(super) fn said(kind: &EnvironmentKind) -> Said<'_> {
+    Said { r#type: kind.as_str(), uri: kind.uri() }
 }
 
 fn service(env: &EnvironmentSettings, program: &Path) -> anyhow::Result<systemd::Service> {

@@ -19,9 +19,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::EnvironmentName;
 use crate::charm::CharmHost;
-use crate::model::{Change, Constraints, HardwareFacts, MachineId, Millis, Provision, UnitName};
+use crate::model::{Change, Constraints, HardwareFacts, Kinds, MachineId, MachineKind, Millis, Provision, UnitName};
 use crate::plan::nudge::Concerned;
-use crate::provider::{InstanceSpec, Provider};
+use crate::provider::{InstanceSpec, Kind, Provider};
 use crate::store::Journal;
 use crate::worker::charms::CharmStore;
 use crate::worker::debugging::Debugging;
@@ -117,6 +117,7 @@ impl Controller {
             // Machine 0 is there from the first moment, to be waited for; its address is found later.
             ledger.commit("bootstrap", host_found(parts.provider.as_ref(), &parts.series)).await?;
         }
+        ledger.commit("bootstrap", kinds_found(parts.provider.as_ref())).await?;
         ledger.observe(|observed| {
             observed.opening = Some("opening the provider".to_owned());
             observed.retry_hooks = parts.retry_hooks;
@@ -274,9 +275,12 @@ async fn try_open(
         });
     };
     world.provider.open(Arc::new(progress)).await?;
-    match world.ledger.commit("bootstrap", host_found(world.provider.as_ref(), series)).await {
-        Ok(_) | Err(LedgerError::Stopped) => {}
-        Err(error) => return Err(error.into()),
+    // What a kind is like may be known only now.
+    for found in [host_found(world.provider.as_ref(), series), kinds_found(world.provider.as_ref())] {
+        match world.ledger.commit("bootstrap", found).await {
+            Ok(_) | Err(LedgerError::Stopped) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     if in_memory {
         remake_instances(world).await?;
@@ -294,6 +298,19 @@ fn host_found(provider: &dyn Provider, series: &str) -> Change {
     }
 }
 
+fn kinds_found(provider: &dyn Provider) -> Change {
+    let kind = |kind: Kind, absent: Option<String>| MachineKind {
+        name: kind.name.to_owned(),
+        noun: kind.noun.to_owned(),
+        container: kind.container.to_owned(),
+        caution: kind.caution.map(str::to_owned),
+        absent,
+    };
+    let made = provider.kinds().into_iter().map(|made| kind(made, None));
+    let absent = provider.absent_kinds().into_iter().map(|(absent, reason)| kind(absent, Some(reason)));
+    Change::KindsFound { kinds: Kinds(made.chain(absent).collect()) }
+}
+
 /// Instances that lived in the memory of an earlier controller.
 async fn remake_instances(world: &World) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let known = world.provider.list().await?;
@@ -305,11 +322,11 @@ async fn remake_instances(world: &World) -> Result<(), Box<dyn std::error::Error
         });
         running.collect()
     };
-    for (instance, Constraints { mem: memory, cpu_cores: cores, .. }) in instances {
+    for (instance, Constraints { mem: memory, cpu_cores: cores, virt_type: kind, .. }) in instances {
         let name = crate::provider::InstanceName::new(instance)?;
         if !known.contains_key(&name) {
             let series = world.ledger.model().series.clone();
-            let spec = InstanceSpec { name, kind: None, series, layers: vec![], memory, cores, build: false };
+            let spec = InstanceSpec { name, kind, series, layers: vec![], memory, cores, build: false };
             world.provider.create(&spec).await?;
         }
     }

@@ -20,7 +20,7 @@ pub struct Constraints {
     pub cpu_cores: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
-    /// `lxc` or `none`: every machine is an LXC container of its own, so both are kept by any.
+    /// What the machine is to be like, in Juju's words: a container or a virtual machine; `none` is whatever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
     /// Megabytes. Not enforced.
@@ -29,6 +29,9 @@ pub struct Constraints {
     /// Not enforced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
+    /// The name of a kind of machines; of a machine, what it is ([`super::kinds`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virt_type: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,13 +46,18 @@ pub enum ConstraintError {
 
 /// Processors that Juju knows.
 const ARCHES: [&str; 6] = ["amd64", "arm64", "armhf", "i386", "ppc64el", "s390x"];
+const LONGEST_WORD: usize = 32;
 /// With less, systemd does not come up in a container.
 const LEAST_MEM: u64 = 32;
 
 impl Constraints {
     /// These, and what they leave open as `environment` says: what a machine is made with.
     pub fn over(&self, environment: &Constraints) -> Constraints {
-        let (own, other) = (self.clone(), environment.clone());
+        let (own, mut other) = (self.clone(), environment.clone());
+        // Both words say of what kind a machine is to be: whoever says one of them says it all.
+        if own.container.is_some() || own.virt_type.is_some() {
+            (other.container, other.virt_type) = (None, None);
+        }
         Constraints {
             mem: own.mem.or(other.mem).filter(|mem| *mem > 0),
             cpu_cores: own.cpu_cores.or(other.cpu_cores).filter(|cores| *cores > 0),
@@ -57,12 +65,13 @@ impl Constraints {
             container: own.container.or(other.container).filter(|kind| !kind.is_empty()),
             root_disk: own.root_disk.or(other.root_disk).filter(|disk| *disk > 0),
             tags: own.tags.or(other.tags).filter(|tags| !tags.is_empty()),
+            virt_type: own.virt_type.or(other.virt_type).filter(|kind| !kind.is_empty()),
         }
     }
 
-    /// Whether a machine made with `other` is limited as one made with these.
+    /// Whether a machine made with `other` is of the kind and limited as one made with these.
     pub fn same_limits(&self, other: &Constraints) -> bool {
-        (self.mem, self.cpu_cores) == (other.mem, other.cpu_cores)
+        (self.mem, self.cpu_cores, &self.virt_type) == (other.mem, other.cpu_cores, &other.virt_type)
     }
 
     /// What an operator should know, who may believe otherwise: what is only recorded, and limits that limit nothing.
@@ -94,6 +103,7 @@ impl Constraints {
             ("mem", self.mem.map(size)),
             ("root-disk", self.root_disk.map(size)),
             ("tags", self.tags.as_ref().map(|tags| tags.join(","))),
+            ("virt-type", self.virt_type.clone()),
         ];
         all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
     }
@@ -112,10 +122,12 @@ impl Constraints {
             "cpu-cores" => {
                 self.cpu_cores = Some(value.parse().map_err(|_| bad("must be a non-negative integer"))?);
             }
-            "container" if matches!(value, "" | "lxc" | "none") => self.container = Some(value.to_owned()),
+            "container" if value.is_empty() || is_word(value) => self.container = Some(value.to_owned()),
             "container" => return Err(bad(&format!("invalid container type \"{value}\""))),
             "arch" if value.is_empty() || ARCHES.contains(&value) => self.arch = Some(value.to_owned()),
             "arch" => return Err(bad(&format!("\"{value}\" not recognized"))),
+            "virt-type" if value.is_empty() || is_word(value) => self.virt_type = Some(value.to_owned()),
+            "virt-type" => return Err(bad(&format!("invalid virt-type \"{value}\""))),
             _ => {
                 let tags = value.split(',').filter(|tag| !tag.is_empty());
                 self.tags = Some(tags.map(str::to_owned).collect());
@@ -127,7 +139,7 @@ impl Constraints {
 
 /// Juju's name of a key, for its later name too.
 fn known(key: &str) -> Option<&'static str> {
-    let known = ["arch", "container", "cpu-cores", "mem", "root-disk", "tags"];
+    let known = ["arch", "container", "cpu-cores", "mem", "root-disk", "tags", "virt-type"];
     let key = if key == "cores" { "cpu-cores" } else { key };
     known.into_iter().find(|known| *known == key)
 }
@@ -169,6 +181,12 @@ fn pairs(text: &str) -> Vec<String> {
 }
 
 const MEM_FORM: &str = "must be a non-negative float with optional M/G/T/P suffix";
+
+/// The form of a kind's name; which there are, the provider knows.
+fn is_word(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    text.len() <= LONGEST_WORD && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.bytes().all(fits)
+}
 
 /// Rounds up, as Juju does. Values that no machine can have are refused.
 fn megabytes(text: &str) -> Option<u64> {
@@ -221,6 +239,16 @@ mod tests {
         assert_eq!(over("", "mem=0"), "");
         assert!(read("mem=64M tags=a").same_limits(&read("mem=64M root-disk=1G")));
         assert!(!read("mem=64M").same_limits(&read("mem=64M cpu-cores=1")));
+        assert!(!read("virt-type=lxc").same_limits(&read("virt-type=kvm")));
+    }
+
+    #[test]
+    fn whoever_says_of_what_kind_a_machine_is_says_it_in_both_words() {
+        let over = |own: &str, environment: &str| read(own).over(&read(environment)).to_string();
+        assert_eq!(over("container=lxc", "virt-type=kvm mem=1G"), "container=lxc mem=1024M");
+        assert_eq!(over("virt-type=lxc", "container=kvm"), "virt-type=lxc");
+        assert_eq!(over("virt-type=", "container=kvm virt-type=kvm"), "");
+        assert_eq!(over("mem=64M", "container=kvm"), "container=kvm mem=64M");
     }
 
     #[test]
@@ -246,7 +274,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_can_be_typed(text in "((mem|root-disk|cores|tags|arch|container)=([0-9]{0,5}|lxc|amd64|a,b)[ ,]){0,4}") {
+        fn what_is_shown_can_be_typed(text in "((mem|root-disk|cores|tags|arch|container|virt-type)=([0-9]{0,5}|lxc|amd64|a,b)[ ,]){0,4}") {
             if let Ok(constraints) = text.parse::<Constraints>() {
                 prop_assert_eq!(constraints.to_string().parse(), Ok(constraints));
             }
@@ -263,7 +291,8 @@ mod tests {
         assert_eq!(error("mem=1M"), "bad \"mem\" constraint: a machine needs at least 32M");
         assert_eq!(error("cpu-cores=-1"), "bad \"cpu-cores\" constraint: must be a non-negative integer");
         assert_eq!(error("cores=1 cpu-cores=2"), "bad \"cpu-cores\" constraint: already set");
-        assert_eq!(error("container=kvm"), "bad \"container\" constraint: invalid container type \"kvm\"");
+        assert_eq!(error("container=LXC"), "bad \"container\" constraint: invalid container type \"LXC\"");
+        assert_eq!(error("virt-type=a/b"), "bad \"virt-type\" constraint: invalid virt-type \"a/b\"");
         assert_eq!(error("arch=z80"), "bad \"arch\" constraint: \"z80\" not recognized");
     }
 }

@@ -28,6 +28,9 @@ const TOOLS: [(&str, &str); 6] = [
     ("ip", "iproute2"),
 ];
 
+/// Why a binary has no machines of libvirt's.
+pub const WITHOUT_LIBVIRT: &str = "this encanto was built without libvirt";
+
 /// Limits that a few dozen systems on one kernel run into, with what they need at least.
 const SYSCTLS: [(&str, u64); 4] = [
     ("fs/inotify/max_user_instances", 8192),

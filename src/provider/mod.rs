@@ -12,6 +12,7 @@ pub mod command;
 pub mod doctor;
 #[cfg(feature = "libvirt")]
 pub mod libvirt;
+pub mod libvirt_uri;
 pub mod local;
 pub mod lxc;
 pub mod registry;
@@ -21,7 +22,7 @@ pub mod systemd;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::model::LONGEST_INSTANCE_NAME;
+pub use crate::model::Origin;
 
 /// The name of an instance as the hypervisor knows it, e.g. `ana-local-machine-3`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -214,17 +216,10 @@ pub struct Foreign {
     /// As its own tools name it.
     pub name: String,
     pub state: InstanceState,
+    /// The release that is in it, e.g. `bookworm`, as far as that can be seen.
+    pub series: Option<String>,
     /// Why it cannot be adopted as it is; `None` if it can.
     pub obstacle: Option<String>,
-}
-
-/// What is to be adopted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Origin {
-    /// A container or domain, by the name that its own tools know.
-    Named(String),
-    /// A folder with a root filesystem, which is used as it is.
-    Folder(PathBuf),
 }
 
 /// How to write a file. `None` keeps what an existing file has, else 0644 and root.
@@ -280,6 +275,11 @@ pub trait Provider: Send + Sync {
 
     /// The kinds of machines that it makes, the default first; never empty.
     fn kinds(&self) -> Vec<Kind>;
+
+    /// Kinds that it would make if something were not missing, and what.
+    fn absent_kinds(&self) -> Vec<(Kind, String)> {
+        Vec::new()
+    }
 
     /// Identifies the content of the base image for `series` and this kind (`None`: the default); part of every layer's
     /// key. Kinds that can share layers have the same.
@@ -366,9 +366,18 @@ pub trait Provider: Send + Sync {
         Err(ProviderError::Unsupported { action: "console", name: name.clone() })
     }
 
-    /// What else there is on the host.
+    /// What else there is on the host: neither made nor adopted by this environment.
     async fn foreign(&self) -> Result<Vec<Foreign>, ProviderError> {
         Ok(Vec::new())
+    }
+
+    /// A folder with a root filesystem, as something that could be adopted. Its name is the folder's.
+    async fn inspect(&self, folder: &Path) -> Result<Foreign, ProviderError> {
+        Err(ProviderError::Io {
+            action: "adopt",
+            path: folder.to_owned(),
+            source: std::io::ErrorKind::Unsupported.into(),
+        })
     }
 
     /// Takes what exists under control, as `spec` names it: starts it if need be, and gives it an address beside its own.
@@ -433,6 +442,12 @@ pub enum ProviderError {
     /// One clear refusal for whatever a kind of machines is not able to do.
     #[error("{name} cannot do that: its provider has no {action}")]
     Unsupported { action: &'static str, name: InstanceName },
+    /// What was to be adopted.
+    #[error("there is no {0} on this host")]
+    NoOrigin(String),
+    /// What was to be released.
+    #[error("{0} was not adopted: the environment made it")]
+    OwnMake(InstanceName),
     #[error("there is no kind of machines {kind:?} here (there is {known})")]
     UnknownKind { kind: String, known: String },
     #[error("libvirt: {words}")]

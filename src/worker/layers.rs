@@ -21,6 +21,9 @@ pub struct Layers {
     building: Arc<Builds>,
 }
 
+/// What a layer is for: a kind of machines, the default if none is named, and their series.
+pub type Base<'a> = (Option<&'a str>, &'a str);
+
 /// One build a key: it goes on until its end, whoever came first and whoever goes meanwhile.
 type Builds = Mutex<HashMap<String, Build>>;
 
@@ -48,7 +51,7 @@ impl Drop for Ended {
 impl Layers {
     /// The key of the layer with the software of `charm`; made if need be. `None` if it cannot be made: the reason
     /// is then on the unit that machine `id` is for, in error, and the machine is to be made without.
-    pub async fn ensure(&self, world: &World, charm: &Charm, series: &str, id: MachineId) -> Option<String> {
+    pub async fn ensure(&self, world: &World, charm: &Charm, base: Base<'_>, id: MachineId) -> Option<String> {
         let files = match world.charms.files(&charm.digest).await {
             Ok(files) => files,
             Err(error) => {
@@ -56,8 +59,9 @@ impl Layers {
                 return None;
             }
         };
-        let key = charm::prepare_key(&files, &world.provider.base_key(None, series));
-        let made = self.build(world, charm, (series, &key), id);
+        let (kind, series) = base;
+        let key = charm::prepare_key(&files, &world.provider.base_key(kind, series));
+        let made = self.build(world, charm, (base, &key), id);
         match made.await {
             Ok(()) => Some(key),
             Err(message) => {
@@ -68,16 +72,17 @@ impl Layers {
     }
 
     /// The build of `key`, begun if there is none.
-    fn build(&self, world: &World, charm: &Charm, (series, key): (&str, &String), id: MachineId) -> Build {
+    fn build(&self, world: &World, charm: &Charm, (base, key): (Base<'_>, &String), id: MachineId) -> Build {
         let mut building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(build) = building.get(key) {
             return build.clone();
         }
         let ended = Ended { building: Arc::downgrade(&self.building), key: key.clone() };
-        let (world_in, charm, series) = (world.clone(), charm.clone(), series.to_owned());
+        let (world_in, charm) = (world.clone(), charm.clone());
+        let (kind, series) = (base.0.map(str::to_owned), base.1.to_owned());
         let work = async move {
             let ended = ended;
-            build(&world_in, &charm, &series, &ended.key, id).await
+            build(&world_in, &charm, ((kind.as_deref(), &series), &ended.key), id).await
         };
         let task = AbortOnDropHandle::new(tokio::spawn(world.tasks.track_future(work)));
         let build = async move { task.await.unwrap_or_else(|error| Err(error.to_string())) }.boxed().shared();
@@ -86,7 +91,12 @@ impl Layers {
     }
 }
 
-async fn build(world: &World, charm: &Charm, series: &str, key: &String, id: MachineId) -> Result<(), String> {
+async fn build(
+    world: &World,
+    charm: &Charm,
+    ((kind, series), key): (Base<'_>, &String),
+    id: MachineId,
+) -> Result<(), String> {
     let told = |error: crate::provider::ProviderError| chain(&error);
     if world.provider.has_layer(key).await.map_err(told)? {
         return Ok(());
@@ -98,7 +108,7 @@ async fn build(world: &World, charm: &Charm, series: &str, key: &String, id: Mac
     world.provider.destroy(&name).await.map_err(told)?;
     let spec = InstanceSpec {
         name: name.clone(),
-        kind: None,
+        kind: kind.map(str::to_owned),
         series: series.to_owned(),
         layers: vec![],
         memory: None,

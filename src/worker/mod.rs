@@ -7,7 +7,8 @@
 //!
 //! - [`ledger`]: the only writer. Change → events → journal → model, in batches.
 //! - [`driver`]: runs a reconciler for many names, one at a time each, again while there is more to do.
-//! - [`provisioner`]: machines. [`layers`]: what charms prepare, once each.
+//! - [`provisioner`]: machines. [`adoption`]: those that were there before. [`wishes`]: stopped, copied, set back.
+//!   [`layers`]: what charms prepare, once each.
 //! - [`unit_agent`]: hooks. [`action_agent`]: actions. [`command`]: `run`. They take turns on a machine by [`locks`].
 //! - [`debugging`]: who is asked before hooks. [`firewaller`]: ports that are open to the outside.
 //! - [`observer`]: what became of the instances while nobody looked. [`caretaker`]: the network they share.
@@ -21,6 +22,7 @@
 pub mod access;
 pub mod action_agent;
 pub mod activity;
+pub mod adoption;
 pub mod capped;
 pub mod caretaker;
 pub mod charms;
@@ -39,6 +41,7 @@ pub mod observer;
 pub mod provisioner;
 pub mod unit_agent;
 pub mod waiter;
+pub mod wishes;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -50,10 +50,16 @@ fn every_verb_sends_what_was_typed() {
         "add-machine",
         json!({ "count": 1, "series": null, "constraints": null, "placement": "lxc:1" }),
     );
+    sends(
+        "add-machine kvm --constraints mem=2G",
+        "add-machine",
+        json!({ "count": 1, "series": null, "constraints": "mem=2G", "placement": "kvm" }),
+    );
     let constraints = |service: Option<&str>, text: &str| json!({ "service": service, "constraints": text });
     sends("set-constraints mem=1G cores=1", "set-constraints", constraints(None, "mem=1G cores=1"));
     sends("set-constraints mysql mem=", "set-constraints", constraints(Some("mysql"), "mem="));
     sends("set-constraints -s mysql tags=a,b", "set-constraints", constraints(Some("mysql"), "tags=a,b"));
+    sends("set-constraints mysql virt-type=kvm", "set-constraints", constraints(Some("mysql"), "virt-type=kvm"));
     sends("set-model-constraints", "set-constraints", constraints(None, ""));
     sends("remove-unit mysql/0 mysql/1", "destroy-unit", json!({ "units": ["mysql/0", "mysql/1"], "force": false }));
     sends("destroy-service mysql --force", "destroy-service", json!({ "services": ["mysql"], "force": true }));

@@ -44,7 +44,9 @@ fn switch_shows_and_changes_the_current_environment() {
     env.run("init").succeeds();
     env.run("switch").succeeds().stdout_is("Current environment: \"local\"\n");
     env.run("switch sim").succeeds().stdout_is("Changed default environment from \"local\" to \"sim\"\n");
-    env.run("switch -l").succeeds().stdout_is("Current environment: \"sim\"\n\nEnvironments:\n\tlocal\n\tsim\n");
+    env.run("switch -l")
+        .succeeds()
+        .stdout_is("Current environment: \"sim\"\n\nEnvironments:\n\tlocal\n\tlibvirt-lxc\n\tlibvirt-kvm\n\tsim\n");
     env.run("switch nowhere").fails().stderr_is(
         "error: \"nowhere\" is not a name of an existing defined environment\nhint: encanto switch --list\n",
     );
@@ -79,10 +81,26 @@ fn without_a_default_the_only_environment_is_meant() {
 fn a_bad_file_is_told_with_its_line() {
     let cases = [
         ("environments:\n  a:\n    type: local\n    colour: red\n", ", line 4: environments.a: unknown field `colour`"),
-        ("environments:\n  a:\n    type: ec2\n", ", line 3: environments.a.type: unknown variant `ec2`"),
+        (
+            "environments:\n  a:\n    type: ec2\n",
+            ": environments.a: unknown type \"ec2\": write `local`, `libvirt` or `simulated`\n",
+        ),
         (
             "environments:\n  a:\n    type: local\n    log-size: 20\n",
             ", line 3: environments.a: invalid log-size \"20\": write `20M`, from 1M to 100G\n",
+        ),
+        (
+            "environments:\n  a: {type: libvirt}\n",
+            ": environments.a: `type: libvirt` needs a `uri:`, e.g. `uri: qemu:///system`\n",
+        ),
+        (
+            "environments:\n  a: {type: local, uri: 'lxc:///'}\n",
+            ": environments.a: only `type: libvirt` has a `uri:`\n",
+        ),
+        (
+            "environments:\n  a:\n    type: libvirt\n    uri: xen:///\n",
+            ": environments.a: invalid uri \"xen:///\": no machines are made by \"xen\"; write `lxc:///` for \
+             containers, `qemu:///system` for virtual machines\n",
         ),
         ("environments:\n  a: 5\n", ", line 2: environments.a: invalid type: integer `5`"),
         ("environments:\n  a: {type: local}\n  a: {type: local}\n", "duplicate entry with key \"a\""),

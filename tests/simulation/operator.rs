@@ -40,12 +40,17 @@ impl Operator<'_> {
                 let machines: Vec<MachineId> = self.model.machines.keys().copied().collect();
                 let host = self.rng.chance(500).then(|| self.rng.pick(&machines).copied()).flatten();
                 match host {
-                    Some(machine) => ("add-machine", Change::AddContainers { machine, count: 1, constraints }),
-                    None => ("add-machine", Change::AddMachines { count: 1, series: None, constraints }),
+                    Some(machine) => {
+                        ("add-machine", Change::AddContainers { machine, count: 1, constraints, name: None })
+                    }
+                    None => ("add-machine", Change::AddMachines { count: 1, series: None, constraints, name: None }),
                 }
             }
             39 => {
-                let constraints = Constraints { mem: Some(64 * self.rng.below(3)), ..Constraints::default() };
+                let mem = 64 * self.rng.below(3);
+                // Now and then machines of another kind.
+                let virt_type = (mem == 128).then(|| "kvm".to_owned());
+                let constraints = Constraints { mem: Some(mem), virt_type, ..Constraints::default() };
                 let service = self.rng.chance(700).then_some(service);
                 ("set-constraints", Change::SetConstraints { service, constraints })
             }

@@ -2,36 +2,43 @@
 
 use async_trait::async_trait;
 
-use crate::model::{Change, Event, MachineId, NameError};
+use crate::model::{Change, Constraints, Event, Kinds};
 
 use super::super::backend::{Asker, Backend};
 use super::super::requests::{AddMachine, Done, Refusal};
 use super::super::server::Handle;
-use super::{constraint_notes, constraints, done, refusal};
+use super::{Place, PlaceError, cautions, constraint_notes, constraints, done, place, refusal};
 
 #[async_trait]
 impl Handle for AddMachine {
     async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
-        let host = host(self.placement.as_deref())?;
+        let place = host(self.placement.as_deref(), &backend.model().kinds)?;
         let known = backend.model().series.clone();
         if let Some(series) = self.series.as_ref().filter(|series| **series != known) {
             return Err(Refusal::new(format!("series \"{series}\" is not supported"))
                 .hint(format!("this environment makes machines of {known}")));
         }
-        let constraints = constraints(self.constraints.as_deref())?;
-        if constraints.container.as_deref() == Some("lxc") {
-            return Err(Refusal::new("container constraint \"lxc\" not allowed when adding a machine").hint(
-                "every machine is an lxc container already; `encanto add-machine lxc:1` makes one on machine 1",
-            ));
+        let mut constraints = constraints(self.constraints.as_deref())?;
+        if let Some(container) = constraints.container.as_ref().filter(|word| !matches!(word.as_str(), "" | "none")) {
+            let words = format!("container constraint \"{container}\" not allowed when adding a machine");
+            return Err(Refusal::new(words)
+                .hint(format!("`encanto add-machine {container}` makes a machine of that kind"))
+                .hint("`encanto add-machine lxc:1` makes a container on machine 1"));
+        }
+        if let Some(Place::New(word)) = &place {
+            constraints.virt_type = of_kind(word, &constraints, &backend.model().kinds)?;
         }
         let notes = constraint_notes(&backend.model(), &constraints);
-        let change = match host {
-            None => Change::AddMachines { count: self.count, series: self.series, constraints },
-            Some(machine) => Change::AddContainers { machine, count: self.count, constraints },
+        let change = match place {
+            Some(Place::Inside(machine)) => {
+                Change::AddContainers { machine, count: self.count, constraints, name: None }
+            }
+            _ => Change::AddMachines { count: self.count, series: self.series, constraints, name: None },
         };
         let events = backend.commit(by, change).await?;
         let mut done = done(&events);
         done.notes.extend(notes);
+        done.notes.extend(cautions(&backend.model(), &events));
         done.targets = events
             .iter()
             .filter_map(|event| match event {
@@ -43,13 +50,25 @@ impl Handle for AddMachine {
     }
 }
 
-/// Nothing or `lxc` is a new machine, `lxc:1` a container on machine 1.
-fn host(placement: Option<&str>) -> Result<Option<MachineId>, Refusal> {
-    let Some(text) = placement.filter(|text| *text != "lxc") else { return Ok(None) };
-    match text.strip_prefix("lxc:").map(str::parse) {
-        Some(Ok(machine)) => Ok(Some(machine)),
-        Some(Err(error @ NameError::NestedMachine(_))) => Err(refusal::bad_name(&error)),
-        _ => Err(Refusal::new(format!("malformed container argument \"{text}\""))
+/// Nothing is a machine of the default kind, `kvm` one of that kind, `lxc:1` a container on machine 1.
+fn host(placement: Option<&str>, kinds: &Kinds) -> Result<Option<Place>, Refusal> {
+    let Some(text) = placement else { return Ok(None) };
+    match place(text, kinds) {
+        Ok(place) => Ok(Some(place)),
+        Err(PlaceError::Refused(refusal)) => Err(refusal),
+        Err(PlaceError::Unknown) => Err(Refusal::new(format!("malformed container argument \"{text}\""))
+            .hint(format!("a kind of machine: {}", kinds.words()))
             .hint("`encanto add-machine` makes a machine, `encanto add-machine lxc:1` a container on machine 1")),
+    }
+}
+
+/// The kind that both the word and the constraints mean.
+fn of_kind(word: &str, constraints: &Constraints, kinds: &Kinds) -> Result<Option<String>, Refusal> {
+    let kind = kinds.placed(word, constraints).map_err(|error| refusal::bad_kind(&error))?;
+    match constraints.virt_type.as_ref().filter(|said| !said.is_empty()) {
+        Some(said) if kind.as_ref() != Some(said) => {
+            Err(Refusal::new(format!("cannot satisfy virt-type={said} with \"{word}\"")).hint("say one of both"))
+        }
+        _ => Ok(kind),
     }
 }

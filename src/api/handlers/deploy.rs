@@ -7,12 +7,12 @@ use crate::model::{Change, Constraints, Deployment, Placement, ServiceName};
 use super::super::backend::{Asker, Backend};
 use super::super::requests::{Deploy, Done, Refusal};
 use super::super::server::Handle;
-use super::{constraint_notes, constraints, done, generated, name, placement};
+use super::{cautions, constraint_notes, constraints, done, generated, name, placement};
 
 #[async_trait]
 impl Handle for Deploy {
     async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
-        let placement = placement(self.to.as_deref())?;
+        let placement = placement(self.to.as_deref(), &backend.model().kinds)?;
         let constraints = constraints(self.constraints.as_deref())?;
         let given: Option<ServiceName> = self.service.as_deref().map(name).transpose()?;
         let charm = backend.load_charm(&self.charm).await?;
@@ -34,7 +34,7 @@ impl Handle for Deploy {
             expose: self.expose,
         };
         let mut notes = constraint_notes(&backend.model(), &deployment.constraints);
-        if let Placement::On(machine) = placement
+        if let Placement::On(machine) = &deployment.placement
             && deployment.constraints != Constraints::default()
         {
             notes.push(format!("constraints are for new machines: machine {machine} stays as it is"));
@@ -45,6 +45,7 @@ impl Handle for Deploy {
             done.notes.push(format!("units come with a relation, e.g. `encanto add-relation {service} mysql`"));
         }
         done.notes.extend(notes);
+        done.notes.extend(cautions(&backend.model(), &events));
         done.targets = vec![service.to_string()];
         Ok(done)
     }

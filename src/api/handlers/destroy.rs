@@ -36,7 +36,10 @@ impl Handle for DestroyMachine {
     }
 }
 
-fn names<T: std::str::FromStr<Err = crate::model::NameError>>(texts: &[String], none: &str) -> Result<Vec<T>, Refusal> {
+pub(super) fn names<T: std::str::FromStr<Err = crate::model::NameError>>(
+    texts: &[String],
+    none: &str,
+) -> Result<Vec<T>, Refusal> {
     if texts.is_empty() {
         return Err(Refusal::new(none));
     }

@@ -158,6 +158,9 @@ fn of_unit(recorded: &Recorded, wanted: &UnitName) -> Option<StatusLogEntry> {
 fn of_machine(recorded: &Recorded, wanted: MachineId) -> Option<StatusLogEntry> {
     match &recorded.event {
         Event::MachineAdded { machine, .. } if *machine == wanted => Some(entry(recorded, "machine", "pending", "")),
+        Event::MachineAdopted { machine, adopted, .. } if *machine == wanted => {
+            Some(entry(recorded, "machine", "pending", format!("adopting {adopted}")))
+        }
         Event::MachineProvisioned { machine, instance, address, .. } if *machine == wanted => {
             Some(entry(recorded, "machine", "started", format!("{instance} at {address}")))
         }
@@ -180,6 +183,7 @@ fn told(event: &Event) -> Option<String> {
             format!("state of the environment restored from the backup of {}", time_text(*taken))
         }
         Event::MachineAdded { machine, .. } => format!("machine {machine} added"),
+        Event::MachineAdopted { machine, adopted, .. } => format!("machine {machine} adopted: {adopted}"),
         Event::MachineRetried { machine } => format!("machine {machine} tried again"),
         Event::MachineDying { machine } => format!("machine {machine} dying"),
         Event::MachineRemoved { machine } => format!("machine {machine} removed"),

@@ -4,6 +4,7 @@ mod action;
 mod add_machine;
 mod add_relation;
 mod add_unit;
+mod adopt_machine;
 pub(super) mod backup;
 mod check;
 mod controller;
@@ -18,6 +19,7 @@ mod get;
 mod get_constraints;
 mod history;
 pub mod refusal;
+mod release_machine;
 mod resolved;
 mod run;
 mod set;
@@ -28,10 +30,13 @@ mod upgrade_charm;
 pub(super) mod wait;
 pub(super) mod watch;
 
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 
 use crate::model::{
-    ConstraintError, Constraints, Event, MachineId, Model, NameError, OptionDecl, Placement, Provision, Subject,
+    ConstraintError, Constraints, Event, INSIDE, KindError, Kinds, MachineId, Model, NameError, OptionDecl, Placement,
+    Provision, Subject,
 };
 
 use super::backend::Backend;
@@ -46,6 +51,10 @@ fn done(events: &[Event]) -> Done {
                 let kind = if machine.host().is_some() { "container" } else { "machine" };
                 done.notes.push(format!("created {kind} {machine}"));
             }
+            Event::MachineAdopted { machine, adopted, .. } => {
+                done.notes.push(format!("adopting {adopted} as machine {machine}"));
+                done.targets.push(machine.to_string());
+            }
             Event::UnitAdded { unit, machine, .. } => {
                 done.notes.push(format!("unit {unit} is placed on machine {machine}"));
                 done.targets.push(unit.to_string());
@@ -56,20 +65,79 @@ fn done(events: &[Event]) -> Done {
     done
 }
 
-/// `--to`: nothing, `lxc` (a new machine), `lxc:1` (a new container on machine 1) or a machine: `1`, `1/lxc/0`.
-fn placement(to: Option<&str>) -> Result<Placement, Refusal> {
+/// `--to`: nothing, a kind (a new machine of it), `lxc:1` (a new container on machine 1) or a machine: `1`, `1/lxc/0`.
+fn placement(to: Option<&str>, kinds: &Kinds) -> Result<Placement, Refusal> {
     let Some(text) = to else { return Ok(Placement::Automatic) };
-    if matches!(text, "lxc" | "new") {
-        return Ok(Placement::New);
+    match place(text, kinds) {
+        _ if text == "new" => Ok(Placement::New),
+        Ok(Place::New(word)) => Ok(Placement::Kind(word)),
+        Ok(Place::Inside(machine)) => Ok(Placement::Inside(machine)),
+        Err(PlaceError::Refused(refusal)) => Err(refusal),
+        Err(PlaceError::Unknown) => match text.parse() {
+            Ok(machine) => Ok(Placement::On(machine)),
+            Err(error @ NameError::NestedMachine(_)) => Err(refusal::bad_name(&error)),
+            Err(_) => Err(Refusal::new(format!("invalid --to parameter \"{text}\"")).hint(format!(
+                "a machine, {} for a new one, or `lxc:1` for a new container on machine 1",
+                kinds.words()
+            ))),
+        },
     }
-    let (inside, id) = text.strip_prefix("lxc:").map_or((false, text), |id| (true, id));
-    match id.parse() {
-        Ok(machine) if inside => Ok(Placement::Inside(machine)),
-        Ok(machine) => Ok(Placement::On(machine)),
-        Err(error @ NameError::NestedMachine(_)) => Err(refusal::bad_name(&error)),
-        Err(_) => Err(Refusal::new(format!("invalid --to parameter \"{text}\""))
-            .hint("a machine, `lxc` for a new one, or `lxc:1` for a new container on machine 1")),
+}
+
+/// Where something new is to be.
+enum Place {
+    /// A machine of the kind that the word means.
+    New(String),
+    /// A container on a machine.
+    Inside(MachineId),
+}
+
+enum PlaceError {
+    /// The text names no kind.
+    Unknown,
+    Refused(Refusal),
+}
+
+/// `kvm` is a new machine of that kind, `lxc:1` a new container on machine 1.
+fn place(text: &str, kinds: &Kinds) -> Result<Place, PlaceError> {
+    let refused = |refusal| Err(PlaceError::Refused(refusal));
+    let (word, machine) = match text.split_once(':') {
+        None => (text, None),
+        Some((word, machine)) => (word, Some(machine)),
+    };
+    let kind = match kinds.named(word) {
+        Ok(kind) => Some(kind),
+        Err(error @ KindError::Absent { .. }) => return refused(refusal::bad_kind(&error)),
+        Err(_) => None,
+    };
+    match (machine.map(str::parse::<MachineId>), kind) {
+        (None, Some(_)) => Ok(Place::New(word.to_owned())),
+        // Before the provider was asked for its kinds it makes one at least.
+        (None, None) if word == INSIDE => Ok(Place::New(word.to_owned())),
+        (Some(Ok(machine)), _) if word == INSIDE => Ok(Place::Inside(machine)),
+        (Some(Err(error @ NameError::NestedMachine(_))), _) => refused(refusal::bad_name(&error)),
+        (Some(Ok(machine)), Some(kind)) => refused(
+            Refusal::new(format!("cannot put a {} on machine {machine}", kind.noun))
+                .hint(format!("`{INSIDE}:{machine}` makes a container on machine {machine}"))
+                .hint(format!("`{word}` makes a machine of its own: it would be no part of machine {machine} anyway")),
+        ),
+        _ => Err(PlaceError::Unknown),
     }
+}
+
+/// What keeps new machines from their host less well than one expects; told with the first of each such kind.
+fn cautions(model: &Model, events: &[Event]) -> Vec<String> {
+    let made = |event: &Event| match event {
+        Event::MachineAdded { constraints, .. } => constraints.virt_type.clone(),
+        _ => None,
+    };
+    let made: Vec<String> = events.iter().filter_map(made).collect();
+    let first = |name: &String| {
+        let all = model.machines.values().filter(|machine| machine.constraints.virt_type.as_ref() == Some(name));
+        all.count() == made.iter().filter(|other| *other == name).count()
+    };
+    let kinds = made.iter().collect::<BTreeSet<_>>().into_iter().filter(|name| first(name));
+    kinds.filter_map(|name| Some(format!("{name}: {}", model.kinds.get(name)?.caution.as_ref()?))).collect()
 }
 
 /// Whether a name is that of a machine: `1`, `1/lxc/0`. Units and services begin with a letter.
@@ -94,7 +162,7 @@ fn constraints(text: Option<&str>) -> Result<Constraints, Refusal> {
         let refusal = Refusal::new(error.to_string());
         match error {
             ConstraintError::Unknown(_) => {
-                refusal.hint("constraints are mem, cpu-cores, arch, container, root-disk and tags")
+                refusal.hint("constraints are mem, cpu-cores, arch, container, virt-type, root-disk and tags")
             }
             ConstraintError::Malformed(_) => refusal.hint("for example `mem=512M cpu-cores=1`"),
             ConstraintError::Bad { .. } => refusal.hint("for example `mem=512M` or `cpu-cores=1`"),

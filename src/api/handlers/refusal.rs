@@ -1,6 +1,6 @@
 //! What to type next, for each way in which a change is refused.
 
-use crate::model::{ChangeError, ConfigError, MachineRefusal, Model, NameError, ServiceName, UnitRefusal};
+use crate::model::{ChangeError, ConfigError, KindError, MachineRefusal, Model, NameError, ServiceName, UnitRefusal};
 
 use super::super::requests::Refusal;
 
@@ -47,10 +47,15 @@ pub fn of(error: &ChangeError, model: &Model) -> Refusal {
             refusal.hint("`encanto status` shows what is in error")
         }
         ChangeError::AlreadyResolved(_) => refusal.hint("its hook is being tried again; `encanto status` shows it"),
+        ChangeError::NoMachinesReleased(refused) => refused.iter().map(why_it_is_kept).fold(refusal, with_new_hint),
+        ChangeError::AlreadyAdopted { machine, .. } => {
+            refusal.hint(format!("`encanto deploy CHARM --to {machine}` puts a unit on it"))
+        }
         ChangeError::NoMachinesDestroyed(refused) => refused.iter().map(why_it_stays).fold(refusal, with_new_hint),
         ChangeError::CannotAssign { .. } => refusal.hint("without --to it gets a machine of its own"),
         ChangeError::CannotHost { .. } => refusal.hint("name another machine, e.g. `lxc:1`, or `lxc` for a new one"),
-        ChangeError::Arch { .. } => refusal.hint("machines are containers: they run on this host's processor"),
+        ChangeError::Arch { .. } => refusal.hint("machines run on this host's processor"),
+        ChangeError::Kind(error) => bad_kind(error),
         ChangeError::OneService => refusal.hint("name two services, e.g. `encanto add-relation wordpress mysql`"),
         ChangeError::NoAction { action, known, .. } => {
             suggest(refusal, action.as_str(), known.iter().cloned(), "actions")
@@ -90,6 +95,23 @@ fn why_it_stays(refused: &MachineRefusal) -> String {
             "destroy its containers first, or use --force to destroy them with it".to_owned()
         }
         MachineRefusal::HasUnit { .. } => "destroy its units first, or use --force to destroy both at once".to_owned(),
+        MachineRefusal::Adopted { machine, .. } => {
+            format!("`encanto machine release {machine}` gives it back as it was found")
+        }
+        MachineRefusal::OwnMake(machine) => format!("`encanto destroy-machine {machine}` removes it"),
+    }
+}
+
+/// What to do about a machine that is not released.
+fn why_it_is_kept(refused: &MachineRefusal) -> String {
+    match refused {
+        MachineRefusal::HostsContainers { .. } => "destroy its containers first".to_owned(),
+        MachineRefusal::HasUnit { machine, .. } => {
+            format!(
+                "destroy its units first; `encanto destroy-machine {machine} --force` does not wait for their hooks"
+            )
+        }
+        other => why_it_stays(other),
     }
 }
 
@@ -121,6 +143,17 @@ fn ends(model: &Model, one: &ServiceName, other: &ServiceName) -> (String, Strin
 /// The same advice is given once.
 fn with_new_hint(refusal: Refusal, hint: String) -> Refusal {
     if refusal.hints.contains(&hint) { refusal } else { refusal.hint(hint) }
+}
+
+/// Which kinds of machines there are.
+pub fn bad_kind(error: &KindError) -> Refusal {
+    let refusal = Refusal::new(error.to_string());
+    match error {
+        KindError::Unknown { wanted, known } => suggest(refusal, wanted, known.iter().cloned(), "kinds"),
+        KindError::Absent { known, .. } => refusal.hint(format!("kinds: {}", known.join(", "))),
+        KindError::Container { known, .. } => refusal.hint(format!("container types: {}, none", known.join(", "))),
+        KindError::Contradiction { .. } => refusal.hint("`virt-type` alone says all"),
+    }
 }
 
 pub fn bad_name(error: &NameError) -> Refusal {

@@ -85,21 +85,24 @@ fn status(model: &Model, observed: &Observed, patterns: &[Pattern]) -> Environme
     let seen = |id: &MachineId| patterns.is_empty() || hosts.contains(id);
     let containers = |machine: &Machine| -> IndexMap<String, MachineStatus> {
         let seen = model.containers_of(machine.id).filter(|container| seen(&container.id));
-        seen.map(|container| (container.id.to_string(), machine_status(observed, container))).collect()
+        seen.map(|container| (container.id.to_string(), machine_status(model, observed, container))).collect()
     };
     let machines = model.machines.values().filter(|machine| machine.id.host().is_none());
     let machines = machines.filter_map(|machine| {
         let containers = containers(machine);
         let wanted = seen(&machine.id) || !containers.is_empty();
-        wanted.then(|| (machine.id.to_string(), MachineStatus { containers, ..machine_status(observed, machine) }))
+        wanted
+            .then(|| (machine.id.to_string(), MachineStatus { containers, ..machine_status(model, observed, machine) }))
     });
+    let machines: IndexMap<String, MachineStatus> = machines.collect();
     let services = model.services.values().filter(|service| {
         let by_name = |pattern: &Pattern| glob(&pattern.service, service.name.as_str()) && pattern.number == "*";
         patterns.is_empty() || patterns.iter().any(by_name) || owners.contains(&service.name)
     });
     EnvironmentStatus {
         environment: model.environment.as_ref().map(|name| name.to_string()).unwrap_or_default(),
-        machines: machines.collect(),
+        cautions: cautions(model, &machines),
+        machines,
         services: services.map(|s| (s.name.to_string(), service_status(model, observed, s, &wanted))).collect(),
         ..EnvironmentStatus::default()
     }
@@ -121,13 +124,15 @@ fn shown(patterns: &[Pattern], unit: &Unit) -> bool {
     company.into_iter().any(|name| patterns.iter().any(|pattern| pattern.matches(name)))
 }
 
-fn machine_status(observed: &Observed, machine: &Machine) -> MachineStatus {
+fn machine_status(model: &Model, observed: &Observed, machine: &Machine) -> MachineStatus {
     let sighting = observed.instances.get(&machine.id);
     let activity = observed.machine_activity.get(&machine.id).cloned();
     let trouble = observed.trouble(machine.id).map(trouble_text);
     let base = MachineStatus {
         life: life(machine.life),
         series: machine.series.clone(),
+        adopted: machine.adopted.as_ref().map(ToString::to_string),
+        virt_type: machine.constraints.virt_type.clone(),
         agent_version: Some(VERSION.to_owned()),
         ..MachineStatus::default()
     };
@@ -161,7 +166,7 @@ fn machine_status(observed: &Observed, machine: &Machine) -> MachineStatus {
                 dns_name: Some(address.to_string()),
                 instance_id: instance.clone(),
                 instance_state: sighting.map(|sighting| sighting.as_str().to_owned()),
-                hardware: Some(hardware_text(hardware)),
+                hardware: Some(hardware_text(hardware) + &unusual_kind(model, machine)),
                 ..base
             }
         }
@@ -271,6 +276,21 @@ fn awaited(machine: Option<&Machine>) -> String {
 
 fn life(life: Life) -> Option<String> {
     (life == Life::Dying).then(|| "dying".to_owned())
+}
+
+/// As Juju 3 tells it, of a machine that is not of the default kind.
+fn unusual_kind(model: &Model, machine: &Machine) -> String {
+    let usual = model.kinds.default_kind().map(|kind| &kind.name);
+    let unusual = machine.constraints.virt_type.as_ref().filter(|kind| Some(*kind) != usual);
+    unusual.map(|kind| format!(" virt-type={kind}")).unwrap_or_default()
+}
+
+/// Once for each kind, not on each machine's line.
+fn cautions(model: &Model, machines: &IndexMap<String, MachineStatus>) -> IndexMap<String, String> {
+    let shown = machines.values().flat_map(|machine| std::iter::once(machine).chain(machine.containers.values()));
+    let shown: BTreeSet<&String> = shown.filter_map(|machine| machine.virt_type.as_ref()).collect();
+    let kinds = model.kinds.0.iter().filter(|kind| shown.contains(&kind.name));
+    kinds.filter_map(|kind| Some((kind.name.clone(), kind.caution.clone()?))).collect()
 }
 
 /// Juju's order: arch, cores, memory.

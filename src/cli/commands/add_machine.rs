@@ -9,8 +9,8 @@ use crate::cli::values::count;
 /// Add machines that units can be put on later
 #[derive(Debug, clap::Args)]
 pub struct AddMachine {
-    /// The kind of machine: `lxc`; `lxc:1` makes a container on machine 1
-    #[arg(value_name = "CONTAINER")]
+    /// The kind of machine: `lxc`, `libvirt-lxc` or `kvm`; `lxc:1` makes a container on machine 1
+    #[arg(value_name = "KIND")]
     placement: Option<String>,
     /// How many
     #[arg(short = 'n', long = "num-machines", value_name = "N", default_value_t = 1, value_parser = count, allow_negative_numbers = true)]

@@ -14,7 +14,7 @@ pub struct AddUnit {
     /// How many
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = count, allow_negative_numbers = true)]
     num_units: u32,
-    /// The machine to put it on: `3`, `lxc` (a new one) or `lxc:3` (a new container on it)
+    /// The machine to put it on: `3`, `lxc` or `kvm` (a new one of that kind), or `lxc:3` (a new container on it)
     #[arg(long, value_name = "SPEC")]
     to: Option<String>,
     #[command(flatten)]

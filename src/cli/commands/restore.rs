@@ -56,7 +56,7 @@ impl Restore {
             manifest.units
         ));
         for machine in restored.missing {
-            session.output.note(&format!("machine {machine} is missing: its container is not there any more"));
+            session.output.note(&format!("machine {machine} is missing: it is not there any more"));
             session.output.hint(&format!("encanto destroy-machine {machine} --force, then add its units again"));
         }
         for instance in restored.unknown {

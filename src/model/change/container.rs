@@ -3,7 +3,7 @@
 use super::super::constraints::Constraints;
 use super::super::entities::Life;
 use super::super::event::Event;
-use super::super::names::MachineId;
+use super::super::names::{MachineId, MachineName};
 use super::deploy::check_count;
 use super::{ChangeError, Decider, Placement};
 
@@ -11,15 +11,18 @@ impl Decider<'_> {
     pub(super) fn add_containers(
         &mut self,
         machine: MachineId,
-        count: u32,
+        (count, name): (u32, Option<MachineName>),
         constraints: &Constraints,
     ) -> Result<(), ChangeError> {
-        check_count(count, Placement::New)?;
+        check_count(count, &Placement::New)?;
+        self.name_is_free(name.as_ref(), count)?;
         self.can_host(machine)?;
         self.satisfiable(constraints)?;
+        let constraints = self.fitted(constraints, &Placement::Inside(machine))?;
         let series = self.model.series.clone();
         for _ in 0..count {
-            self.new_container(machine, &series, constraints);
+            let container = self.new_container(machine, &series, &constraints);
+            self.name_machine(container, name.as_ref());
         }
         Ok(())
     }
@@ -36,12 +39,12 @@ impl Decider<'_> {
         Err(ChangeError::CannotHost { machine, reason })
     }
 
-    /// `machine` can host.
+    /// `machine` can host, and `constraints` fit.
     pub(super) fn new_container(&mut self, machine: MachineId, series: &str, constraints: &Constraints) -> MachineId {
         let next = self.model.machines.get(&machine).map(|machine| machine.next_container).unwrap_or_default();
         let container = machine.container(next);
-        let constraints = constraints.over(&self.model.constraints);
-        self.emit(Event::MachineAdded { machine: container, series: series.to_owned(), constraints });
+        let (series, constraints) = (series.to_owned(), constraints.clone());
+        self.emit(Event::MachineAdded { machine: container, series, constraints });
         container
     }
 }

@@ -7,7 +7,7 @@ use super::super::config::{self, ConfigError, ConfigValue, OptionDecl};
 use super::super::constraints::Constraints;
 use super::super::entities::{Life, Machine, Provision};
 use super::super::event::Event;
-use super::super::names::{MachineId, ServiceName, UnitName};
+use super::super::names::{MachineId, MachineName, ServiceName, UnitName};
 use super::{ChangeError, Decider, Deployment, MOST_AT_ONCE, Placement};
 
 impl Decider<'_> {
@@ -22,12 +22,15 @@ impl Decider<'_> {
         }
         let series = self.series_for(&charm)?;
         if charm.subordinate {
-            check_subordinate(units, placement, &constraints)?;
+            check_subordinate(units, &placement, &constraints)?;
         } else {
-            check_count(units, placement)?;
+            check_count(units, &placement)?;
         }
-        self.placeable(&format!("{name}/0"), placement, &series)?;
+        self.placeable(&format!("{name}/0"), &placement, &series)?;
         self.satisfiable(&constraints)?;
+        if !charm.subordinate {
+            self.fitted(&constraints, &placement)?;
+        }
         let mut settings = parse_settings(&charm.config, &config)?;
         for (key, value) in generated {
             if charm.config.contains_key(&key) && !settings.contains_key(&key) {
@@ -42,14 +45,14 @@ impl Decider<'_> {
             self.emit(Event::ServiceExposed { service: name.clone(), published: Default::default() });
         }
         // Units of a subordinate come with those that it is related to.
-        if charm.subordinate { Ok(()) } else { self.add_units(&name, units, placement) }
+        if charm.subordinate { Ok(()) } else { self.add_units(&name, units, &placement) }
     }
 
     pub(super) fn add_units(
         &mut self,
         name: &ServiceName,
         count: u32,
-        placement: Placement,
+        placement: &Placement,
     ) -> Result<(), ChangeError> {
         let service = self.alive(name)?;
         let (series, constraints) = (service.charm.series.clone(), service.constraints.clone());
@@ -58,12 +61,16 @@ impl Decider<'_> {
         }
         check_count(count, placement)?;
         self.placeable(&self.next_unit(name).to_string(), placement, &series)?;
+        let constraints = match placement {
+            Placement::On(_) => constraints,
+            _ => self.fitted(&constraints, placement)?,
+        };
         for _ in 0..count {
             let unit = self.next_unit(name);
             let machine = match placement {
-                Placement::On(machine) => machine,
-                Placement::Inside(machine) => self.new_container(machine, &series, &constraints),
-                Placement::New => self.new_machine(&series, &constraints),
+                Placement::On(machine) => *machine,
+                Placement::Inside(machine) => self.new_container(*machine, &series, &constraints),
+                Placement::New | Placement::Kind(_) => self.new_machine(&series, &constraints),
                 Placement::Automatic => {
                     self.clean_machine(&series, &constraints).unwrap_or_else(|| self.new_machine(&series, &constraints))
                 }
@@ -90,15 +97,18 @@ impl Decider<'_> {
 
     pub(super) fn add_machines(
         &mut self,
-        count: u32,
+        (count, name): (u32, Option<MachineName>),
         series: Option<String>,
         constraints: &Constraints,
     ) -> Result<(), ChangeError> {
-        check_count(count, Placement::New)?;
+        check_count(count, &Placement::New)?;
+        self.name_is_free(name.as_ref(), count)?;
         self.satisfiable(constraints)?;
+        let constraints = self.fitted(constraints, &Placement::New)?;
         let series = series.unwrap_or_else(|| self.model.series.clone());
         for _ in 0..count {
-            self.new_machine(&series, constraints);
+            let machine = self.new_machine(&series, &constraints);
+            self.name_machine(machine, name.as_ref());
         }
         Ok(())
     }
@@ -176,34 +186,36 @@ impl Decider<'_> {
         url
     }
 
+    /// `constraints` fit.
     fn new_machine(&mut self, series: &str, constraints: &Constraints) -> MachineId {
         let machine = MachineId::new(self.model.next_machine);
-        let constraints = constraints.over(&self.model.constraints);
-        self.emit(Event::MachineAdded { machine, series: series.to_owned(), constraints });
+        let (series, constraints) = (series.to_owned(), constraints.clone());
+        self.emit(Event::MachineAdded { machine, series, constraints });
         machine
     }
 
-    /// Juju's "clean and empty": alive, not broken, never used, without containers, and made with the same limits.
-    fn clean_machine(&self, series: &str, constraints: &Constraints) -> Option<MachineId> {
-        let wanted = constraints.over(&self.model.constraints);
+    /// Juju's "clean and empty": alive, not broken, never used, without containers, of the kind and made with the
+    /// limits of what is wanted.
+    fn clean_machine(&self, series: &str, wanted: &Constraints) -> Option<MachineId> {
         let clean = |machine: &&Machine| {
             machine.id != MachineId::HOST
                 && machine.id.host().is_none()
                 && self.model.containers_of(machine.id).next().is_none()
                 && machine.life == Life::Alive
                 && !machine.used
+                && !machine.is_off()
                 && !matches!(machine.provision, Provision::Failed { .. })
                 && machine.series == series
-                && machine.constraints.same_limits(&wanted)
+                && machine.constraints.same_limits(wanted)
         };
         self.model.unused_machines().find(clean).map(|machine| machine.id)
     }
 
-    fn placeable(&self, unit: &str, placement: Placement, series: &str) -> Result<(), ChangeError> {
+    fn placeable(&self, unit: &str, placement: &Placement, series: &str) -> Result<(), ChangeError> {
         match placement {
-            Placement::On(machine) => self.assignable(unit, machine, series),
-            Placement::Inside(machine) => self.can_host(machine),
-            Placement::Automatic | Placement::New => Ok(()),
+            Placement::On(machine) => self.assignable(unit, *machine, series),
+            Placement::Inside(machine) => self.can_host(*machine),
+            Placement::Automatic | Placement::New | Placement::Kind(_) => Ok(()),
         }
     }
 
@@ -222,7 +234,7 @@ impl Decider<'_> {
     }
 }
 
-pub(super) fn check_count(units: u32, placement: Placement) -> Result<(), ChangeError> {
+pub(super) fn check_count(units: u32, placement: &Placement) -> Result<(), ChangeError> {
     match (units, placement) {
         (0, _) => Err(ChangeError::NoUnits),
         (asked, _) if asked > MOST_AT_ONCE => Err(ChangeError::TooMany { asked }),
@@ -232,11 +244,11 @@ pub(super) fn check_count(units: u32, placement: Placement) -> Result<(), Change
 }
 
 /// One unit is what is asked when nothing is said.
-fn check_subordinate(units: u32, placement: Placement, constraints: &Constraints) -> Result<(), ChangeError> {
+fn check_subordinate(units: u32, placement: &Placement, constraints: &Constraints) -> Result<(), ChangeError> {
     if *constraints != Constraints::default() {
         return Err(ChangeError::SubordinateWithConstraints);
     }
-    if units != 1 || placement != Placement::Automatic {
+    if units != 1 || *placement != Placement::Automatic {
         return Err(ChangeError::UnitsOfSubordinate);
     }
     Ok(())

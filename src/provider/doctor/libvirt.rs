@@ -43,7 +43,7 @@ pub fn check(kind: &str) -> Vec<HostFinding> {
 fn judge(kind: &str, facts: Facts) -> Vec<HostFinding> {
     if !facts.built_in {
         let fix = "apt-get install libvirt-dev pkg-config && make";
-        return vec![blocking("this encanto was built without libvirt", Some(fix))];
+        return vec![blocking(super::WITHOUT_LIBVIRT, Some(fix))];
     }
     let mut findings = Vec::new();
     findings.extend(packages_missing(&facts.missing));

@@ -64,6 +64,8 @@ const BOOT_LIMIT: Duration = Duration::from_secs(60);
 pub struct LocalProvider {
     settings: LocalSettings,
     drivers: Drivers,
+    /// Kinds that this binary does not have, and why.
+    absent: Vec<(Kind, String)>,
     record_folder: RecordFolder,
     records: Mutex<BTreeMap<InstanceName, InstanceRecord>>,
     /// One at a time for each instance. Never removed: someone may wait for one.
@@ -79,9 +81,10 @@ pub struct LocalProvider {
 impl LocalProvider {
     /// Reads what an earlier run left; changes nothing.
     pub fn new(settings: LocalSettings, drivers: Vec<Arc<dyn Driver>>) -> Result<Self, ProviderError> {
-        let record_folder = RecordFolder::new(settings.state("instances"));
+        let record_folder = RecordFolder::new(settings.records());
         Ok(Self {
             drivers: Drivers::new(drivers, settings.default_kind.as_deref())?,
+            absent: Vec::new(),
             records: Mutex::new(record_folder.load_all()?),
             record_folder,
             turns: Mutex::default(),
@@ -92,6 +95,11 @@ impl LocalProvider {
             loaded_firewall: Mutex::default(),
             settings,
         })
+    }
+
+    /// Knows of kinds that it does not make, and why.
+    pub fn lacking(self, absent: Vec<(Kind, String)>) -> Self {
+        Self { absent, ..self }
     }
 
     /// The chosen network; chosen now if it never was.
@@ -254,6 +262,10 @@ impl Provider for LocalProvider {
 
     fn kinds(&self) -> Vec<Kind> {
         self.drivers.kinds()
+    }
+
+    fn absent_kinds(&self) -> Vec<(Kind, String)> {
+        self.absent.clone()
     }
 
     fn base_key(&self, kind: Option<&str>, series: &str) -> String {

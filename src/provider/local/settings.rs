@@ -58,6 +58,11 @@ impl LocalSettings {
         self.state_dir.join("lxc").join(name)
     }
 
+    /// Where it is written down which instances there are.
+    pub fn records(&self) -> PathBuf {
+        self.state("instances")
+    }
+
     pub(super) fn images(&self) -> PathBuf {
         self.cache_dir.join("images")
     }

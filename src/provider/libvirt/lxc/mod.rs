@@ -191,7 +191,7 @@ impl Runtime for LibvirtLxc {
                 let (name, active) = (domain.get_name()?, domain.is_active()?);
                 if !name.starts_with(&prefix) {
                     let state = if active { InstanceState::Running } else { InstanceState::Stopped };
-                    found.push(Foreign { kind: KIND.name.into(), name, state, obstacle: None });
+                    found.push(Foreign { kind: KIND.name.into(), name, state, series: None, obstacle: None });
                 }
             }
             Ok(found)

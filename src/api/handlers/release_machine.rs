@@ -1,0 +1,20 @@
+//! machine release
+
+use async_trait::async_trait;
+
+use crate::model::{Change, MachineId};
+
+use super::super::adopt::ReleaseMachine;
+use super::super::backend::{Asker, Backend};
+use super::super::requests::{Done, Refusal};
+use super::super::server::Handle;
+use super::destroy::names;
+
+#[async_trait]
+impl Handle for ReleaseMachine {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
+        let machines = names::<MachineId>(&self.machines, "no machines specified")?;
+        backend.commit(by, Change::ReleaseMachines { machines }).await?;
+        Ok(Done { notes: Vec::new(), targets: self.machines })
+    }
+}
