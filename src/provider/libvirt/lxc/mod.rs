@@ -142,8 +142,7 @@ impl Runtime for LibvirtLxc {
     async fn forget(&self, machine: &Machine) -> Result<(), ProviderError> {
         self.domain(machine, |domain| absent_is_none(domain.undefine())).await?;
         remove_groups(&own_group(machine.label()));
-        // Best effort: libvirt begins a new one for a domain of the same name.
-        let _ = std::fs::remove_file(log_file(machine));
+        remove_leavings(machine);
         Ok(())
     }
 
@@ -244,6 +243,17 @@ async fn end_init(machine: &Machine, init: &Init, limit: Option<Duration>) -> Re
 fn first_child(process: u32) -> Option<i32> {
     let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()
+}
+
+/// The log, and what libvirt made to hang the container's devices on. Best effort: they are empty, and made again for a
+/// domain of the same name.
+fn remove_leavings(machine: &Machine) {
+    let _ = std::fs::remove_file(log_file(machine));
+    let left = |kind: &str| Path::new("/run/libvirt/lxc").join(format!("{}.{kind}", machine.label()));
+    let _ = std::fs::remove_file(left("sock"));
+    for folder in ["dev", "devpts", "fuse"] {
+        let _ = std::fs::remove_dir(left(folder));
+    }
 }
 
 fn log_file(machine: &Machine) -> PathBuf {
