@@ -253,6 +253,7 @@ impl Provider for SimulatedProvider {
             files.extend(layer.iter().map(|(path, file)| (path.clone(), file.clone())));
         }
         if !world.instances.contains_key(&spec.name) {
+            world.kinds.check(spec.kind.as_deref())?;
             let (address, ended) = (world.free_address(), Arc::default());
             let (state, origin) = (InstanceState::Running, None);
             let snapshots = Vec::new();

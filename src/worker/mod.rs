@@ -118,8 +118,8 @@ const BUILD: &str = "build-";
 /// How long to wait before trying again what the world, not the operator, refused.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// An error and its causes on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
+/// An error and its causes on one line, and what to do about it if its provider knows.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     // Rust adds the number; nobody needs it.
     let told = |error: &dyn std::error::Error| {
         let text = error.to_string();
@@ -138,5 +138,21 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
+    if let Some(remedy) = error.downcast_ref().and_then(ProviderError::remedy) {
+        text.push_str("; ");
+        text.push_str(&remedy);
+    }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_about_an_error_is_told_with_it() {
+        let words = "Failed to connect socket".to_owned();
+        let error = ProviderError::Libvirt { words, remedy: Some("start libvirt with `libvirtd --daemon`".into()) };
+        assert_eq!(chain(&error), "libvirt: Failed to connect socket; start libvirt with `libvirtd --daemon`");
+    }
 }

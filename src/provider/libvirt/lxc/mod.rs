@@ -21,7 +21,7 @@ use rustix::process::Signal;
 use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::error::{Error, ErrorNumber};
-use virt::sys::{VIR_CONNECT_LIST_DOMAINS_ACTIVE, VIR_DOMAIN_UNDEFINE_MANAGED_SAVE};
+use virt::sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE;
 
 use self::domain::{Host, own_group, render_domain};
 use super::connection::{Hypervisor, absent_is_none, lookup};
@@ -153,11 +153,9 @@ impl Runtime for LibvirtLxc {
     }
 
     async fn forget(&self, machine: &Machine) -> Result<(), ProviderError> {
-        let undefine = |domain: &Domain| absent_is_none(domain.undefine_flags(VIR_DOMAIN_UNDEFINE_MANAGED_SAVE));
-        self.domain(machine, undefine).await?;
+        self.domain(machine, |domain| absent_is_none(domain.undefine())).await?;
         remove_groups(&own_group(machine.label()));
-        // Best effort: libvirt begins a new one for a domain of the same name.
-        let _ = std::fs::remove_file(log_file(machine));
+        remove_leavings(machine);
         Ok(())
     }
 
@@ -166,6 +164,11 @@ impl Runtime for LibvirtLxc {
             connection.list_all_domains(VIR_CONNECT_LIST_DOMAINS_ACTIVE)?.iter().map(Domain::get_name).collect()
         };
         self.hypervisor.call(names).await
+    }
+
+    /// libvirt keeps nothing of what a container's terminal shows.
+    fn console_log(&self, _machine: &Machine) -> Option<PathBuf> {
+        None
     }
 
     /// A domain's id is the process that holds the container; init is its only child.
@@ -238,6 +241,17 @@ async fn end_init(machine: &Machine, init: &Init, limit: Option<Duration>) -> Re
 fn first_child(process: u32) -> Option<i32> {
     let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()
+}
+
+/// The log, and what libvirt made to hang the container's devices on. Best effort: they are empty, and made again for a
+/// domain of the same name.
+fn remove_leavings(machine: &Machine) {
+    let _ = std::fs::remove_file(log_file(machine));
+    let left = |kind: &str| Path::new("/run/libvirt/lxc").join(format!("{}.{kind}", machine.label()));
+    let _ = std::fs::remove_file(left("sock"));
+    for folder in ["dev", "devpts", "fuse"] {
+        let _ = std::fs::remove_dir(left(folder));
+    }
 }
 
 fn log_file(machine: &Machine) -> PathBuf {
