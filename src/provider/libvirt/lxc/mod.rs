@@ -154,6 +154,11 @@ impl Runtime for LibvirtLxc {
         self.hypervisor.call(names).await
     }
 
+    /// libvirt keeps nothing of what a container's terminal shows.
+    fn console_log(&self, _machine: &Machine) -> Option<PathBuf> {
+        None
+    }
+
     /// A domain's id is the process that holds the container; init is its only child.
     async fn init(&self, machine: &Machine) -> Result<Option<i32>, ProviderError> {
         let id = self.domain(machine, |domain| Ok(domain.get_id())).await?.flatten();
