@@ -200,3 +200,15 @@ story!(what_a_kind_lacks_is_told_once_by_a_command_and_by_status, s, {
     let shown = s.ask(api::Status { patterns: vec!["db".into()] }).await.unwrap();
     assert!(shown.cautions.is_empty(), "of what is shown only");
 });
+
+story!(what_is_found_out_of_a_kind_by_using_it_is_told_too, s, {
+    s.provider.hold("create");
+    assert_eq!(add_machine(&s, Some("kvm"), None).await.unwrap().notes, ["created machine 1"]);
+    s.provider.emulate();
+    s.provider.let_go("create");
+    s.settle().await;
+    let words = "a real one is emulated here, and slow";
+    let told = |model: &encanto::model::Model| model.kinds.get("kvm").and_then(|kind| kind.caution.clone());
+    s.until("it is told", |model| told(model).as_deref() == Some(words)).await;
+    assert_eq!(s.status().await.cautions.into_iter().collect::<Vec<_>>(), [("kvm".to_owned(), words.to_owned())]);
+});

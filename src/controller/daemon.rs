@@ -72,8 +72,8 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
     let _only_one = lock(&settings.folder)?;
     backup::clear_scratch(&settings.folder)?;
     log_to(&settings.controller_log(), settings.log_size / CONTROLLER_SHARE / 2)?;
-    let left = host::said(&settings.kind).has_left_machines(&place(settings));
-    if left.context("cannot read what is left of its machines")? && !settings.journal().exists() {
+    let left = || host::said(&settings.kind).has_left_machines(&place(settings));
+    if !settings.journal().exists() && left().context("cannot read what is left of its machines")? {
         bail!(
             "the journal {} is gone, and without it nobody knows what its machines are for: destroy the environment, or \
              bring the journal back",

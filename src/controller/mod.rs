@@ -19,9 +19,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::EnvironmentName;
 use crate::charm::CharmHost;
-use crate::model::{Change, Constraints, HardwareFacts, Kinds, MachineId, MachineKind, Millis, Provision, UnitName};
+use crate::model::{Change, Constraints, HardwareFacts, MachineId, Millis, Provision, UnitName};
 use crate::plan::nudge::Concerned;
-use crate::provider::{InstanceSpec, Kind, Provider};
+use crate::provider::{InstanceSpec, Provider};
 use crate::store::Journal;
 use crate::worker::charms::CharmStore;
 use crate::worker::debugging::Debugging;
@@ -34,7 +34,7 @@ use crate::worker::locks::MachineLocks;
 use crate::worker::logbook::Logbook;
 use crate::worker::observer::Watches;
 use crate::worker::unit_agent::{self, Agents};
-use crate::worker::{World, action_agent, caretaker, chain, observer, provisioner};
+use crate::worker::{World, action_agent, caretaker, chain, kinds, observer, provisioner};
 
 pub use backend::ControllerBackend;
 pub use backup::Origin;
@@ -117,7 +117,8 @@ impl Controller {
             // Machine 0 is there from the first moment, to be waited for; its address is found later.
             ledger.commit("bootstrap", host_found(parts.provider.as_ref(), &parts.series)).await?;
         }
-        ledger.commit("bootstrap", kinds_found(parts.provider.as_ref())).await?;
+        let kinds = kinds::found(parts.provider.as_ref());
+        ledger.commit("bootstrap", Change::KindsFound { kinds }).await?;
         ledger.observe(|observed| {
             observed.opening = Some("opening the provider".to_owned());
             observed.retry_hooks = parts.retry_hooks;
@@ -275,13 +276,11 @@ async fn try_open(
         });
     };
     world.provider.open(Arc::new(progress)).await?;
-    // What a kind is like may be known only now.
-    for found in [host_found(world.provider.as_ref(), series), kinds_found(world.provider.as_ref())] {
-        match world.ledger.commit("bootstrap", found).await {
-            Ok(_) | Err(LedgerError::Stopped) => {}
-            Err(error) => return Err(error.into()),
-        }
+    match world.ledger.commit("bootstrap", host_found(world.provider.as_ref(), series)).await {
+        Ok(_) | Err(LedgerError::Stopped) => {}
+        Err(error) => return Err(error.into()),
     }
+    kinds::look_again(world).await?;
     if in_memory {
         remake_instances(world).await?;
     }
@@ -296,19 +295,6 @@ fn host_found(provider: &dyn Provider, series: &str) -> Change {
         address: provider.host_address(),
         hardware: HardwareFacts { arch: hardware.arch, cores: hardware.cores, mem: hardware.memory },
     }
-}
-
-fn kinds_found(provider: &dyn Provider) -> Change {
-    let kind = |kind: Kind, absent: Option<String>| MachineKind {
-        name: kind.name.to_owned(),
-        noun: kind.noun.to_owned(),
-        container: kind.container.to_owned(),
-        caution: kind.caution.map(str::to_owned),
-        absent,
-    };
-    let made = provider.kinds().into_iter().map(|made| kind(made, None));
-    let absent = provider.absent_kinds().into_iter().map(|(absent, reason)| kind(absent, Some(reason)));
-    Change::KindsFound { kinds: Kinds(made.chain(absent).collect()) }
 }
 
 /// Instances that lived in the memory of an earlier controller.

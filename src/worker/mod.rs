@@ -7,8 +7,8 @@
 //!
 //! - [`ledger`]: the only writer. Change → events → journal → model, in batches.
 //! - [`driver`]: runs a reconciler for many names, one at a time each, again while there is more to do.
-//! - [`provisioner`]: machines. [`adoption`]: those that were there before. [`wishes`]: stopped, copied, set back.
-//!   [`layers`]: what charms prepare, once each.
+//! - [`provisioner`]: machines. [`kinds`]: what they can be. [`adoption`]: those that were there before. [`wishes`]:
+//!   stopped, copied, set back. [`layers`]: what charms prepare, once each.
 //! - [`unit_agent`]: hooks. [`action_agent`]: actions. [`command`]: `run`. They take turns on a machine by [`locks`].
 //! - [`debugging`]: who is asked before hooks. [`firewaller`]: ports that are open to the outside.
 //! - [`observer`]: what became of the instances while nobody looked. [`caretaker`]: the network they share.
@@ -32,6 +32,7 @@ pub mod debugging;
 pub mod driver;
 pub mod firewaller;
 pub mod hook_runner;
+pub mod kinds;
 pub mod layers;
 pub mod ledger;
 pub mod locks;

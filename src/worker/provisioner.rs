@@ -14,7 +14,7 @@ use super::driver::Next;
 use super::layers::Layers;
 use super::ledger::LedgerError;
 use super::observer::Watches;
-use super::{RETRY, World, chain, wishes};
+use super::{RETRY, World, chain, kinds, wishes};
 
 /// How long the creation of a machine may go on after its destruction was asked for.
 const GIVE_UP: Duration = Duration::from_secs(2);
@@ -151,6 +151,7 @@ pub(super) async fn made(
         Err(error) => not_created(world, id, &error),
     };
     world.ledger.commit("@provisioner", change).await?;
+    kinds::look_again(world).await?;
     Ok(())
 }
 

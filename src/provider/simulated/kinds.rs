@@ -15,6 +15,8 @@ const ALL: [Kind; 3] = [
     Kind { name: "kvm", noun: "virtual machine", container: "kvm", caution: None },
 ];
 
+const EMULATED: &str = "a real one is emulated here, and slow";
+
 /// What of [`ALL`] there is.
 #[derive(Default)]
 pub(super) struct Kinds {
@@ -22,11 +24,13 @@ pub(super) struct Kinds {
     first: usize,
     /// Of those that are not there, the name and why.
     absent: Vec<(String, String)>,
+    emulated: bool,
 }
 
 impl Kinds {
     pub fn made(&self) -> Vec<Kind> {
         let mut kinds = ALL.to_vec();
+        kinds[2].caution = self.emulated.then_some(EMULATED);
         kinds.rotate_left(self.first);
         kinds.retain(|kind| !self.absent.iter().any(|(name, _)| name == kind.name));
         kinds
@@ -63,6 +67,11 @@ impl SimulatedProvider {
     /// No machine of this kind can be made from now on.
     pub fn lack_kind(&self, name: &str, why: &str) {
         self.world().kinds.absent.push((name.to_owned(), why.to_owned()));
+    }
+
+    /// As a real host may find out when it makes its first virtual machine.
+    pub fn emulate(&self) {
+        self.world().kinds.emulated = true;
     }
 
     /// The kind that is made when nothing is said from now on.
