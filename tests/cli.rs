@@ -10,6 +10,7 @@ mod cli {
     mod debug_hooks;
     mod environments;
     mod kinds;
+    mod machines;
     mod services;
     mod simulated;
     mod streams;

@@ -17,11 +17,12 @@ use crate::api::backend::{
 use crate::api::handlers::refusal;
 use crate::api::{
     CharmSource, ControllerAnswer, DebugHooks, EnvironmentKind, Exec, ForeignMachine, LogLine, Manifest, ProgressLine,
-    Refusal, VERSION, WaitEvent,
+    Refusal, SnapshotInfo, VERSION, WaitEvent,
 };
 use crate::charm::{self, CharmFiles, ExecResult};
 use crate::model::{
-    Change, Event, MachineId, MachineWork, Millis, Model, Observed, Provision, Sighting, Subject, UnitName, check,
+    Change, ChangeError, Event, Machine, MachineId, MachineWork, Millis, Model, Observed, Provision, Sighting,
+    SnapshotName, Subject, UnitName, check,
 };
 use crate::plan::removal;
 use crate::plan::settled::{Condition, Target, Verdict};
@@ -34,6 +35,7 @@ use crate::worker::waiter::{self, Told};
 use crate::worker::{World, chain, observer};
 
 use super::backup::{self, Origin};
+use super::machines::{self, Place};
 use super::{Workers, debug_hooks, session};
 
 pub struct ControllerBackend {
@@ -99,9 +101,20 @@ impl ControllerBackend {
 impl ControllerBackend {
     /// The instance in which commands can be run.
     fn instance_of(&self, machine: MachineId) -> Result<String, Refusal> {
+        if self.model().machines.get(&machine).is_some_and(Machine::is_off) {
+            return Err(
+                Refusal::new(format!("machine {machine} is stopped")).hint(format!("encanto machine start {machine}"))
+            );
+        }
+        Ok(self.place_of(machine)?.instance.to_string())
+    }
+
+    /// An instance that is there, whether it runs or not.
+    fn place_of(&self, machine: MachineId) -> Result<Place, Refusal> {
         let provision = self.model().machines.get(&machine).map(|machine| machine.provision.clone());
         match provision {
-            Some(Provision::Running { instance, .. }) => Ok(instance),
+            None => Err(refusal::of(&ChangeError::NoMachine(machine), &self.model())),
+            Some(Provision::Running { instance, .. }) => Place::of(machine, instance),
             Some(Provision::Host { .. }) => Err(Refusal::new("machine 0 is this host").hint("open a terminal instead")),
             Some(Provision::Failed { message }) => {
                 Err(Refusal::new(format!("machine {machine} could not be created: {message}"))
@@ -116,8 +129,7 @@ impl ControllerBackend {
     fn with_state_of(&self, machine: MachineId, refusal: Refusal) -> Refusal {
         let noun = self.model().noun(machine).to_owned();
         match self.observed().instances.get(&machine) {
-            Some(Sighting::Missing) => Refusal::new(format!("machine {machine} has lost its {noun}"))
-                .hint(format!("`encanto destroy-machine {machine} --force` removes what is left of it")),
+            Some(Sighting::Missing) => refusal::lost(machine, &noun),
             Some(Sighting::Stopped) => Refusal::new(format!("machine {machine} is down"))
                 .hint(format!("`encanto wait {machine} --for started` returns when it is up again")),
             Some(Sighting::Running) | None => refusal,
@@ -233,6 +245,24 @@ impl Backend for ControllerBackend {
         let instance = self.instance_of(place.machine)?;
         let opened = session::open(self.world.provider.as_ref(), instance, place.user, request).await;
         opened.map_err(|refusal| self.with_state_of(place.machine, refusal))
+    }
+
+    async fn console(&self, machine: MachineId, terminal: (u16, u16)) -> Result<Session, Refusal> {
+        let place = Place::of(machine, self.instance_of(machine)?)?;
+        let opened = machines::console(self.world.provider.as_ref(), place, terminal).await;
+        opened.map_err(|refusal| self.with_state_of(machine, refusal))
+    }
+
+    async fn snapshots(&self, machine: MachineId) -> Result<Vec<SnapshotInfo>, Refusal> {
+        machines::snapshots(self.world.provider.as_ref(), self.place_of(machine)?).await
+    }
+
+    async fn take_snapshot(&self, machine: MachineId, name: &SnapshotName) -> Result<SnapshotInfo, Refusal> {
+        machines::take(&self.world, self.place_of(machine)?, name).await
+    }
+
+    async fn drop_snapshot(&self, machine: MachineId, name: &SnapshotName) -> Result<(), Refusal> {
+        machines::drop_snapshot(self.world.provider.clone(), self.place_of(machine)?, name).await
     }
 
     async fn debug_hooks(&self, by: &Asker, unit: UnitName, request: DebugHooks) -> Result<Session, Refusal> {

@@ -134,6 +134,19 @@ impl Machine {
         there && self.power == Power::On && !matches!(self.restore, Some(Restore::Due { .. }))
     }
 
+    /// What is still to be done with it so that it is as an operator wants it, or could not be done; `None` if it is.
+    pub fn wish(&self) -> Option<String> {
+        match (&self.restore, self.power) {
+            (Some(Restore::Due { snapshot }), _) => Some(format!("restoring snapshot {snapshot}")),
+            (_, Power::Restarting) => Some("restarting".to_owned()),
+            (_, Power::Starting) => Some("starting".to_owned()),
+            (Some(Restore::Failed { snapshot, message }), _) => {
+                Some(format!("snapshot {snapshot} was not restored: {message}"))
+            }
+            (None, Power::On | Power::Off) => None,
+        }
+    }
+
     /// An operator has stopped it.
     pub fn is_off(&self) -> bool {
         self.power == Power::Off

@@ -40,9 +40,11 @@ impl Model {
         }
     }
 
-    /// A copy that was asked for, or is tried again, has to be made before what it is made of may go.
+    /// A copy that was asked for, or is tried again, has to be made before what it is made of may go; not one that is
+    /// itself to go.
     pub(super) fn copy_is_due(&mut self, copy: MachineId) {
-        if let Some(from) = self.machines.get(&copy).and_then(|machine| machine.copy_of) {
+        let wanted = self.machines.get(&copy).filter(|machine| machine.life == Life::Alive);
+        if let Some(from) = wanted.and_then(|machine| machine.copy_of) {
             self.wish(from, |m| m.copies_due.extend([copy]));
         }
     }

@@ -182,10 +182,7 @@ fn instance_progress(model: &Model, observed: &Observed, machine: &Machine) -> (
     }
     let activity = observed.machine_activity.get(&machine.id).cloned();
     let due = provision::next(model, machine.id, sighting).is_some();
-    let failed = match &machine.restore {
-        Some(Restore::Failed { snapshot, message }) => format!("snapshot {snapshot} was not restored: {message}"),
-        _ => String::new(),
-    };
+    let failed = machine.wish().unwrap_or_default();
     let state = match (&machine.restore, machine.power) {
         (Some(Restore::Due { .. }), _) => "restoring",
         (_, Power::On) if !due => return ("started", activity.unwrap_or(failed), Verdict::Reached),

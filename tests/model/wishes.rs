@@ -52,7 +52,7 @@ impl World {
             MachineStep::Up => (Sighting::Running, Some(Change::Machine(MachineChange::Up { machine }))),
             MachineStep::Restore { snapshot, .. } => {
                 self.nothing_is_due_on(machine);
-                let failure = (machine.number() % 2 == 0).then(|| "no such snapshot".to_owned());
+                let failure = machine.number().is_multiple_of(2).then(|| "no such snapshot".to_owned());
                 let change = MachineChange::Restored { machine, snapshot, failure };
                 (self.seen[&machine], Some(Change::Machine(change)))
             }
