@@ -20,7 +20,7 @@ HOST_PACKAGES := lxc mmdebstrap dnsmasq-base nftables uidmap iproute2
 BUILD_PACKAGES := g++
 TEST_PACKAGES := curl
 # What machines are made with by hand.
-BENCH_PACKAGES := virtinst
+BENCH_PACKAGES := virtinst qemu-utils
 
 build:
 	$(CARGO) build --release --locked
