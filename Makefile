@@ -25,7 +25,7 @@ LIBVIRT_PACKAGES := libvirt-daemon-system libvirt-daemon-driver-lxc libvirt-daem
 FEATURES := $$(pkg-config --exists libvirt libvirt-qemu 2>/dev/null && echo --features libvirt)
 WITH_LIBVIRTD := sh tests/support/with_libvirtd.sh
 # What machines are made with by hand.
-BENCH_PACKAGES := virtinst
+BENCH_PACKAGES := virtinst qemu-utils
 
 build:
 	$(CARGO) build --release --locked $(FEATURES)

@@ -85,8 +85,8 @@ END
     ;;
   lxc-destroy)
     lxc-stop -n "$NAME" -k || true
-    umount "$WORK/root"
-    rm -rf "$WORK" "/var/lib/lxc/$NAME"
+    umount "$WORK/root" || true
+    rm -rf --one-file-system "$WORK" "/var/lib/lxc/$NAME"
     ;;
 
   libvirt-lxc-create)
@@ -105,10 +105,11 @@ END
     hypervisor destroy "$NAME"
     ;;
   libvirt-lxc-destroy)
-    hypervisor destroy "$NAME"
-    hypervisor undefine "$NAME"
-    umount "$WORK/root"
-    rm -rf "$WORK"
+    # What failed half-way is removed, too.
+    hypervisor destroy "$NAME" || true
+    hypervisor undefine "$NAME" || true
+    umount "$WORK/root" || true
+    rm -rf --one-file-system "$WORK"
     ;;
 
   kvm-create)
@@ -134,8 +135,9 @@ END
     until [ "$(hypervisor domstate "$NAME")" = "shut off" ]; do sleep 0.05; done
     ;;
   kvm-destroy)
-    hypervisor destroy "$NAME"
-    hypervisor undefine "$NAME"
+    # What failed half-way is removed, too.
+    hypervisor destroy "$NAME" || true
+    hypervisor undefine "$NAME" || true
     rm -rf "$WORK"
     ;;
   *)
