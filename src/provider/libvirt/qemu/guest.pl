@@ -129,9 +129,9 @@ sub open_port {
 
 # Waits for a controller; whether one has come.
 sub await_greeting {
-    $lost = 0;
     $output = '';
     until ($ending) {
+        $lost = 0;
         my $here = take_input();
         return answer() if $input =~ /\nencanto \Q$version\E ([0-9a-f]+)\n/;
         # One that wants another version brings its own.
