@@ -16,8 +16,9 @@ const HELPER: &str = include_str!("guest.pl");
 /// An emulated machine that starts much else takes some seconds.
 const GREETING_LIMIT: Duration = Duration::from_secs(60);
 
-/// A helper that is there answers at once.
-const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+/// A helper that is there answers at once, unless its last controller died in the middle of a word: that one waits for
+/// the rest of it.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
 /// Between two looks at a starter that has not ended.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -26,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// must not take the hook with it. The port is looked up by name: which number it has depends on the other devices.
 const STARTER: &str = r#"
 umask 077
-version=$1 name=$2 folder=/run/encanto
+version=$1 name=$2 mark=$3 folder=/run/encanto
 fail() { echo "$1" >&2; exit 1; }
 command -v perl >/dev/null || fail "there is no perl in the machine"
 mkdir -p $folder && cat >$folder/new.$$ && mv $folder/new.$$ $folder/guest.pl || fail "cannot write to $folder"
@@ -41,7 +42,7 @@ done
 if [ -e /sys/fs/cgroup/cgroup.procs ]; then groups=/sys/fs/cgroup/cgroup.procs; else groups="/sys/fs/cgroup/*/cgroup.procs"; fi
 for group in $groups; do echo $$ >"$group"; done 2>/dev/null
 cd /
-setsid perl $folder/guest.pl "$port" $version $folder </dev/null >$folder/log 2>&1 &
+setsid perl $folder/guest.pl "$port" $version $folder $mark </dev/null >$folder/log 2>&1 &
 "#;
 
 /// Connects to the machine's port. A helper that is there already, of this very text, is greeted; else one is started.
@@ -65,10 +66,16 @@ pub async fn connect(way: &Arc<dyn Way>) -> Result<Arc<Link>, ProviderError> {
 async fn start(way: &Arc<dyn Way>) -> Result<Arc<Link>, ProviderError> {
     let mut wire = way.connect().await?;
     let agent = Agent::new(way.as_ref());
-    let started = agent.start(&["/bin/sh", "-c", STARTER, "sh", &version(), PORT], HELPER.as_bytes()).await?;
-    let greeting = greeting();
+    let mark = nonce();
+    let starter = ["/bin/sh", "-c", STARTER, "sh", &version(), PORT, &mark];
+    let started = agent.start(&starter, HELPER.as_bytes()).await?;
+    let meeting = async {
+        // An earlier one may still be there: nothing is said before the new one has the port.
+        skip(&mut wire, format!("\nencanto {mark}\n").as_bytes()).await?;
+        greet(&mut wire, &greeting()).await
+    };
     let met = tokio::select! {
-        met = tokio::time::timeout(GREETING_LIMIT, greet(&mut wire, &greeting)) => met,
+        met = tokio::time::timeout(GREETING_LIMIT, meeting) => met,
         failed = failure(&agent, started) => return Err(failed),
     };
     let source = match met {
@@ -83,16 +90,21 @@ async fn start(way: &Arc<dyn Way>) -> Result<Arc<Link>, ProviderError> {
 /// Says the greeting and waits for its answer; returns what came after it. What came before was said to somebody else.
 pub(super) async fn greet(wire: &mut Wire, greeting: &[u8]) -> std::io::Result<BytesMut> {
     wire.input.write_all(greeting).await?;
+    skip(wire, greeting).await
+}
+
+/// Reads on until this was said, and returns what came after it.
+async fn skip(wire: &mut Wire, said: &[u8]) -> std::io::Result<BytesMut> {
     let mut seen = BytesMut::new();
-    let finder = memchr::memmem::Finder::new(greeting);
+    let finder = memchr::memmem::Finder::new(said);
     loop {
         if wire.output.read_buf(&mut seen).await? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         if let Some(at) = finder.find(&seen) {
-            return Ok(seen.split_off(at + greeting.len()));
+            return Ok(seen.split_off(at + said.len()));
         }
-        let old = seen.len().saturating_sub(greeting.len());
+        let old = seen.len().saturating_sub(said.len());
         drop(seen.split_to(old));
     }
 }
@@ -123,5 +135,9 @@ pub(super) fn version() -> String {
 
 /// Never the same twice, so that its answer is told from what was said to others.
 pub(super) fn greeting() -> Vec<u8> {
-    format!("\nencanto {} {:016x}\n", version(), rand::random::<u64>()).into_bytes()
+    format!("\nencanto {} {}\n", version(), nonce()).into_bytes()
+}
+
+fn nonce() -> String {
+    format!("{:016x}", rand::random::<u64>())
 }

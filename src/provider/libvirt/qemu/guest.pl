@@ -1,12 +1,13 @@
 # The controller's hand in a virtual machine: runs commands and handles files, over one virtio port.
 #
-#     perl guest.pl PORT VERSION FOLDER        PORT may be `-`: standard input, a socket
+#     perl guest.pl PORT VERSION FOLDER MARK        PORT may be `-`: standard input, a socket
 #
 # There is one at a time. A new one first ends the one before it and whatever that one ran, so that a hook can run again
 # without two of them at work. All that it runs ends when the controller's end of the port is closed, or another one
 # greets; then it waits for the next. FOLDER is where it writes down what must be ended if it is killed itself.
 #
-# The controller says "\nencanto VERSION NONCE\n" first and gets the same line back. Both sides skip all before it: what
+# It says "\nencanto MARK\n" once, when it has the port. A controller, the one that started it or a later one, says
+# "\nencanto VERSION NONCE\n" and gets the same line back. Both sides skip all before it: what
 # an earlier controller left in the port. Then come frames: number of the command (4 bytes), a letter, length (4 bytes),
 # body. A stream's sender has WINDOW bytes ahead of what the other side says it took (`T`), so nobody holds up anybody
 # else, and nothing grows. Perl's own modules only: those of `perl-base`, which every Debian has.
@@ -22,7 +23,7 @@ use constant { TIOCSPTLCK => 0x40045431, TIOCGPTN => 0x80045430, TIOCSCTTY => 0x
 my $PRCTL = { x86_64 => 157, aarch64 => 167, riscv64 => 167, i686 => 172 }->{ (POSIX::uname())[4] };
 my $PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-my ($place, $version, $folder) = @ARGV;
+my ($place, $version, $folder, $mark) = @ARGV;
 my ($port, $wake_read, $wake_write);
 my ($input, $output) = ('', '');
 my (%runs, %number_of);    # number => what runs; process id => number
@@ -125,6 +126,7 @@ sub open_port {
     quick($port);
     fcntl $port, F_SETOWN, $$;
     fcntl $port, F_SETFL, (fcntl $port, F_GETFL, 0) | O_ASYNC;
+    syswrite $port, "\nencanto $mark\n";
 }
 
 # Waits for a controller; whether one has come.

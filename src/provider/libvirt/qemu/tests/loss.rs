@@ -122,10 +122,9 @@ async fn what_was_left_in_the_port_is_skipped() {
 async fn whoever_greets_a_helper_that_is_there_ends_what_it_ran() {
     let machine = FakeMachine::new();
     let mut wire = machine.connect().await.unwrap();
-    let arguments = json!({"arg": ["", "", "", version()]});
+    let arguments = json!({"arg": ["", "", "", version(), "", "mark"]});
     machine.begin_helper(&arguments);
-    // A frame that was cut off, and one that is whole.
-    wire.input.write_all(b"\0\0\0\x01X\0\0\0\xff\0\0").await.unwrap();
+    wire.input.write_all(b"the rest of a frame").await.unwrap();
     greet(&mut wire, &greeting()).await.unwrap();
     let one = inside(&machine);
     let link = Link::serve(wire, tokio_util::bytes::BytesMut::new(), machine.clone());
@@ -142,7 +141,7 @@ async fn whoever_greets_a_helper_that_is_there_ends_what_it_ran() {
 async fn a_helper_of_another_version_makes_room() {
     let machine = FakeMachine::new();
     let mut wire = machine.connect().await.unwrap();
-    machine.begin_helper(&json!({"arg": ["", "", "", "00ff"]}));
+    machine.begin_helper(&json!({"arg": ["", "", "", "00ff", "", "mark"]}));
     assert!(greet(&mut wire, &greeting()).await.is_err());
     assert_eq!(exec(&inside(&machine), shell("echo new"), b"").await.text(), "new");
 }
