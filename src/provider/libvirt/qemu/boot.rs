@@ -84,7 +84,11 @@ async fn start(way: &Arc<dyn Way>) -> Result<Arc<Link>, ProviderError> {
         Err(_) => std::io::Error::new(std::io::ErrorKind::TimedOut, "its helper does not start"),
     };
     let name = way.name().clone();
-    Err(if way.is_running().await? { ProviderError::Enter { name, source } } else { ProviderError::NotRunning { name } })
+    Err(if way.is_running().await? {
+        ProviderError::Enter { name, source }
+    } else {
+        ProviderError::NotRunning { name }
+    })
 }
 
 /// Says the greeting and waits for its answer; returns what came after it. What came before was said to somebody else.

@@ -107,7 +107,9 @@ impl ExecControl for Console {
             let mut run = self.inside.exec(ExecRequest { argv, ..ExecRequest::default() }).await?;
             run.control.wait().await
         });
-        if let Err(reason) = told.await.map_err(|_| "no answer".to_owned()).and_then(|told| told.map_err(|e| e.to_string())) {
+        if let Err(reason) =
+            told.await.map_err(|_| "no answer".to_owned()).and_then(|told| told.map_err(|e| e.to_string()))
+        {
             tracing::debug!("the console of {} keeps its size: {reason}", self.inside.name());
         }
         Ok(())

@@ -80,7 +80,8 @@ impl Inside {
     /// Returns the helper's answer and what came back.
     async fn work(&self, work: Work<'_>) -> Result<(Vec<String>, Vec<u8>), ProviderError> {
         let Work { action, path, words: order, content, limit } = work;
-        let failed = |reason: String| ProviderError::File { action, name: self.name().clone(), path: path.into(), reason };
+        let failed =
+            |reason: String| ProviderError::File { action, name: self.name().clone(), path: path.into(), reason };
         if !path.starts_with('/') {
             return Err(failed("the path must begin with /".to_owned()));
         }
@@ -92,12 +93,8 @@ impl Inside {
         };
         let (stderr, stdout) = (run.stderr.take(LONGEST_ANSWER), run.stdout.take(limit));
         let (mut stderr, mut stdout) = (stderr, stdout);
-        let (_, heard, read, end) = tokio::join!(
-            feed,
-            stderr.read_to_end(&mut answer),
-            stdout.read_to_end(&mut back),
-            run.control.wait()
-        );
+        let (_, heard, read, end) =
+            tokio::join!(feed, stderr.read_to_end(&mut answer), stdout.read_to_end(&mut back), run.control.wait());
         let end = end?;
         heard.and(read).map_err(|error| failed(error.to_string()))?;
         match words(&answer) {

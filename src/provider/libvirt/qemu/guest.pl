@@ -29,6 +29,7 @@ my ($input, $output) = ('', '');
 my (%runs, %number_of);    # number => what runs; process id => number
 # The controller is gone; this process is to end.
 my ($lost, $ending) = (0, 0);
+my $announced = 0;
 
 main();
 
@@ -126,7 +127,6 @@ sub open_port {
     quick($port);
     fcntl $port, F_SETOWN, $$;
     fcntl $port, F_SETFL, (fcntl $port, F_GETFL, 0) | O_ASYNC;
-    syswrite $port, "\nencanto $mark\n";
 }
 
 # Waits for a controller; whether one has come.
@@ -140,6 +140,8 @@ sub await_greeting {
         $ending = 1 if $input =~ /\nencanto [0-9a-f]+ [0-9a-f]+\n/;
         last if $ending;
         substr $input, 0, -128, '' if length $input > 128;
+        # Not before somebody is there: the port forgets what it cannot hand on.
+        $announced = 1 if !$announced and $here and syswrite $port, "\nencanto $mark\n";
         # The port of a controller that is not there can always be read: its coming is told by a signal.
         my $read = '';
         vec($read, fileno $port, 1) = 1 if $here;

@@ -83,7 +83,11 @@ impl Inside {
     }
 
     /// Begins a command. One that was lost before it began is begun again, once: the machine may just have been reset.
-    pub(super) async fn begin(&self, words: Vec<String>, timeout: Option<Duration>) -> Result<Execution, ProviderError> {
+    pub(super) async fn begin(
+        &self,
+        words: Vec<String>,
+        timeout: Option<Duration>,
+    ) -> Result<Execution, ProviderError> {
         for _ in 0..2 {
             let link = self.link().await?;
             let Some(mut begun) = link.begin(&words) else { continue };

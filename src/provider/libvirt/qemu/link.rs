@@ -37,7 +37,7 @@ const BATCH: usize = 64;
 pub struct Link {
     frames: UnboundedSender<Bytes>,
     runs: Arc<Mutex<Runs>>,
-    tasks: Vec<AbortHandle>,
+    task: AbortHandle,
 }
 
 struct Runs {
@@ -126,11 +126,19 @@ impl Link {
         let (frames, to_write) = mpsc::unbounded_channel();
         let heard = Instant::now();
         let runs = Arc::new(Mutex::new(Runs { next: 1, open: HashMap::new(), lost: false, heard }));
-        let reading = tokio::spawn(read(wire.output, read_ahead, runs.clone()));
-        let writing = tokio::spawn(write(wire.input, to_write));
-        let watching = tokio::spawn(watch(way, runs.clone(), frames.downgrade()));
-        let tasks = vec![reading.abort_handle(), writing.abort_handle(), watching.abort_handle()];
-        Arc::new(Self { frames, runs, tasks })
+        let (heard, watched, sender) = (runs.clone(), runs.clone(), frames.downgrade());
+        let lost = runs.clone();
+        let task = tokio::spawn(async move {
+            // Whichever ends, both directions are closed: the port takes nobody else before.
+            tokio::select! {
+                () = read(wire.output, read_ahead, heard) => {}
+                () = write(wire.input, to_write) => {}
+                () = watch(way, watched, sender) => {}
+            }
+            lose(&lost);
+        });
+        let task = task.abort_handle();
+        Arc::new(Self { frames, runs, task })
     }
 
     pub fn is_lost(&self) -> bool {
@@ -139,7 +147,7 @@ impl Link {
 
     /// Ends the connection, and with it every command.
     pub fn cut(&self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
+        self.task.abort();
         lose(&self.runs);
     }
 
@@ -204,7 +212,6 @@ async fn read(output: Box<dyn AsyncRead + Send + Unpin>, read_ahead: BytesMut, r
             }
         }
     }
-    lose(&runs);
 }
 
 fn hear(runs: &mut Runs, number: u32, word: FromGuest) {
@@ -260,7 +267,7 @@ async fn watch(way: Arc<dyn Way>, runs: Arc<Mutex<Runs>>, frames: mpsc::WeakUnbo
         tokio::time::sleep(ANSWER).await;
         // One that is held still keeps its port.
         if locked(&runs).heard == heard && matches!(way.is_served().await, Ok(false)) {
-            return lose(&runs);
+            return;
         }
     }
 }

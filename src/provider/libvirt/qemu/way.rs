@@ -167,9 +167,10 @@ impl Way for LibvirtWay {
 
 /// The element of our port in a running domain's description.
 fn port(xml: &str) -> Option<&str> {
-    xml.split("<channel").skip(1).map(|rest| rest.split("</channel>").next().unwrap_or(rest)).find(|channel| {
-        channel.contains(&format!("name='{PORT}'"))
-    })
+    xml.split("<channel")
+        .skip(1)
+        .map(|rest| rest.split("</channel>").next().unwrap_or(rest))
+        .find(|channel| channel.contains(&format!("name='{PORT}'")))
 }
 
 fn console_log(xml: &str) -> Option<PathBuf> {
