@@ -13,7 +13,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, waitpid};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, kill_process_group, pidfd_open, waitpid};
 use rustix::pty::OpenptFlags;
 
 use super::enter::{MachineCgroups, User, become_user, c_string, join_namespaces};
@@ -71,7 +71,7 @@ struct Running {
 
 /// The outer error is the kernel's, the inner one the caller's.
 fn start(order: &ExecOrder, passed: Vec<OwnedFd>) -> Step<Result<Running, HelperReply>> {
-    let mut cgroups = MachineCgroups::open(order.init)?;
+    let mut cgroups = MachineCgroups::open(order.init, &order.group)?;
     join_namespaces(order.init, true)?;
     let name = order.user.as_deref().unwrap_or("root");
     let root = || User { uid: 0, gid: 0, home: "/root".into(), groups: vec![0] };
@@ -260,7 +260,9 @@ fn watch(control: BorrowedFd<'_>, pid: Pid, timeout: Option<Duration>) -> Helper
     let timed_out = matches!(events, Ok(0));
     let ended = !watched[0].revents().is_empty();
     if !ended {
-        // The command is not reaped yet, so its number cannot belong to anyone else.
+        // The command is not reaped yet, so its number cannot belong to anyone else. Itself first: one that has just been
+        // forked has no group of its own yet.
+        let _ = kill_process(pid, Signal::KILL);
         let _ = kill_process_group(pid, Signal::KILL);
     }
     let reply = reap(pid);
