@@ -97,12 +97,6 @@ impl<'a> Agent<'a> {
         self.way.ask(json!({"execute": "guest-shutdown", "arguments": {"mode": "powerdown"}})).await.map(drop)
     }
 
-    /// Sets the machine's clock, which stood still while its memory was kept.
-    pub async fn set_time(&self, since_1970: Duration) -> Result<(), ProviderError> {
-        let nanoseconds = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX);
-        self.way.ask(json!({"execute": "guest-set-time", "arguments": {"time": nanoseconds}})).await.map(drop)
-    }
-
     /// Has everything written to disk and holds writing up, until [`Agent::thaw`].
     pub async fn freeze(&self) -> Result<(), ProviderError> {
         self.way.ask(json!({"execute": "guest-fsfreeze-freeze"})).await.map(drop)

@@ -11,7 +11,8 @@ use super::link::Link;
 use super::way::{PORT, Way, Wire};
 use crate::provider::ProviderError;
 
-const HELPER: &str = include_str!("guest.pl");
+/// One script in two files.
+pub(super) const HELPER: &str = concat!(include_str!("guest/port.pl"), "\n", include_str!("guest/files.pl"));
 
 /// An emulated machine that starts much else takes some seconds.
 const GREETING_LIMIT: Duration = Duration::from_secs(60);

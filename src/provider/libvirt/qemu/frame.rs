@@ -1,4 +1,4 @@
-//! What goes over a machine's port: `guest.pl` has the other half.
+//! What goes over a machine's port: `guest/port.pl` has the other half.
 //!
 //! A frame is the number of the command that it belongs to (4 bytes), a letter, the length of its body (4 bytes), and the
 //! body. All numbers are big-endian.

@@ -1,7 +1,7 @@
 //! Virtual machines by QEMU.
 //!
 //! How they are entered: [`agent`] is Debian's guest agent, asked through libvirt; it only brings our own helper
-//! (`guest.pl`) into the machine, which serves a second virtio port from then on. [`frame`] is what goes over that port,
+//! (`guest/`) into the machine, which serves a second virtio port from then on. [`frame`] is what goes over that port,
 //! [`link`] its controller's end, [`inside`] keeps one link a machine, [`exec`] and [`files`] are what it is used for.
 //! [`console`] needs none of that.
 

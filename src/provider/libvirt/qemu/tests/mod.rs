@@ -5,7 +5,6 @@ mod files;
 mod loss;
 
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -14,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
+use super::boot::HELPER;
 use super::inside::{Inside, Insides};
 use super::way::{Way, Wire};
 use crate::provider::{ExecEnd, ExecRequest, InstanceName, ProviderError};
@@ -70,7 +70,8 @@ impl FakeMachine {
 
     #[allow(clippy::disallowed_methods, reason = "in place of a machine's own agent")]
     fn begin_helper(&self, arguments: &Value) {
-        let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/provider/libvirt/qemu/guest.pl");
+        let program = self.folder.path().join("guest.pl");
+        std::fs::write(&program, HELPER).unwrap();
         let word = |place: usize| arguments["arg"][place].as_str().unwrap();
         let mut state = self.state();
         let port = state.port.take().unwrap();
