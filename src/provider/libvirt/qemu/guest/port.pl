@@ -37,10 +37,11 @@ sub main {
     umask 022;
     chdir '/';
     $SIG{PIPE} = 'IGNORE';
-    $SIG{TERM} = $SIG{HUP} = sub { $ending = 1 };
     pipe $wake_read, $wake_write or die "pipe: $!\n";
     quick($_) for $wake_read, $wake_write;
-    $SIG{CHLD} = $SIG{IO} = sub { syswrite $wake_write, 'x' };
+    my $wake = sub { local $!; syswrite $wake_write, 'x' };
+    $SIG{CHLD} = $SIG{IO} = $wake;
+    $SIG{TERM} = $SIG{HUP} = sub { $ending = 1; $wake->() };
     write_text('/proc/self/oom_score_adj', '-900');
     make_folders("$folder/commands");
     end_predecessor();

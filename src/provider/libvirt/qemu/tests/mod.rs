@@ -5,18 +5,19 @@ mod files;
 mod loss;
 
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::process::{Child, Stdio};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use tokio::process::Child;
 
 use super::boot::HELPER;
 use super::inside::{Inside, Insides};
 use super::way::{Way, Wire};
-use crate::provider::{ExecEnd, ExecRequest, InstanceName, ProviderError};
+use crate::provider::{ExecEnd, ExecRequest, InstanceName, ProviderError, command};
 
 /// A machine whose helper is a child of the test.
 struct FakeMachine {
@@ -60,29 +61,26 @@ impl FakeMachine {
     fn kill_helper(&self) {
         let mut state = self.state();
         let helper = state.helpers.last_mut().unwrap();
-        helper.kill().unwrap();
-        helper.wait().unwrap();
+        helper.start_kill().unwrap();
+        while helper.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
     }
 
     fn helper(&self) -> u32 {
-        self.state().helpers.last().unwrap().id()
+        self.state().helpers.last().unwrap().id().unwrap()
     }
 
-    #[allow(clippy::disallowed_methods, reason = "in place of a machine's own agent")]
     fn begin_helper(&self, arguments: &Value) {
-        let program = self.folder.path().join("guest.pl");
-        std::fs::write(&program, HELPER).unwrap();
         let word = |place: usize| arguments["arg"][place].as_str().unwrap();
+        let at = |name: &str| self.folder.path().join(name).to_str().unwrap().to_owned();
+        std::fs::write(at("guest.pl"), HELPER).unwrap();
+        let folder = self.folder.path().display();
+        let line = format!("exec perl {} - {} {folder} {} 2>{}", at("guest.pl"), word(3), word(5), at("log"));
+        std::fs::write(at("start"), line).unwrap();
         let mut state = self.state();
         let port = state.port.take().unwrap();
-        let helper = std::process::Command::new("perl")
-            .arg(program)
-            .args(["-", word(3)])
-            .arg(self.folder.path())
-            .arg(word(5))
-            .stdin(Stdio::from(std::os::fd::OwnedFd::from(port)))
-            .spawn()
-            .unwrap();
+        let helper = command::spawn_helper(Path::new("/bin/sh"), &at("start"), port.into()).unwrap();
         state.helpers.push(helper);
     }
 }
@@ -90,8 +88,7 @@ impl FakeMachine {
 impl Drop for FakeMachine {
     fn drop(&mut self) {
         for helper in &mut self.state().helpers {
-            let _ = helper.kill();
-            let _ = helper.wait();
+            let _ = helper.start_kill();
         }
     }
 }
