@@ -3,7 +3,8 @@
 //! A provider knows instances, layers and ports; it knows nothing of services, units or charms. Whoever
 //! calls it decides, it only does. Everything here is idempotent: after a crash the caller repeats the call.
 //!
-//! - [`local`]: machines on this host, whatever runs them: a driver a kind, of which [`lxc`] is the first.
+//! - [`local`]: machines on this host, whatever runs them: a driver a kind, of which [`lxc`] is the first; others are in
+//!   `libvirt`.
 //! - [`registry`]: all that there is.
 //! - [`simulated`]: the same trait in memory, for fast tests and planning; it keeps state and can be told to fail.
 
