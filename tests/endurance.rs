@@ -13,8 +13,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use encanto::provider::local::{LocalProvider, LocalSettings};
-use encanto::provider::{InstanceName, InstanceSpec, Provider as _};
+use encanto::provider::local::LocalSettings;
+use encanto::provider::{InstanceName, InstanceSpec, Provider, registry};
 use support::host::{browse, traces};
 use support::{Env, RealEnv, document};
 
@@ -223,9 +223,9 @@ fn a_creation_that_is_cut_off_at_any_moment_leaves_nothing() {
     let (before, folder) = (traces(ENVIRONMENT), tempfile::tempdir().unwrap());
     let helper = env!("CARGO_BIN_EXE_encanto").into();
     let settings = LocalSettings { helper, ..LocalSettings::new("test", ENVIRONMENT, folder.path()) };
-    let (provider, runtime) = (LocalProvider::new(settings).unwrap(), tokio::runtime::Runtime::new().unwrap());
+    let (provider, runtime) = (registry::local(settings).unwrap(), tokio::runtime::Runtime::new().unwrap());
     let cut =
-        || runtime.block_on(creations_are_cut_off(&provider, (ENVIRONMENT, &folder.path().join("lxc/instances"))));
+        || runtime.block_on(creations_are_cut_off(&*provider, (ENVIRONMENT, &folder.path().join("lxc/instances"))));
     let done = std::panic::catch_unwind(AssertUnwindSafe(cut));
     // A failed run must not spoil the next.
     runtime.block_on(provider.teardown()).unwrap();
@@ -235,7 +235,7 @@ fn a_creation_that_is_cut_off_at_any_moment_leaves_nothing() {
     assert_eq!(changes(&before, &traces(ENVIRONMENT)), [""; 0]);
 }
 
-async fn creations_are_cut_off(provider: &LocalProvider, (environment, records): (&str, &Path)) {
+async fn creations_are_cut_off(provider: &dyn Provider, (environment, records): (&str, &Path)) {
     provider.open(Arc::new(|_: &str| {})).await.unwrap();
     let bare = traces(environment);
     let name = |number: u32| InstanceName::new(format!("test-{environment}-machine-{number}")).unwrap();

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use encanto::model::MachineId;
-use encanto::provider::local::{LocalProvider, LocalSettings};
-use encanto::provider::{ExecEnd, ExecRequest, Hardware, InstanceName, InstanceSpec, Provider, doctor};
+use encanto::provider::local::LocalSettings;
+use encanto::provider::{ExecEnd, ExecRequest, Hardware, InstanceName, InstanceSpec, Provider, doctor, registry};
 use tokio::io::AsyncReadExt as _;
 
 const ENVIRONMENT: &str = "limits";
@@ -56,7 +56,7 @@ impl Drop for CleanUp {
         let folder = self.0.clone();
         let teardown = std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(LocalProvider::new(settings(&folder)).unwrap().teardown())
+            runtime.block_on(registry::local(settings(&folder)).unwrap().teardown())
         });
         println!("teardown: {:?}", teardown.join());
     }
@@ -71,18 +71,18 @@ async fn machines_keep_to_their_limits() {
     doctor::mend_host().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let _clean_up = CleanUp(folder.path().to_owned());
-    let provider = LocalProvider::new(settings(folder.path())).unwrap();
+    let provider = registry::local(settings(folder.path())).unwrap();
     provider.open(Arc::new(|line| println!("  {line}"))).await.unwrap();
 
     let one = instance(MachineId::new(1));
-    hardware_is_what_the_machine_has(&provider, &one).await;
-    who_takes_too_much_is_killed_and_nobody_else(&provider, &one).await;
-    processors_are_shared_out(&provider, &one).await;
+    hardware_is_what_the_machine_has(&*provider, &one).await;
+    who_takes_too_much_is_killed_and_nobody_else(&*provider, &one).await;
+    processors_are_shared_out(&*provider, &one).await;
     provider.stop(&one).await.unwrap();
     provider.start(&one).await.unwrap();
-    who_takes_too_much_is_killed_and_nobody_else(&provider, &one).await;
-    the_least_memory_is_enough(&provider).await;
-    containers_on_a_machine_are_its_neighbours(&provider, &one, folder.path()).await;
+    who_takes_too_much_is_killed_and_nobody_else(&*provider, &one).await;
+    the_least_memory_is_enough(&*provider).await;
+    containers_on_a_machine_are_its_neighbours(&*provider, &one, folder.path()).await;
 }
 
 async fn hardware_is_what_the_machine_has(provider: &dyn Provider, one: &InstanceName) {
@@ -153,7 +153,7 @@ async fn containers_on_a_machine_are_its_neighbours(provider: &dyn Provider, one
 
     // Whose record was lost is found by its name.
     std::fs::remove_file(folder.join(format!("lxc/instances/{container}.json"))).unwrap();
-    let next = LocalProvider::new(settings(folder)).unwrap();
+    let next = registry::local(settings(folder)).unwrap();
     next.teardown().await.unwrap();
     assert!(!Path::new("/var/lib/lxc").join(container.as_str()).exists());
 }

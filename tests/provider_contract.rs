@@ -17,11 +17,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use encanto::provider::local::{LocalProvider, LocalSettings};
+use encanto::provider::local::LocalSettings;
 use encanto::provider::simulated::{ExecScript, SimulatedProvider};
 use encanto::provider::{
     ExecEnd, ExecRequest, FileKind, InstanceName, InstanceSpec, InstanceState, Provider, ProviderError, PublishedPort,
-    WriteOptions, doctor,
+    WriteOptions, doctor, registry,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -229,7 +229,7 @@ impl Drop for CleanUp {
         let folder = self.folder.clone();
         let teardown = std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
-            let provider = LocalProvider::new(settings(&folder)).unwrap();
+            let provider = registry::local(settings(&folder)).unwrap();
             runtime.block_on(provider.teardown())
         });
         println!("after a failure: {:?}, {}", teardown.join(), host("ip netns delete h1out 2>/dev/null"));
@@ -254,7 +254,7 @@ async fn lxc_keeps_the_contract() {
     let findings = doctor::check_host();
     assert!(findings.iter().all(|finding| !finding.blocking), "{findings:?}");
     let folder = tempfile::tempdir().unwrap();
-    let provider = LocalProvider::new(settings(folder.path())).unwrap();
+    let provider = registry::local(settings(folder.path())).unwrap();
     let begun = Instant::now();
     provider.open(Arc::new(|line| println!("  {line}"))).await.unwrap();
     println!("open: {:?}", begun.elapsed());
@@ -262,29 +262,29 @@ async fn lxc_keeps_the_contract() {
     let _clean_up = CleanUp { folder: folder.path().to_owned() };
     let layers: Vec<String> = (0..3).map(|number| format!("{ENVIRONMENT}{number}{}", std::process::id())).collect();
 
-    life_goes_round(&provider).await;
-    files_are_kept(&provider).await;
-    a_layer_carries_over(&provider, &layers[0]).await;
-    several_at_once(&provider).await;
-    measure(&provider).await;
+    life_goes_round(&*provider).await;
+    files_are_kept(&*provider).await;
+    a_layer_carries_over(&*provider, &layers[0]).await;
+    several_at_once(&*provider).await;
+    measure(&*provider).await;
 
     let one = machine(1);
     provider.create(&spec(one.clone())).await.unwrap();
-    commands::commands_run_as_asked(&provider, &one).await;
-    commands::many_commands_run_at_once(&provider, &one).await;
-    commands::terminals_work(&provider, &one).await;
-    commands::groups_are_killed(&provider, &one).await;
-    commands::files_stay_inside(&provider, &one).await;
-    the_lifeline_holds(&provider, &one, folder.path()).await;
-    network::names_are_known(&provider, &one).await;
-    network::ports_open_and_close(&provider, &one).await;
-    deletion_by_hand_is_survived(&provider).await;
-    layers_stack(&provider, &layers).await;
-    limits_hold(&provider).await;
-    a_reboot_is_survived(&provider, &one).await;
-    a_killed_controller_leaves_nothing_undone(&provider, folder.path()).await;
+    commands::commands_run_as_asked(&*provider, &one).await;
+    commands::many_commands_run_at_once(&*provider, &one).await;
+    commands::terminals_work(&*provider, &one).await;
+    commands::groups_are_killed(&*provider, &one).await;
+    commands::files_stay_inside(&*provider, &one).await;
+    the_lifeline_holds(&*provider, &one, folder.path()).await;
+    network::names_are_known(&*provider, &one).await;
+    network::ports_open_and_close(&*provider, &one).await;
+    deletion_by_hand_is_survived(&*provider).await;
+    layers_stack(&*provider, &layers).await;
+    limits_hold(&*provider).await;
+    a_reboot_is_survived(&*provider, &one).await;
+    a_killed_controller_leaves_nothing_undone(&*provider, folder.path()).await;
 
-    let other = LocalProvider::new(settings(folder.path())).unwrap();
+    let other = registry::local(settings(folder.path())).unwrap();
     assert_eq!(other.list().await.unwrap()[&one], InstanceState::Running, "a new controller finds its machines");
     other.teardown().await.unwrap();
     other.teardown().await.unwrap();
@@ -343,7 +343,7 @@ async fn the_lifeline_holds(provider: &dyn Provider, one: &InstanceName, folder:
 #[tokio::test]
 async fn plays_a_controller_that_is_killed() {
     let Some(folder) = std::env::var_os("ENCANTO_TEST_VICTIM") else { return };
-    let provider = LocalProvider::new(settings(&PathBuf::from(folder))).unwrap();
+    let provider = registry::local(settings(&PathBuf::from(folder))).unwrap();
     let mut run = provider.exec(&machine(1), shell("sleep 4324 & sleep 4324")).await.unwrap();
     run.control.wait().await.unwrap();
 }
@@ -426,7 +426,7 @@ async fn a_reboot_is_survived(provider: &dyn Provider, one: &InstanceName) {
 }
 
 /// Kills a controller at any moment of a creation, and lets another one finish or clear it.
-async fn a_killed_controller_leaves_nothing_undone(provider: &LocalProvider, folder: &Path) {
+async fn a_killed_controller_leaves_nothing_undone(provider: &dyn Provider, folder: &Path) {
     let six = machine(6);
     for moment in (0..150).step_by(7) {
         let mut victim = Command::new(std::env::current_exe().unwrap())
@@ -438,10 +438,10 @@ async fn a_killed_controller_leaves_nothing_undone(provider: &LocalProvider, fol
         tokio::time::sleep(Duration::from_millis(moment)).await;
         victim.kill().unwrap();
         victim.wait().unwrap();
-        let next = LocalProvider::new(settings(folder)).unwrap();
+        let next = registry::local(settings(folder)).unwrap();
         if moment % 2 == 0 {
             next.create(&spec(six.clone())).await.unwrap();
-            assert_eq!(run(&next, &six, "id -u").await, "0");
+            assert_eq!(run(&*next, &six, "id -u").await, "0");
         }
         next.destroy(&six).await.unwrap();
         assert!(!Path::new("/var/lib/lxc").join(six.as_str()).exists());
@@ -452,7 +452,7 @@ async fn a_killed_controller_leaves_nothing_undone(provider: &LocalProvider, fol
 #[tokio::test]
 async fn plays_a_controller_that_creates() {
     let Some(folder) = std::env::var_os("ENCANTO_TEST_CREATOR") else { return };
-    let provider = LocalProvider::new(settings(&PathBuf::from(folder))).unwrap();
+    let provider = registry::local(settings(&PathBuf::from(folder))).unwrap();
     provider.create(&spec(machine(6))).await.unwrap();
     std::future::pending::<()>().await;
 }

@@ -12,8 +12,8 @@ use anyhow::{Context as _, ensure};
 use encanto::api::{EnvironmentKind, Status};
 use encanto::charm::{builtin_charm, prepare_key};
 use encanto::model::Event;
-use encanto::provider::Provider as _;
-use encanto::provider::local::{LocalProvider, LocalSettings};
+use encanto::provider::local::LocalSettings;
+use encanto::provider::registry;
 use encanto::store::{Journal as _, SqliteJournal};
 
 use crate::place::{Folder, Place};
@@ -41,7 +41,7 @@ impl Host {
         place.run("bootstrap --wait")?;
         let settings = LocalSettings::new("root", ENVIRONMENT, place.folder());
         let (cache, series) = (settings.cache_dir.clone(), settings.series.clone());
-        let base_key = LocalProvider::new(settings)?.base_key(None, &series);
+        let base_key = registry::local(settings)?.base_key(None, &series);
         let image = cache.join("images").join(format!("{series}-{}", &base_key[..16]));
         ensure!(image.is_dir(), "no image in {}", image.display());
         report.note(&format!("image {}", image.display()))?;

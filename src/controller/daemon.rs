@@ -15,9 +15,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::api::server::Peer;
 use crate::api::{EnvironmentKind, EnvironmentSettings};
 use crate::charm::{CharmHost, Limits};
-use crate::provider::local::{LocalProvider, LocalSettings};
+use crate::provider::local::LocalSettings;
 use crate::provider::simulated::SimulatedProvider;
-use crate::provider::{Provider, command, systemd};
+use crate::provider::{Provider, command, registry, systemd};
 use crate::store::SqliteJournal;
 use crate::worker::World;
 use crate::worker::capped::CappedFile;
@@ -60,10 +60,10 @@ pub fn run(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow::Res
 pub fn provider(settings: &EnvironmentSettings) -> anyhow::Result<Arc<dyn Provider>> {
     Ok(match settings.kind {
         EnvironmentKind::Local => {
-            let mut lxc = LocalSettings::new(&settings.user, settings.name.to_string(), &settings.folder);
-            lxc.mirror = settings.mirror.clone();
-            lxc.series = settings.series.clone();
-            Arc::new(LocalProvider::new(lxc)?)
+            let mut local = LocalSettings::new(&settings.user, settings.name.to_string(), &settings.folder);
+            local.mirror = settings.mirror.clone();
+            local.series = settings.series.clone();
+            registry::local(local)?
         }
         EnvironmentKind::Simulated => Arc::new(SimulatedProvider::new()),
     })

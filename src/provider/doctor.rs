@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::ProviderError;
 use super::command::{replace_file, run_blocking};
-use super::local::idmap;
+use super::lxc::idmap;
 
 /// One thing about the host that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]

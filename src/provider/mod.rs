@@ -3,7 +3,9 @@
 //! A provider knows instances, layers and ports; it knows nothing of services, units or charms. Whoever
 //! calls it decides, it only does. Everything here is idempotent: after a crash the caller repeats the call.
 //!
-//! - [`local`]: machines on this host; some kinds of them by `libvirt`.
+//! - [`local`]: machines on this host, whatever runs them: a driver a kind, of which [`lxc`] is the first; some are
+//!   driven by `libvirt`.
+//! - [`registry`]: all that there is.
 //! - [`simulated`]: the same trait in memory, for fast tests and planning; it keeps state and can be told to fail.
 
 pub mod command;
@@ -11,6 +13,8 @@ pub mod doctor;
 #[cfg(feature = "libvirt")]
 pub mod libvirt;
 pub mod local;
+pub mod lxc;
+pub mod registry;
 pub mod simulated;
 pub mod systemd;
 
@@ -394,6 +398,8 @@ pub enum ProviderError {
     FileTooLarge { name: InstanceName, path: String, limit: u64 },
     #[error("cannot {action} {path:?} in {name}: {reason}")]
     File { action: &'static str, name: InstanceName, path: String, reason: String },
+    #[error("{name} has no snapshot {snapshot:?}")]
+    NoSnapshot { name: InstanceName, snapshot: String },
     #[error("there is no layer {0}")]
     NoLayer(LayerKey),
     #[error("`{command}` failed ({status}): {output}")]

@@ -3,13 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
 use super::record::InstanceRecord;
 use super::turn::Turn;
-use crate::provider::{ExecRequest, Execution, FileStat, Foreign, InstanceName, Kind, ProviderError, WriteOptions};
+use crate::provider::{
+    ExecRequest, Execution, FileStat, Foreign, InstanceName, Kind, Origin, ProviderError, WriteOptions,
+};
 
 /// An instance as a driver is told of it.
 #[derive(Clone, Debug)]
@@ -19,12 +21,24 @@ pub struct Machine {
     pub wiring: Wiring,
 }
 
+impl Machine {
+    /// What the hypervisor calls it: an adopted one keeps its own name.
+    pub fn label(&self) -> &str {
+        match &self.record.origin {
+            Some(Origin::Named(name)) => name,
+            Some(Origin::Folder(_)) | None => self.name.as_str(),
+        }
+    }
+}
+
 /// How a machine is connected.
 #[derive(Clone, Debug)]
 pub struct Wiring {
     pub bridge: String,
     /// Name of the host's end of the cable: a veth or tap.
     pub cable: String,
+    /// Name of the machine's own end: one that was adopted has an `eth0` already.
+    pub interface: String,
     /// Hardware address of the machine's own end.
     pub hardware: String,
     pub address: Ipv4Addr,
@@ -62,8 +76,9 @@ pub trait Driver: Send + Sync {
     /// Whether everything of the instance is on disk and known to the hypervisor.
     async fn is_made(&self, machine: &Machine) -> Result<bool, ProviderError>;
 
-    /// Puts the instance on disk, what says that it is whole last.
-    async fn make(&self, machine: &Machine) -> Result<(), ProviderError>;
+    /// Puts the instance on disk, what says that it is whole last. With a `seed`, the [`Driver::data`] of another machine
+    /// of this kind, it gets a copy of that ([`super::copies::copy`]) with name, address and machine id of its own.
+    async fn make(&self, machine: &Machine, seed: Option<&Path>) -> Result<(), ProviderError>;
 
     /// Mounts and starts the instance unless it runs, and waits until it takes orders.
     async fn begin(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError>;
@@ -82,6 +97,12 @@ pub trait Driver: Send + Sync {
 
     /// Returns when the instance does not run, at once if so; a restart from inside it is no end. May be dropped.
     async fn ended(&self, machine: &Machine);
+
+    /// Whether a machine that runs should have its cable by now: one that restarts itself has none for a moment.
+    async fn expects_cable(&self, machine: &Machine) -> bool;
+
+    /// Gives a running machine a new cable in place of one that was deleted. The caller connects its host's end.
+    async fn lay_cable(&self, machine: &Machine) -> Result<(), ProviderError>;
 
     async fn exec(&self, machine: &Machine, request: ExecRequest) -> Result<Execution, ProviderError>;
 
@@ -104,9 +125,6 @@ pub trait Driver: Send + Sync {
     /// The machine's own writing: a folder or a file that is copied, while the machine is paused or stopped, to clone it
     /// or to keep a state of it.
     fn data(&self, machine: &Machine) -> PathBuf;
-
-    /// After [`Driver::data`] was filled with another machine's: makes name, address and machine id its own.
-    async fn personalise(&self, machine: &Machine) -> Result<(), ProviderError>;
 
     /// Holds a running machine still, with all that it wrote on disk.
     async fn pause(&self, machine: &Machine) -> Result<(), ProviderError>;

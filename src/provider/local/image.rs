@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::driver::Flavour;
 use super::record::{absent_is_fine, folder_entries, io_error};
 use super::{apt, digest_hex};
 use crate::provider::{Progress, ProviderError, command};
@@ -67,10 +68,11 @@ const APT_SETTINGS: &str = "APT::Keep-Downloaded-Packages \"false\";\nDir::Cache
 const NO_QUESTIONS: &str =
     "echo 'debconf debconf/frontend select Noninteractive' | chroot \"$1\" debconf-set-selections";
 
-/// How to make the image of one series on this host.
+/// How to make the image of one series and flavour on this host.
 #[derive(Clone, Debug)]
 pub struct ImageRecipe {
     series: String,
+    flavour: Flavour,
     sources: String,
     apt_settings: Vec<String>,
     key: String,
@@ -78,7 +80,7 @@ pub struct ImageRecipe {
 
 impl ImageRecipe {
     /// Reads the host's apt configuration.
-    pub fn for_host(series: &str, mirror: Option<&str>) -> Result<Self, ProviderError> {
+    pub fn for_host(series: &str, flavour: Flavour, mirror: Option<&str>) -> Result<Self, ProviderError> {
         if !SERIES.contains(&series) {
             let known = SERIES.join(", ");
             return Err(ProviderError::UnknownSeries { series: series.into(), known });
@@ -87,9 +89,14 @@ impl ImageRecipe {
         // No apt on the host: then there is nothing to carry over.
         let dump = command::run_blocking(&["apt-config", "dump"]).unwrap_or_default();
         let apt_settings = apt::carried_settings(&String::from_utf8_lossy(&dump));
-        let whole = format!("{RECIPE}\n{series}\n{PACKAGES}\n{EXCLUDED:?}\n{MASKED:?}\n{sources}\n{apt_settings:?}");
+        let mut whole =
+            format!("{RECIPE}\n{series}\n{PACKAGES}\n{EXCLUDED:?}\n{MASKED:?}\n{sources}\n{apt_settings:?}");
+        if flavour == Flavour::Machine {
+            // Containers' keys are those of earlier versions, which knew no other flavour.
+            whole.push_str("\nmachine");
+        }
         let key = digest_hex(whole.as_bytes());
-        Ok(Self { series: series.into(), sources, apt_settings, key })
+        Ok(Self { series: series.into(), flavour, sources, apt_settings, key })
     }
 
     pub fn key(&self) -> &str {
@@ -98,7 +105,11 @@ impl ImageRecipe {
 
     /// The image's folder name in the cache.
     pub fn name(&self) -> String {
-        format!("{}-{}", self.series, &self.key[..16])
+        let flavour = match self.flavour {
+            Flavour::Container => "",
+            Flavour::Machine => "-machine",
+        };
+        format!("{}{flavour}-{}", self.series, &self.key[..16])
     }
 
     /// Builds the image unless it is in the cache. Two environments that want it at once build it once.

@@ -1,121 +1,75 @@
-//! Machines as unprivileged LXC system containers.
+//! Machines on this host, of whatever kind.
+//!
+//! [`LocalProvider`] does for all of them alike what concerns addresses, bridge, names, firewall, records, images, layers
+//! and copies. What a kind does in its own way is its [`driver::Driver`].
 //!
 //! - [`helper`] runs in a process of its own: it enters machines and mounts their roots.
-//! - [`instance`] makes, starts, stops and ends containers, one call at a time each ([`turn`]); [`init`] is what runs in
-//!   them; [`record`] is what is remembered of each.
-//! - [`image`] builds the base image; [`apt`] finds its sources.
+//! - [`instance`] knows each instance and its driver; they work on it one call at a time ([`turn`]); [`record`] is what is
+//!   remembered of it. [`drivers`] are opened when they are first needed.
+//! - [`container`] is what containers of every kind have in common. [`copies`] clones and keeps what instances wrote.
+//! - [`image`] builds the base image; [`apt`] finds its sources; [`layer`] makes layers.
 //! - [`host`] does and [`network`] decides what concerns bridge, names and firewall. [`disturbance`] sees what others do
 //!   to them; [`cable`] is what machines hang on.
-//! - [`exec`] is the controller's side of the helper.
 //!
 //! # Guarantees
 //! On disk everything is unshifted; ids are shifted by idmapped mounts only. The folders that hold it are closed to all
-//! but root. Containers, bridge, firewall and name server survive the end of the controller, `kill -9` included.
-//!
-//! # Limits
-//! All machines of a host share root's first id range of `/etc/subuid`. Commands that are entered run without LXC's
-//! seccomp filter; the user namespace is the boundary.
+//! but root. Machines, bridge, firewall and name server survive the end of the controller, `kill -9` included.
 
 mod apt;
 mod cable;
-mod config;
+pub mod container;
+pub mod copies;
 mod disturbance;
 pub mod driver;
-mod exec;
+mod drivers;
+pub mod hardware;
 pub mod helper;
-mod host;
-pub(super) mod idmap;
-mod image;
-mod init;
+pub mod host;
+pub mod image;
 mod instance;
+pub mod layer;
 mod network;
-mod record;
-mod turn;
-mod words;
+pub mod record;
+mod settings;
+pub mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 
+use self::driver::{Driver, Flavour, Machine};
+use self::drivers::Drivers;
 use self::host::HostNetwork;
 use self::image::ImageRecipe;
-use self::init::Init;
 use self::network::{NetworkChoice, POOL};
 use self::record::{InstanceRecord, RecordFolder, load_json, store_json};
-use self::turn::Turn;
+pub use self::settings::LocalSettings;
 use super::{
     ExecRequest, Execution, FileStat, Hardware, Instance, InstanceName, InstanceSpec, InstanceState, Kind, LayerKey,
-    Progress, Provider, ProviderError, PublishedPort, WriteOptions,
+    Progress, Provider, ProviderError, PublishedPort, Snapshot, WriteOptions,
 };
-use crate::model::MachineId;
-
-pub const KIND: Kind = Kind { name: "lxc", noun: "LXC container", container: "lxc", caution: None };
 
 /// How many instances are ended at the same time.
 const ENDED_AT_ONCE: usize = 8;
 
-/// What an LXC provider needs to know.
-#[derive(Clone, Debug)]
-pub struct LocalSettings {
-    pub user: String,
-    pub environment: String,
-    /// Folder of this environment; the provider keeps its own in `lxc/` below it.
-    pub state_dir: PathBuf,
-    /// Images and layers, shared by all environments of the host.
-    pub cache_dir: PathBuf,
-    /// LXC's own path, absolute. The default lets `lxc-ls` show the machines.
-    pub lxc_path: PathBuf,
-    /// Executable that calls [`helper::run_if_asked`] first in its `main`.
-    pub helper: PathBuf,
-    /// Debian archive to use instead of the host's.
-    pub mirror: Option<String>,
-    /// Release whose image [`Provider::open`] builds; others are built when first needed.
-    pub series: String,
-}
+/// How long the services of a machine that is started again may take.
+const BOOT_LIMIT: Duration = Duration::from_secs(60);
 
-impl LocalSettings {
-    pub fn new(user: impl Into<String>, environment: impl Into<String>, state_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            user: user.into(),
-            environment: environment.into(),
-            state_dir: state_dir.into(),
-            cache_dir: "/var/cache/encanto".into(),
-            lxc_path: "/var/lib/lxc".into(),
-            helper: "/proc/self/exe".into(),
-            mirror: None,
-            series: "bookworm".into(),
-        }
-    }
-
-    /// What machines' names begin with; the machine's tag follows, e.g. `machine-3`.
-    pub fn prefix(&self) -> String {
-        format!("{}-{}-", self.user, self.environment)
-    }
-
-    fn state(&self, name: &str) -> PathBuf {
-        self.state_dir.join("lxc").join(name)
-    }
-
-    /// Short and unique on the host, for names that the kernel limits.
-    fn digest(&self) -> String {
-        digest_hex(format!("{}\n{}\n{}", self.user, self.environment, self.state_dir.display()).as_bytes())
-    }
-}
-
-/// The LXC hypervisor behind one environment.
+/// All machines of one environment on this host.
 pub struct LocalProvider {
     settings: LocalSettings,
+    drivers: Drivers,
     record_folder: RecordFolder,
     records: Mutex<BTreeMap<InstanceName, InstanceRecord>>,
     /// One at a time for each instance. Never removed: someone may wait for one.
     turns: Mutex<BTreeMap<InstanceName, Arc<tokio::sync::Mutex<()>>>>,
-    inits: Mutex<BTreeMap<InstanceName, Arc<Init>>>,
     network: Mutex<Option<NetworkChoice>>,
-    recipes: Mutex<BTreeMap<String, ImageRecipe>>,
+    recipes: Mutex<BTreeMap<(Flavour, String), ImageRecipe>>,
     /// Orders the changes of the firewall and of the hosts file.
     publishing: tokio::sync::Mutex<()>,
     /// The firewall table as the kernel listed it after it was loaded.
@@ -124,13 +78,13 @@ pub struct LocalProvider {
 
 impl LocalProvider {
     /// Reads what an earlier run left; changes nothing.
-    pub fn new(settings: LocalSettings) -> Result<Self, ProviderError> {
+    pub fn new(settings: LocalSettings, drivers: Vec<Arc<dyn Driver>>) -> Result<Self, ProviderError> {
         let record_folder = RecordFolder::new(settings.state("instances"));
         Ok(Self {
+            drivers: Drivers::new(drivers, settings.default_kind.as_deref())?,
             records: Mutex::new(record_folder.load_all()?),
             record_folder,
             turns: Mutex::default(),
-            inits: Mutex::default(),
             network: Mutex::new(load_json(&settings.state("network.json"))?),
             // Found when first needed: what is there can be taken down on a host that could not build an image.
             recipes: Mutex::default(),
@@ -138,15 +92,6 @@ impl LocalProvider {
             loaded_firewall: Mutex::default(),
             settings,
         })
-    }
-
-    fn recipe(&self, series: &str) -> Result<ImageRecipe, ProviderError> {
-        if let Some(recipe) = locked(&self.recipes).get(series) {
-            return Ok(recipe.clone());
-        }
-        let recipe = ImageRecipe::for_host(series, self.settings.mirror.as_deref())?;
-        locked(&self.recipes).insert(series.into(), recipe.clone());
-        Ok(recipe)
     }
 
     /// The chosen network; chosen now if it never was.
@@ -172,36 +117,6 @@ impl LocalProvider {
         }
     }
 
-    fn record(&self, name: &InstanceName) -> Result<InstanceRecord, ProviderError> {
-        locked(&self.records).get(name).cloned().ok_or_else(|| ProviderError::NoInstance(name.clone()))
-    }
-
-    /// The instance's record, made with the lowest free address if there is none.
-    fn enrol(&self, spec: &InstanceSpec, network: &NetworkChoice) -> Result<InstanceRecord, ProviderError> {
-        let image = self.recipe(&spec.series)?.name();
-        let mut records = locked(&self.records);
-        if let Some(record) = records.get(&spec.name) {
-            return Ok(record.clone());
-        }
-        let taken: BTreeSet<Ipv4Addr> = records.values().map(|record| record.address).collect();
-        let address = network
-            .free_address(&taken)
-            .ok_or_else(|| ProviderError::NoFreeAddress { subnet: network.subnet.to_string() })?;
-        let InstanceSpec { layers, memory, cores, build, .. } = spec.clone();
-        let record =
-            InstanceRecord { kind: KIND.name.into(), address, image, layers, memory, cores, build, origin: None };
-        self.record_folder.store(&spec.name, &record)?;
-        records.insert(spec.name.clone(), record.clone());
-        Ok(record)
-    }
-
-    fn strike_off(&self, name: &InstanceName) -> Result<(), ProviderError> {
-        self.record_folder.remove(name)?;
-        locked(&self.records).remove(name);
-        locked(&self.inits).remove(name);
-        Ok(())
-    }
-
     async fn tell_names(&self) -> Result<(), ProviderError> {
         let choice = locked(&self.network).clone();
         let Some(choice) = choice else { return Ok(()) };
@@ -216,42 +131,82 @@ impl LocalProvider {
         Ok(())
     }
 
-    fn addresses(&self) -> BTreeMap<InstanceName, Ipv4Addr> {
-        locked(&self.records).iter().map(|(name, record)| (name.clone(), record.address)).collect()
+    /// The network as `open` left it.
+    fn opened_network(&self) -> Result<NetworkChoice, ProviderError> {
+        let choice = locked(&self.network).clone();
+        choice.ok_or(ProviderError::NoFreeSubnet { tried: format!("{POOL}: open was not called") })
     }
 
-    /// Waits until nobody else works on the instance.
-    async fn turn(&self, name: &InstanceName) -> Turn {
-        let turn = locked(&self.turns).entry(name.clone()).or_default().clone();
-        Arc::new(turn.lock_owned().await)
+    /// Kinds that there are instances of.
+    fn kinds_in_use(&self) -> BTreeSet<String> {
+        locked(&self.records).values().map(|record| record.kind.clone()).collect()
     }
 
-    fn image_folder(&self, record: &InstanceRecord) -> PathBuf {
-        self.settings.cache_dir.join("images").join(&record.image)
+    /// Instances that run. Those of a kind that cannot be asked now count as stopped: whoever starts them is told why.
+    async fn running(&self) -> BTreeSet<InstanceName> {
+        let mut labels: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for kind in self.kinds_in_use() {
+            let running = match self.drivers.opened(&kind).await {
+                Ok(driver) => driver.running().await,
+                Err(error) => Err(error),
+            };
+            match running {
+                Ok(running) => drop(labels.insert(kind, running)),
+                Err(error) => tracing::warn!("machines of kind {kind} cannot be seen: {error}"),
+            }
+        }
+        let machines = self.names().into_iter().filter_map(|name| self.machine(&name).ok());
+        let runs = |machine: &Machine| {
+            labels.get(&machine.record.kind).is_some_and(|running| running.contains(machine.label()))
+        };
+        machines.filter(runs).map(|machine| machine.name).collect()
     }
 
-    fn layer_folder(&self, key: &str) -> PathBuf {
-        self.settings.cache_dir.join("layers").join(key)
+    /// Waits until the machine has started what it starts at boot, or long enough.
+    async fn services_up(&self, driver: &Arc<dyn Driver>, machine: &Machine) {
+        let argv = ["systemctl", "is-system-running", "--wait"].map(str::to_owned).to_vec();
+        let request = ExecRequest { argv, timeout: Some(BOOT_LIMIT), ..ExecRequest::default() };
+        match driver.exec(machine, request).await {
+            Ok(mut execution) => {
+                let ended = execution.control.wait().await;
+                tracing::debug!("{} has booted: {ended:?}", machine.name);
+            }
+            Err(error) => tracing::warn!("whether {} has booted cannot be asked: {error}", machine.name),
+        }
     }
 
-    /// Machines of this environment that have no record: their state folder was lost.
-    fn strays(&self) -> Result<Vec<InstanceName>, ProviderError> {
-        let prefix = self.settings.prefix();
-        let entries = record::folder_entries(&self.settings.lxc_path)?;
-        let ours = |entry: &&String| entry.strip_prefix(&prefix).and_then(MachineId::from_tag).is_some();
-        entries.iter().filter(ours).map(|entry| InstanceName::new(entry.as_str())).collect()
+    /// The layer that all instances of this kind and series stand on, built now if need be.
+    async fn provide_image(&self, kind: Option<&str>, series: &str, progress: &Progress) -> Result<(), ProviderError> {
+        let flavour = self.drivers.of(kind)?.flavour();
+        image::make_private_folder(&self.settings.cache_dir)?;
+        self.recipe(flavour, series)?.provide(&self.settings.images(), progress).await
+    }
+
+    /// Opens the drivers of the default kind and of those in use. Where there are machines already, a kind that is not
+    /// to be had now keeps nobody else from working.
+    async fn open_drivers(&self) -> Result<(), ProviderError> {
+        let mut kinds = self.kinds_in_use();
+        let is_new = kinds.is_empty();
+        kinds.insert(self.drivers.of(None)?.kind().name.into());
+        for kind in kinds {
+            match self.drivers.opened(&kind).await {
+                Err(error) if is_new => return Err(error),
+                Err(error) => tracing::warn!("machines of kind {kind} cannot be had now: {error}"),
+                Ok(_) => {}
+            }
+        }
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Provider for LocalProvider {
     async fn open(&self, progress: Progress) -> Result<(), ProviderError> {
-        instance::first_id()?;
+        self.open_drivers().await?;
         progress("bringing up the network");
         self.mend().await?;
-        let images = self.settings.cache_dir.join("images");
-        image::make_private_folder(&self.settings.cache_dir)?;
-        self.recipe(&self.settings.series)?.provide(&images, &progress).await
+        self.clear_up_copies().await;
+        self.provide_image(None, &self.settings.series, &progress).await
     }
 
     async fn disturbed(&self) -> String {
@@ -267,18 +222,17 @@ impl Provider for LocalProvider {
             self.load_firewall(&network, &published.unwrap_or_default()).await?;
             network.serve_names(&self.addresses()).await?;
         }
-        self.plug_in(&network.choice).await
+        self.plug_in().await
     }
 
     async fn teardown(&self) -> Result<(), ProviderError> {
-        let mut names: BTreeSet<InstanceName> = locked(&self.records).keys().cloned().collect();
-        names.extend(self.strays()?);
-        let ended: Vec<Result<(), ProviderError>> = stream::iter(names)
+        let ended: Vec<Result<(), ProviderError>> = stream::iter(self.names())
             .map(|name| async move { self.end(&name).await })
             .buffer_unordered(ENDED_AT_ONCE)
             .collect()
             .await;
         ended.into_iter().collect::<Result<(), _>>()?;
+        self.end_strays().await?;
         let choice = locked(&self.network).clone();
         if let Some(choice) = choice {
             let _turn = self.publishing.lock().await;
@@ -295,87 +249,96 @@ impl Provider for LocalProvider {
     }
 
     fn host_hardware(&self) -> Hardware {
-        instance::host_hardware()
+        hardware::host_hardware()
     }
 
     fn kinds(&self) -> Vec<Kind> {
-        vec![KIND]
+        self.drivers.kinds()
     }
 
-    fn base_key(&self, _kind: Option<&str>, series: &str) -> String {
-        match self.recipe(series) {
+    fn base_key(&self, kind: Option<&str>, series: &str) -> String {
+        match self.drivers.of(kind).and_then(|driver| self.recipe(driver.flavour(), series)) {
             Ok(recipe) => recipe.key().to_owned(),
-            // `create` tells of the unknown series; until then any key that no layer has will do.
+            // `create` tells of the unknown kind or series; until then any key that no layer has will do.
             Err(_) => digest_hex(series.as_bytes()),
         }
     }
 
     async fn create(&self, spec: &InstanceSpec) -> Result<Instance, ProviderError> {
-        let choice = locked(&self.network).clone();
-        let network = choice.ok_or(ProviderError::NoFreeSubnet { tried: format!("{POOL}: open was not called") })?;
+        let network = self.opened_network()?;
         let turn = self.turn(&spec.name).await;
-        let recipe = self.recipe(&spec.series)?;
-        let images = self.settings.cache_dir.join("images");
-        recipe.provide(&images, &(Arc::new(|_: &str| {}) as Progress)).await?;
-        if let Some(missing) = spec.layers.iter().find(|key| !self.layer_folder(key).is_dir()) {
+        let template = self.template(spec)?;
+        self.drivers.opened(&template.kind).await?;
+        self.provide_image(spec.kind.as_deref(), &spec.series, &(Arc::new(|_: &str| {}) as Progress)).await?;
+        if let Some(missing) = spec.layers.iter().find(|key| !self.settings.layers().join(key).is_dir()) {
             return Err(ProviderError::NoLayer(missing.clone()));
         }
-        let record = self.enrol(spec, &network)?;
+        self.enrol(&spec.name, template, &network)?;
         self.tell_names().await?;
-        self.make(&spec.name, &record)?;
-        self.begin(&spec.name, &record, (&network, &turn)).await?;
-        Ok(Instance { name: spec.name.clone(), address: record.address, hardware: instance::limited_hardware(&record) })
+        let (driver, machine) = self.reach(&spec.name).await?;
+        driver.make(&machine, None).await?;
+        driver.begin(&machine, &turn).await?;
+        Ok(described(&machine))
     }
 
     async fn start(&self, name: &InstanceName) -> Result<(), ProviderError> {
         let turn = self.turn(name).await;
-        let record = self.record(name)?;
-        let network = self.network().await?;
-        if !self.is_made(name) {
+        self.network().await?;
+        let (driver, machine) = self.reach(name).await?;
+        if !driver.is_made(&machine).await? {
             return Err(ProviderError::NoInstance(name.clone()));
         }
-        self.begin(name, &record, (&network, &turn)).await?;
+        driver.begin(&machine, &turn).await?;
         // It ran before, so it has services that others count on; whether one of them failed is not ours to judge.
-        self.services_up(name).await;
+        self.services_up(driver, &machine).await;
         Ok(())
     }
 
     async fn ended(&self, name: &InstanceName) {
-        self.wait_end(name).await;
+        if let Ok((driver, machine)) = self.reach(name).await {
+            driver.ended(&machine).await;
+        }
     }
 
     async fn stop(&self, name: &InstanceName) -> Result<(), ProviderError> {
         let _turn = self.turn(name).await;
-        self.record(name)?;
-        self.halt(name).await
+        let (driver, machine) = self.reach(name).await?;
+        driver.halt(&machine).await
     }
 
     async fn destroy(&self, name: &InstanceName) -> Result<(), ProviderError> {
-        if locked(&self.records).contains_key(name) {
-            self.end(name).await?;
-        }
+        self.end(name).await?;
         self.tell_names().await
     }
 
     async fn list(&self) -> Result<BTreeMap<InstanceName, InstanceState>, ProviderError> {
-        let names: Vec<InstanceName> = locked(&self.records).keys().cloned().collect();
-        let running = self.running()?;
-        let state = |name: &InstanceName| match running.contains(name.as_str()) {
-            true => InstanceState::Running,
-            false => InstanceState::Stopped,
-        };
-        // One whose container was deleted by hand is no instance any more, only its record waits for `destroy`.
-        Ok(names.into_iter().filter(|name| self.is_made(name)).map(|name| (name.clone(), state(&name))).collect())
+        let names = self.names();
+        let running = self.running().await;
+        let mut states = BTreeMap::new();
+        for name in names {
+            // One that was deleted by hand is no instance any more, only its record waits for `destroy`. Of a kind that
+            // cannot be asked now all are taken to be there.
+            let made = match self.reach(&name).await {
+                Ok((driver, machine)) => driver.is_made(&machine).await.unwrap_or(true),
+                Err(ProviderError::NoInstance(_)) => false,
+                Err(_) => true,
+            };
+            let state = if running.contains(&name) { InstanceState::Running } else { InstanceState::Stopped };
+            if made {
+                states.insert(name, state);
+            }
+        }
+        Ok(states)
     }
 
     async fn exec(&self, name: &InstanceName, request: ExecRequest) -> Result<Execution, ProviderError> {
-        let init = self.init(name).await?;
-        exec::start(&self.settings.helper, name, init.pid, request).await
+        let (driver, machine) = self.reach(name).await?;
+        driver.exec(&machine, request).await
     }
 
     async fn read_file(&self, name: &InstanceName, path: &str, limit: u64) -> Result<Vec<u8>, ProviderError> {
-        let init = self.init(name).await?;
-        self.files(name, &init).read(path, limit).await
+        let (driver, machine) = self.reach(name).await?;
+        driver.read_file(&machine, path, limit).await
     }
 
     async fn write_file(
@@ -385,33 +348,59 @@ impl Provider for LocalProvider {
         content: &[u8],
         options: &WriteOptions,
     ) -> Result<(), ProviderError> {
-        let init = self.init(name).await?;
-        self.files(name, &init).write(path, content, options).await
+        let (driver, machine) = self.reach(name).await?;
+        driver.write_file(&machine, path, content, options).await
     }
 
     async fn stat_file(&self, name: &InstanceName, path: &str) -> Result<Option<FileStat>, ProviderError> {
-        let init = self.init(name).await?;
-        self.files(name, &init).stat(path).await
+        let (driver, machine) = self.reach(name).await?;
+        driver.stat_file(&machine, path).await
     }
 
     async fn remove_file(&self, name: &InstanceName, path: &str) -> Result<(), ProviderError> {
-        let init = self.init(name).await?;
-        self.files(name, &init).remove(path).await
+        let (driver, machine) = self.reach(name).await?;
+        driver.remove_file(&machine, path).await
     }
 
     async fn has_layer(&self, key: &LayerKey) -> Result<bool, ProviderError> {
-        Ok(self.layer_folder(key).is_dir())
+        Ok(self.settings.layers().join(key).is_dir())
     }
 
     async fn seal(&self, name: &InstanceName, key: &LayerKey) -> Result<(), ProviderError> {
         // A repetition after a crash finds the layer kept and perhaps the instance half gone.
-        if !self.layer_folder(key).is_dir() {
+        let layer = self.settings.layers().join(key);
+        if !layer.is_dir() {
             let _turn = self.turn(name).await;
-            self.record(name)?;
-            self.halt(name).await?;
-            self.keep_layer(name, key).await?;
+            let (driver, machine) = self.reach(name).await?;
+            driver.halt(&machine).await?;
+            layer::keep_layer(driver.data(&machine), layer).await?;
         }
         self.destroy(name).await
+    }
+
+    async fn clone_instance(&self, from: &InstanceName, spec: &InstanceSpec) -> Result<Instance, ProviderError> {
+        self.clone_to(from, spec).await
+    }
+
+    async fn snapshot(&self, name: &InstanceName, snapshot: &str) -> Result<Snapshot, ProviderError> {
+        self.take_snapshot(name, snapshot).await
+    }
+
+    async fn restore(&self, name: &InstanceName, snapshot: &str) -> Result<(), ProviderError> {
+        self.restore_snapshot(name, snapshot).await
+    }
+
+    async fn drop_snapshot(&self, name: &InstanceName, snapshot: &str) -> Result<(), ProviderError> {
+        self.remove_snapshot(name, snapshot).await
+    }
+
+    async fn snapshots(&self, name: &InstanceName) -> Result<Vec<Snapshot>, ProviderError> {
+        self.list_snapshots(name).await
+    }
+
+    async fn console(&self, name: &InstanceName, terminal: (u16, u16)) -> Result<Execution, ProviderError> {
+        let (driver, machine) = self.reach(name).await?;
+        driver.console(&machine, terminal).await
     }
 
     async fn publish(&self, ports: &[PublishedPort]) -> Result<(), ProviderError> {
@@ -421,6 +410,12 @@ impl Provider for LocalProvider {
         // For `open` after a reboot. The caller's next call would mend it anyway.
         store_json(&self.settings.state("published.json"), &ports)
     }
+}
+
+/// What a created instance is like, for whoever asked for it.
+fn described(machine: &Machine) -> Instance {
+    let hardware = hardware::limited_hardware(&machine.record);
+    Instance { name: machine.name.clone(), address: machine.record.address, hardware }
 }
 
 /// A panic elsewhere leaves plain maps as they were, which is all that is kept behind these locks.

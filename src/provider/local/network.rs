@@ -35,7 +35,8 @@ impl NetworkChoice {
     }
 }
 
-/// The hardware address that belongs to an address: always the same, and of no maker's.
+/// The hardware address that belongs to an address: always the same, and of no maker's. Neighbours remember it for half a
+/// minute: a machine that is started again must not have another.
 pub fn hardware_address(address: Ipv4Addr) -> String {
     let [_, a, b, c] = address.octets();
     format!("02:e4:c0:{a:02x}:{b:02x}:{c:02x}")

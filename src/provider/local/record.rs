@@ -29,6 +29,22 @@ pub struct InstanceRecord {
     pub origin: Option<Origin>,
 }
 
+impl InstanceRecord {
+    /// Of an instance of which nothing is known but that it is there.
+    pub fn lost(kind: &str) -> Self {
+        Self {
+            kind: kind.into(),
+            address: Ipv4Addr::UNSPECIFIED,
+            image: String::new(),
+            layers: Vec::new(),
+            memory: None,
+            cores: None,
+            build: false,
+            origin: None,
+        }
+    }
+}
+
 fn lxc() -> String {
     "lxc".to_owned()
 }

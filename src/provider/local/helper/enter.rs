@@ -15,7 +15,11 @@ use super::{At as _, Refused, Step, checked};
 pub fn join_namespaces(init: i32, with_processes: bool) -> Step<()> {
     let pid = Pid::from_raw(init).ok_or(Refused { step: "find init".into(), errno: libc::ESRCH })?;
     let handle = pidfd_open(pid, PidfdFlags::empty()).at("open init")?;
-    let mut spaces = libc::CLONE_NEWUSER | libc::CLONE_NEWNS;
+    let mut spaces = libc::CLONE_NEWNS;
+    // The kernel refuses to join the one that we are in.
+    if !shares_users(init).at("compare the user namespaces")? {
+        spaces |= libc::CLONE_NEWUSER;
+    }
     if with_processes {
         spaces |= libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
         spaces |= libc::CLONE_NEWCGROUP;
@@ -25,6 +29,11 @@ pub fn join_namespaces(init: i32, with_processes: bool) -> Step<()> {
         checked(libc::setns(handle.as_raw_fd(), spaces).into()).at("join the namespaces")?;
     }
     become_user(0, 0, &[]).at("become root in the machine")
+}
+
+fn shares_users(init: i32) -> std::io::Result<bool> {
+    let space = |process: String| std::fs::read_link(format!("/proc/{process}/ns/user"));
+    Ok(space(init.to_string())? == space("self".to_owned())?)
 }
 
 /// Takes on ids for good. Capabilities go with the last step when `uid` is not root.
@@ -49,11 +58,12 @@ struct CgroupDoor {
 }
 
 impl MachineCgroups {
-    pub fn open(init: i32) -> Step<Self> {
+    /// `group` is what the name of the machine's top group begins with.
+    pub fn open(init: i32, group: &str) -> Step<Self> {
         let text = std::fs::read_to_string(format!("/proc/{init}/cgroup")).at("read the machine's cgroups")?;
         let pure_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
         let mut doors = Vec::new();
-        for folder in payload_folders(&text, pure_v2) {
+        for folder in payload_folders(&text, group, pure_v2) {
             // A hierarchy that is known to the kernel but not mounted is no hindrance.
             if !folder.is_dir() {
                 continue;
@@ -91,12 +101,12 @@ fn leaf_door(folder: &Path) -> std::io::Result<File> {
 }
 
 /// The machine's top groups as folders, from the text of `/proc/<init>/cgroup`. Init itself sits deeper (`init.scope`).
-fn payload_folders(text: &str, pure_v2: bool) -> Vec<PathBuf> {
+pub fn payload_folders(text: &str, group: &str, pure_v2: bool) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for line in text.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-        let Some(begin) = path.find("/lxc.payload.") else { continue };
+        let Some(begin) = path.find(&format!("/{group}")) else { continue };
         let end = path[begin + 1..].find('/').map_or(path.len(), |at| begin + 1 + at);
         let hierarchy = match controllers.strip_prefix("name=").unwrap_or(controllers) {
             "" if pure_v2 => "",
@@ -165,12 +175,12 @@ mod tests {
     fn the_top_group_is_taken_in_a_hybrid_and_in_a_pure_hierarchy() {
         let hybrid = "9:name=systemd:/lxc.payload.a-machine-1/init.scope\n4:memory:/x/lxc.payload.a-machine-1\n\
                       3:cpu,cpuacct:/\n0::/lxc.payload.a-machine-1/init.scope\n";
-        let folders = payload_folders(hybrid, false);
+        let folders = payload_folders(hybrid, "lxc.payload.", false);
         let expected = ["systemd/", "memory/x/", "unified/"];
         let expected: Vec<PathBuf> =
             expected.iter().map(|h| format!("/sys/fs/cgroup/{h}lxc.payload.a-machine-1").into()).collect();
         assert_eq!(folders, expected);
-        let pure = payload_folders("0::/lxc.payload.m/init.scope\n", true);
+        let pure = payload_folders("0::/lxc.payload.m/init.scope\n", "lxc.payload.", true);
         assert_eq!(pure, [PathBuf::from("/sys/fs/cgroup/lxc.payload.m")]);
     }
 

@@ -71,7 +71,7 @@ struct Running {
 
 /// The outer error is the kernel's, the inner one the caller's.
 fn start(order: &ExecOrder, passed: Vec<OwnedFd>) -> Step<Result<Running, HelperReply>> {
-    let mut cgroups = MachineCgroups::open(order.init)?;
+    let mut cgroups = MachineCgroups::open(order.init, &order.group)?;
     join_namespaces(order.init, true)?;
     let name = order.user.as_deref().unwrap_or("root");
     let root = || User { uid: 0, gid: 0, home: "/root".into(), groups: vec![0] };

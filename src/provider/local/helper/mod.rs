@@ -13,6 +13,7 @@ mod protocol;
 use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 
+pub use enter::payload_folders;
 pub use overlay::ID_COUNT;
 pub use protocol::*;
 

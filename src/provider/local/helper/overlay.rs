@@ -32,10 +32,10 @@ pub fn mount(order: &MountOrder) -> Step<()> {
     if is_mounted(&order.target).at("look at the mount point")? {
         return Ok(());
     }
-    let shift = id_shift(order.first_id)?;
+    let shift = order.first_id.map(id_shift).transpose()?;
     // Folders are opened first: the stage might hide them.
-    let lowers: Vec<OwnedFd> = order.lowers.iter().map(|path| view(path, &shift)).collect::<Step<_>>()?;
-    let scratch = view(&order.scratch, &shift)?;
+    let lowers: Vec<OwnedFd> = order.lowers.iter().map(|path| view(path, shift.as_ref())).collect::<Step<_>>()?;
+    let scratch = view(&order.scratch, shift.as_ref())?;
     let target = open_tree(CWD, &order.target, OpenTreeFlags::OPEN_TREE_CLOEXEC)
         .at(format!("open {}", order.target.display()))?;
     let host = std::fs::File::open("/proc/self/ns/mnt").at("open the host's mounts")?;
@@ -95,10 +95,11 @@ fn attach(view: &OwnedFd, name: &str) -> Step<String> {
     Ok(place)
 }
 
-/// A detached mount of `path` in which ids are shifted.
-fn view(path: &Path, shift: &OwnedFd) -> Step<OwnedFd> {
+/// A detached mount of `path`, in which ids are shifted if asked for.
+fn view(path: &Path, shift: Option<&OwnedFd>) -> Step<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = open_tree(CWD, path, flags).at(format!("open {}", path.display()))?;
+    let Some(shift) = shift else { return Ok(tree) };
     let attributes = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_IDMAP,
         attr_clr: 0,

@@ -28,8 +28,8 @@ pub struct MountOrder {
     pub lowers: Vec<PathBuf>,
     /// Holds `upper` and `work`.
     pub scratch: PathBuf,
-    /// First host id of the machine's range.
-    pub first_id: u32,
+    /// First host id of the machine's range; `None` if it has the host's own ids.
+    pub first_id: Option<u32>,
     pub volatile: bool,
 }
 
@@ -37,6 +37,8 @@ pub struct MountOrder {
 pub struct ExecOrder {
     /// Host process id of the machine's init.
     pub init: i32,
+    /// What the name of the machine's top cgroup begins with.
+    pub group: String,
     pub argv: Vec<String>,
     pub env: BTreeMap<String, String>,
     pub cwd: Option<String>,

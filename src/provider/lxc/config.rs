@@ -1,11 +1,10 @@
 //! The text of an instance's LXC configuration. Pure.
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
 use std::path::Path;
 
-use super::helper::ID_COUNT;
-use super::network::hardware_address;
+use crate::provider::local::driver::Wiring;
+use crate::provider::local::helper::ID_COUNT;
 
 /// Everything that the configuration depends on.
 #[derive(Debug)]
@@ -13,12 +12,7 @@ pub struct ContainerConfig<'a> {
     pub name: &'a str,
     pub root: &'a Path,
     pub first_id: u32,
-    pub bridge: &'a str,
-    /// Name of the host's end of the network cable.
-    pub cable: &'a str,
-    pub address: Ipv4Addr,
-    pub prefix: u8,
-    pub gateway: Ipv4Addr,
+    pub wiring: &'a Wiring,
     /// Megabytes.
     pub memory: Option<u64>,
     pub cores: Option<u32>,
@@ -38,10 +32,9 @@ pub struct HostCgroups {
 const CPU_PERIOD: u64 = 100_000;
 
 pub fn render_config(config: &ContainerConfig<'_>) -> String {
-    let ContainerConfig { name, first_id, bridge, cable, address, prefix, gateway, .. } = config;
+    let ContainerConfig { name, first_id, wiring, .. } = config;
+    let Wiring { bridge, cable, interface, hardware, address, prefix, gateway } = wiring;
     let root = config.root.display();
-    // Neighbours remember it for half a minute: a machine that is started again must not have another.
-    let hardware = hardware_address(*address);
     let mut text = format!(
         "\
 lxc.include = /usr/share/lxc/config/common.conf
@@ -60,7 +53,7 @@ lxc.net.0.type = veth
 lxc.net.0.link = {bridge}
 lxc.net.0.veth.pair = {cable}
 lxc.net.0.flags = up
-lxc.net.0.name = eth0
+lxc.net.0.name = {interface}
 lxc.net.0.hwaddr = {hardware}
 lxc.net.0.ipv4.address = {address}/{prefix}
 lxc.net.0.ipv4.gateway = {gateway}
@@ -95,17 +88,22 @@ lxc.net.0.ipv4.gateway = {gateway}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
     fn sample(cgroups: HostCgroups) -> String {
         render_config(&ContainerConfig {
             name: "ana-local-machine-1",
             root: Path::new("/var/lib/lxc/ana-local-machine-1/rootfs"),
             first_id: 1_000_000,
-            bridge: "enc0",
-            cable: "ve1",
-            address: Ipv4Addr::new(10, 160, 0, 2),
-            prefix: 22,
-            gateway: Ipv4Addr::new(10, 160, 0, 1),
+            wiring: &Wiring {
+                bridge: "enc0".into(),
+                cable: "ve1".into(),
+                interface: "eth0".into(),
+                hardware: "02:e4:c0:a0:00:02".into(),
+                address: Ipv4Addr::new(10, 160, 0, 2),
+                prefix: 22,
+                gateway: Ipv4Addr::new(10, 160, 0, 1),
+            },
             memory: Some(256),
             cores: Some(2),
             cgroups,

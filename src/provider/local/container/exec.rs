@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::process::Child;
 
-use super::helper::{
+use crate::provider::local::helper::{
     ExecOrder, FileAction, FileOrder, HELPER_ARGUMENT, HelperReply, HelperRequest, MountOrder, decode_reply,
     encode_request,
 };
@@ -33,53 +33,6 @@ const LINE_LIMIT: usize = 4096;
 
 /// A command starts within milliseconds; only a machine that misuses its own mounts can hold it up.
 const START_LIMIT: Duration = Duration::from_secs(30);
-
-/// Starts a command in the machine whose init is `init`.
-pub async fn start(
-    helper: &Path,
-    name: &InstanceName,
-    init: i32,
-    request: ExecRequest,
-) -> Result<Execution, ProviderError> {
-    let entered = |source: std::io::Error| ProviderError::Enter { name: name.clone(), source };
-    let terminal = request.terminal;
-    let order = HelperRequest::Exec(ExecOrder {
-        init,
-        argv: request.argv,
-        env: request.env,
-        cwd: request.cwd,
-        user: request.user,
-        timeout_ms: request.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
-        terminal,
-    });
-    let bytes = encode_request(&order)?;
-    let (ours, theirs) = StdUnixStream::pair().map_err(entered)?;
-    let child = command::spawn_helper(helper, HELPER_ARGUMENT, theirs.into())?;
-    let pipes = if terminal.is_some() { None } else { Some(Pipes::new().map_err(entered)?) };
-    let passed = pipes.as_ref().map(Pipes::theirs).unwrap_or_default();
-    send_head(&ours, &bytes[..4], &passed).map_err(entered)?;
-    drop(passed);
-    let pipes = pipes.map(Pipes::into_ours);
-    ours.set_nonblocking(true).map_err(entered)?;
-    let mut socket = UnixStream::from_std(ours).map_err(entered)?;
-    // A helper that gave up already tells why; that is worth more than the broken pipe.
-    let _ = socket.write_all(&bytes[4..]).await;
-    let mut control =
-        LxcExec { name: name.clone(), socket: Some(socket), child, line: Vec::new(), ended: None, master: None };
-    let started = tokio::time::timeout(START_LIMIT, control.next_reply()).await;
-    match started.map_err(|_| entered(std::io::ErrorKind::TimedOut.into()))?? {
-        HelperReply::Started => {}
-        other => return Err(refused(name, other)),
-    }
-    let streams = match (pipes, &control.master) {
-        (Some(streams), _) => streams,
-        (None, Some(master)) => Streams::of_terminal(master),
-        (None, None) => Err(std::io::Error::other("no terminal was handed over")),
-    }
-    .map_err(entered)?;
-    let Streams { stdin, stdout, stderr } = streams;
-    Ok(Execution { stdin, stdout, stderr, control: Box::new(control) })
-}
 
 /// Sends the request's length, the streams riding along.
 fn send_head(socket: &StdUnixStream, head: &[u8], passed: &[OwnedFd]) -> std::io::Result<()> {
@@ -153,7 +106,7 @@ impl AsyncRead for TerminalOutput {
     }
 }
 
-struct LxcExec {
+struct ContainerExec {
     name: InstanceName,
     /// Closing it is what kills the command.
     socket: Option<UnixStream>,
@@ -164,7 +117,7 @@ struct LxcExec {
     master: Option<OwnedFd>,
 }
 
-impl LxcExec {
+impl ContainerExec {
     /// Cancel safe: a part of a line stays in `self`.
     async fn next_reply(&mut self) -> Result<HelperReply, ProviderError> {
         let name = &self.name;
@@ -205,7 +158,7 @@ fn receive(socket: &UnixStream, chunk: &mut [u8]) -> std::io::Result<(usize, Opt
 }
 
 #[async_trait]
-impl ExecControl for LxcExec {
+impl ExecControl for ContainerExec {
     async fn wait(&mut self) -> Result<ExecEnd, ProviderError> {
         if let Some(end) = self.ended {
             return Ok(end);
@@ -284,14 +237,67 @@ pub async fn mount_root(helper: &Path, order: MountOrder) -> Result<(), Provider
     }
 }
 
-/// The files of one machine.
-pub struct MachineFiles<'a> {
+/// The way into one machine, by its init.
+#[derive(Debug)]
+pub struct Door<'a> {
     pub helper: &'a Path,
-    pub name: &'a InstanceName,
+    pub name: InstanceName,
     pub init: i32,
+    /// What the name of its top cgroup begins with.
+    pub group: String,
 }
 
-impl MachineFiles<'_> {
+impl Door<'_> {
+    /// Starts a command.
+    pub async fn run(&self, request: ExecRequest) -> Result<Execution, ProviderError> {
+        let name = &self.name;
+        let entered = |source: std::io::Error| ProviderError::Enter { name: name.clone(), source };
+        let terminal = request.terminal;
+        let order = HelperRequest::Exec(ExecOrder {
+            init: self.init,
+            group: self.group.clone(),
+            argv: request.argv,
+            env: request.env,
+            cwd: request.cwd,
+            user: request.user,
+            timeout_ms: request.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+            terminal,
+        });
+        let bytes = encode_request(&order)?;
+        let (ours, theirs) = StdUnixStream::pair().map_err(entered)?;
+        let child = command::spawn_helper(self.helper, HELPER_ARGUMENT, theirs.into())?;
+        let pipes = if terminal.is_some() { None } else { Some(Pipes::new().map_err(entered)?) };
+        let passed = pipes.as_ref().map(Pipes::theirs).unwrap_or_default();
+        send_head(&ours, &bytes[..4], &passed).map_err(entered)?;
+        drop(passed);
+        let pipes = pipes.map(Pipes::into_ours);
+        ours.set_nonblocking(true).map_err(entered)?;
+        let mut socket = UnixStream::from_std(ours).map_err(entered)?;
+        // A helper that gave up already tells why; that is worth more than the broken pipe.
+        let _ = socket.write_all(&bytes[4..]).await;
+        let mut control = ContainerExec {
+            name: name.clone(),
+            socket: Some(socket),
+            child,
+            line: Vec::new(),
+            ended: None,
+            master: None,
+        };
+        let started = tokio::time::timeout(START_LIMIT, control.next_reply()).await;
+        match started.map_err(|_| entered(std::io::ErrorKind::TimedOut.into()))?? {
+            HelperReply::Started => {}
+            other => return Err(refused(name, other)),
+        }
+        let streams = match (pipes, &control.master) {
+            (Some(streams), _) => streams,
+            (None, Some(master)) => Streams::of_terminal(master),
+            (None, None) => Err(std::io::Error::other("no terminal was handed over")),
+        }
+        .map_err(entered)?;
+        let Streams { stdin, stdout, stderr } = streams;
+        Ok(Execution { stdin, stdout, stderr, control: Box::new(control) })
+    }
+
     pub async fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, ProviderError> {
         let (reply, content) = self.ask("read", path, FileAction::Read { limit }, b"").await?;
         match reply {

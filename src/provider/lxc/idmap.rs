@@ -1,6 +1,13 @@
-//! The id range of the machines, as `/etc/subuid` and `/etc/subgid` grant it to root. Pure.
+//! The id range of the machines, as `/etc/subuid` and `/etc/subgid` grant it to root.
 
-use super::helper::ID_COUNT;
+use crate::provider::ProviderError;
+use crate::provider::local::helper::ID_COUNT;
+
+/// First host id of the machines.
+pub fn first_id() -> Result<u32, ProviderError> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    root_range(&read("/etc/subuid"), &read("/etc/subgid")).ok_or(ProviderError::NoIdRange)
+}
 
 /// One line of `/etc/subuid`.
 struct Grant<'a> {

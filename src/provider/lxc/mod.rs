@@ -1,0 +1,192 @@
+//! Machines as unprivileged LXC system containers, by the `lxc-*` tools.
+//!
+//! [`config`] writes what a container is, [`idmap`] finds its ids, [`words`] makes the tools' complaints short. All else
+//! is what containers of every kind have in common ([`super::local::container`]).
+//!
+//! # Limits
+//! All machines of a host share root's first id range of `/etc/subuid`. Commands that are entered run without LXC's
+//! seccomp filter; the user namespace is the boundary.
+
+mod cgroups;
+mod config;
+pub(super) mod idmap;
+mod words;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use self::cgroups::{host_cgroups, remove_cgroups};
+use self::config::{ContainerConfig, render_config};
+use super::command::{replace_file, run};
+use super::local::LocalSettings;
+use super::local::container::{ContainerDriver, Disk, Runtime};
+use super::local::driver::Machine;
+use super::local::record::{absent_is_fine, folder_entries, io_error};
+use super::local::turn::{Turn, to_the_end};
+use super::{Foreign, InstanceName, Kind, ProviderError};
+
+pub const KIND: Kind = Kind { name: "lxc", noun: "LXC container", container: "lxc", caution: None };
+
+pub type LxcDriver = ContainerDriver<Lxc>;
+
+/// A driver for the containers of LXC.
+pub fn driver(settings: &LocalSettings) -> LxcDriver {
+    ContainerDriver::new(Lxc { settings: settings.clone() }, settings.clone())
+}
+
+/// LXC as it is installed on this host.
+#[derive(Debug)]
+pub struct Lxc {
+    settings: LocalSettings,
+}
+
+async fn run_tool(argv: &[String]) -> Result<Vec<u8>, ProviderError> {
+    run(&argv.iter().map(String::as_str).collect::<Vec<_>>(), b"").await
+}
+
+impl Lxc {
+    fn folder(&self, machine: &Machine) -> PathBuf {
+        self.settings.lxc_path.join(machine.label())
+    }
+
+    fn tool(&self, tool: &str, machine: &Machine, arguments: &[&str]) -> Vec<String> {
+        let path = self.settings.lxc_path.display().to_string();
+        let place = [tool, "-P", &path, "-n", machine.label()];
+        place.iter().chain(arguments).map(|word| (*word).to_owned()).collect()
+    }
+
+    fn running_now(&self) -> Result<BTreeSet<String>, ProviderError> {
+        let table = Path::new("/proc/net/unix");
+        let text = std::fs::read_to_string(table).map_err(|e| io_error("read", table, e))?;
+        let prefix = format!("@{}/", self.settings.lxc_path.display());
+        let name = |line: &str| {
+            let at = line.find(&prefix)?;
+            line[at + prefix.len()..].strip_suffix("/command").map(str::to_owned)
+        };
+        Ok(text.lines().filter_map(name).collect())
+    }
+
+    fn write_configuration(&self, machine: &Machine) -> Result<(), ProviderError> {
+        let disk = Disk::new(&self.settings, &self.settings.lxc_path, machine);
+        let config = render_config(&ContainerConfig {
+            name: machine.label(),
+            root: &disk.root(),
+            first_id: idmap::first_id()?,
+            wiring: &machine.wiring,
+            memory: machine.record.memory,
+            cores: machine.record.cores,
+            cgroups: host_cgroups(),
+        });
+        replace_file(&disk.configuration(), config.as_bytes())
+    }
+
+    fn errors(&self, machine: &Machine) -> String {
+        let output = std::fs::read_to_string(self.folder(machine).join("lxc.log")).unwrap_or_default();
+        let errors: Vec<&str> = output.lines().filter(|line| line.contains(" ERROR ")).collect();
+        errors.join("\n")
+    }
+
+    /// The tools' lock file, which they leave. Best effort: it is empty, and ends with the next reboot.
+    fn remove_lock(&self, machine: &Machine) {
+        let path = self.settings.lxc_path.strip_prefix("/").unwrap_or(&self.settings.lxc_path);
+        let _ = std::fs::remove_file(Path::new("/run/lxc/lock").join(path).join(format!(".{}", machine.label())));
+    }
+}
+
+#[async_trait]
+impl Runtime for Lxc {
+    fn kind(&self) -> Kind {
+        KIND
+    }
+
+    fn home(&self) -> &Path {
+        &self.settings.lxc_path
+    }
+
+    fn first_id(&self) -> Result<Option<u32>, ProviderError> {
+        idmap::first_id().map(Some)
+    }
+
+    /// A number may follow the name, if a group of that name was left over.
+    fn group(&self, machine: &Machine) -> String {
+        format!("lxc.payload.{}", machine.label())
+    }
+
+    async fn open(&self) -> Result<(), ProviderError> {
+        idmap::first_id().map(drop)
+    }
+
+    async fn start(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {
+        self.write_configuration(machine)?;
+        let log = self.folder(machine).join("lxc.log");
+        absent_is_fine(std::fs::remove_file(&log)).map_err(|e| io_error("remove", &log, e))?;
+        let log_text = log.display().to_string();
+        let argv = self.tool("lxc-start", machine, &["-d", "-o", &log_text, "-l", "WARN"]);
+        let started = to_the_end(turn, async move { run_tool(&argv).await }).await;
+        let Err(error) = started else { return Ok(()) };
+        // The start of a controller that was killed may have come first.
+        if self.running_now()?.contains(machine.label()) {
+            return Ok(());
+        }
+        Err(words::plainly(match error {
+            // The tool itself only says that a log may tell more.
+            ProviderError::Command { command, status, .. } => {
+                ProviderError::Command { command, status, output: self.errors(machine) }
+            }
+            other => other,
+        }))
+    }
+
+    fn ended_at_once(&self, machine: &Machine) -> ProviderError {
+        let command = format!("lxc-start -n {}", machine.label());
+        ProviderError::Command { command, status: "it ended at once".into(), output: self.errors(machine) }
+    }
+
+    async fn stop(&self, machine: &Machine, limit: Option<Duration>) -> Result<(), ProviderError> {
+        let seconds = limit.map(|limit| limit.as_secs().to_string());
+        let how: &[&str] = match &seconds {
+            Some(seconds) => &["-t", seconds],
+            None => &["-k"],
+        };
+        run_tool(&self.tool("lxc-stop", machine, how)).await.map(drop).map_err(words::plainly)
+    }
+
+    async fn forget(&self, machine: &Machine) -> Result<(), ProviderError> {
+        remove_cgroups(machine.label());
+        self.remove_lock(machine);
+        Ok(())
+    }
+
+    /// Each has a command socket.
+    async fn running(&self) -> Result<BTreeSet<String>, ProviderError> {
+        self.running_now()
+    }
+
+    async fn init(&self, machine: &Machine) -> Result<Option<i32>, ProviderError> {
+        let output = run_tool(&self.tool("lxc-info", machine, &["-p", "-H"])).await.map_err(words::plainly)?;
+        Ok(String::from_utf8_lossy(&output).trim().parse().ok())
+    }
+
+    async fn named(&self, prefix: &str) -> Result<Vec<InstanceName>, ProviderError> {
+        let entries = folder_entries(&self.settings.lxc_path)?;
+        // What is no instance name was not made here.
+        Ok(entries.into_iter().filter(|e| e.starts_with(prefix)).filter_map(|e| InstanceName::new(e).ok()).collect())
+    }
+
+    async fn foreign(&self, prefix: &str) -> Result<Vec<Foreign>, ProviderError> {
+        let _ = prefix;
+        Ok(Vec::new())
+    }
+
+    async fn adopt(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {
+        let _ = turn;
+        Err(ProviderError::Unsupported { action: "adopt", name: machine.name.clone() })
+    }
+
+    async fn release(&self, machine: &Machine) -> Result<(), ProviderError> {
+        Err(ProviderError::Unsupported { action: "release", name: machine.name.clone() })
+    }
+}
