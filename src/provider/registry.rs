@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::local::driver::Driver;
 use super::local::{LocalProvider, LocalSettings};
+#[cfg(feature = "libvirt")]
+use super::libvirt;
 use super::{Provider, ProviderError, lxc};
 
 /// The provider of machines on this host. Reads what an earlier run left; changes nothing.
@@ -11,6 +13,10 @@ use super::{Provider, ProviderError, lxc};
 /// # Errors
 /// What was left cannot be read, or the default kind of the settings is not in this binary.
 pub fn local(settings: LocalSettings) -> Result<Arc<dyn Provider>, ProviderError> {
-    let drivers: Vec<Arc<dyn Driver>> = vec![Arc::new(lxc::driver(&settings))];
+    let drivers: Vec<Arc<dyn Driver>> = vec![
+        Arc::new(lxc::driver(&settings)),
+        #[cfg(feature = "libvirt")]
+        Arc::new(libvirt::qemu::QemuDriver::new(&settings)?),
+    ];
     Ok(Arc::new(LocalProvider::new(settings, drivers)?))
 }

@@ -5,5 +5,6 @@
 
 pub mod connection;
 pub mod ownership;
+pub mod qemu;
 pub mod words;
 pub mod xml;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::disks::Boot;
 use crate::provider::libvirt::xml::escape;
 use crate::provider::local::driver::Wiring;
 
@@ -19,7 +20,7 @@ pub enum Accelerator {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Platform {
     pub arch: &'static str,
-    machine: &'static str,
+    pub machine: &'static str,
     pub console: &'static str,
 }
 
@@ -33,6 +34,17 @@ impl Platform {
     }
 }
 
+/// What machines have in common that can begin with the same memory.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    pub accelerator: Accelerator,
+    pub platform: Platform,
+    /// Megabytes.
+    pub memory: u64,
+    pub cores: u32,
+    pub boot: Boot,
+}
+
 /// A machine as libvirt is to make it.
 #[derive(Clone, Copy, Debug)]
 pub struct DomainConfig<'a> {
@@ -40,13 +52,7 @@ pub struct DomainConfig<'a> {
     pub uuid: &'a str,
     /// Our element, which says whose it is.
     pub metadata: &'a str,
-    pub accelerator: Accelerator,
-    pub platform: Platform,
-    /// Megabytes.
-    pub memory: u64,
-    pub cores: u32,
-    pub kernel: &'a Path,
-    pub initrd: &'a Path,
+    pub shape: &'a Shape,
     pub disk: &'a Path,
     /// `None` for a template: it has a cable that leads nowhere.
     pub wiring: Option<&'a Wiring>,
@@ -69,15 +75,16 @@ pub fn identity(name: &str, uuid: &str, wiring: &Wiring) -> Vec<String> {
 /// The whole definition. Machines that differ in name, disk and wiring only have the same devices at the same places, so
 /// that the memory of one fits the other.
 pub fn render_domain(config: &DomainConfig<'_>) -> String {
-    let DomainConfig { name, uuid, metadata, platform, memory, cores, .. } = config;
-    let (kind, processor) = match config.accelerator {
+    let DomainConfig { name, uuid, metadata, shape, .. } = config;
+    let Shape { accelerator, platform, memory, cores, boot } = shape;
+    let (kind, processor) = match accelerator {
         Accelerator::Kvm => ("kvm", "<cpu mode='host-passthrough'/>"),
         Accelerator::Emulation => ("qemu", ""),
     };
     let (arch, machine) = (platform.arch, platform.machine);
     let path = |path: &Path| escape(&path.display().to_string());
     let (kernel, initrd, disk, log) =
-        (path(config.kernel), path(config.initrd), path(config.disk), path(config.console_log));
+        (path(&boot.kernel), path(&boot.initrd), path(config.disk), path(config.console_log));
     let words = escape(&command_line(config));
     let network = render_network(config.wiring);
     format!(
@@ -125,9 +132,9 @@ pub fn render_domain(config: &DomainConfig<'_>) -> String {
 }
 
 fn command_line(config: &DomainConfig<'_>) -> String {
-    let console = config.platform.console;
+    let console = config.shape.platform.console;
     let mut words = format!("root=/dev/vda rw console={console} quiet net.ifnames=0");
-    if config.accelerator == Accelerator::Emulation {
+    if config.shape.accelerator == Accelerator::Emulation {
         // No other machine shares an emulated processor's caches.
         words.push_str(" mitigations=off");
     }
@@ -176,27 +183,32 @@ mod tests {
         }
     }
 
-    fn config(wiring: Option<&Wiring>) -> DomainConfig<'_> {
-        DomainConfig {
+    fn shape(accelerator: Accelerator) -> Shape {
+        let boot = Boot { kernel: "/d/kernel".into(), initrd: "/d/initrd".into() };
+        let platform = Platform { arch: "x86_64", machine: "pc", console: "ttyS0" };
+        Shape { accelerator, platform, memory: 1024, cores: 2, boot }
+    }
+
+    fn rendered(accelerator: Accelerator, wiring: Option<&Wiring>) -> String {
+        render_domain(&DomainConfig {
             name: "ana-local-machine-1",
             uuid: UUID,
             metadata: "<mark/>",
-            accelerator: Accelerator::Emulation,
-            platform: Platform { arch: "x86_64", machine: "pc", console: "ttyS0" },
-            memory: 1024,
-            cores: 2,
-            kernel: Path::new("/d/kernel"),
-            initrd: Path::new("/d/initrd"),
+            shape: &shape(accelerator),
             disk: Path::new("/d/it's & <mine>/disk.qcow2"),
             wiring,
             console_log: Path::new("/d/console.log"),
-        }
+        })
+    }
+
+    fn emulated(wiring: Option<&Wiring>) -> String {
+        rendered(Accelerator::Emulation, wiring)
     }
 
     #[test]
     fn a_machine_knows_who_it_is_before_it_boots() {
         let wiring = wiring();
-        let xml = render_domain(&config(Some(&wiring)));
+        let xml = emulated(Some(&wiring));
         for part in [
             "<domain type='qemu'>",
             "<metadata><mark/></metadata>",
@@ -215,13 +227,13 @@ mod tests {
 
     #[test]
     fn nothing_in_a_path_ends_its_quotes() {
-        let xml = render_domain(&config(None));
+        let xml = emulated(None);
         assert!(xml.contains("<source file='/d/it&apos;s &amp; &lt;mine&gt;/disk.qcow2'/>"), "{xml}");
     }
 
     #[test]
     fn a_template_has_a_card_but_neither_name_nor_bridge() {
-        let xml = render_domain(&config(None));
+        let xml = emulated(None);
         assert!(xml.contains("<interface type='ethernet'><model type='virtio'/></interface>"), "{xml}");
         assert!(!xml.contains("encanto.") && !xml.contains("systemd.machine_id"), "{xml}");
     }
@@ -234,12 +246,12 @@ mod tests {
             let words = xml[from..].split('<').skip(1).map(|tag| tag.split([' ', '>', '/']).next().unwrap().to_owned());
             words.filter(|tag| ["disk", "interface", "channel", "rng", "serial", "controller"].contains(&tag.as_str())).collect()
         };
-        assert_eq!(devices(&render_domain(&config(None))), devices(&render_domain(&config(Some(&wiring)))));
+        assert_eq!(devices(&emulated(None)), devices(&emulated(Some(&wiring))));
     }
 
     #[test]
     fn the_kernel_keeps_its_guards_where_processors_are_shared() {
-        let xml = render_domain(&DomainConfig { accelerator: Accelerator::Kvm, ..config(None) });
+        let xml = rendered(Accelerator::Kvm, None);
         assert!(xml.contains("<domain type='kvm'>") && xml.contains("host-passthrough"), "{xml}");
         assert!(!xml.contains("mitigations=off"), "{xml}");
     }

@@ -18,8 +18,9 @@ use async_trait::async_trait;
 use rustix::process::{Signal, pidfd_send_signal};
 
 pub use self::disk::Disk;
+pub use self::init::Init;
 use self::exec::Door;
-use self::init::{Init, RESTART_LIMIT, wait_ready};
+use self::init::{RESTART_LIMIT, wait_ready};
 use super::driver::{Driver, Flavour, Machine};
 use super::host::allow_hairpin;
 use super::locked;
