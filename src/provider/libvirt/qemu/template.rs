@@ -52,7 +52,7 @@ const ENTROPY: usize = 64;
 
 /// Who the template is for a moment: the programs that tell it are in its memory then, and run twice as fast later.
 const REHEARSAL: [&str; 5] =
-    ["name=template", "address=192.0.2.2/32", "gateway=192.0.2.1", "hardware=02:e4:c0:00:00:01", "id=0"];
+    ["name=template", "address=192.0.2.2/24", "gateway=192.0.2.1", "hardware=02:e4:c0:00:00:01", "id=0"];
 
 /// The templates of this host, and the domain in which this environment makes them.
 #[derive(Clone)]
