@@ -1,0 +1,20 @@
+//! Virtual machines by QEMU.
+//!
+//! How they are entered: [`agent`] is Debian's guest agent, asked through libvirt; it only brings our own helper
+//! (`guest.pl`) into the machine, which serves a second virtio port from then on. [`frame`] is what goes over that port,
+//! [`link`] its controller's end, [`inside`] keeps one link a machine, [`exec`] and [`files`] are what it is used for.
+//! [`console`] needs none of that.
+
+pub mod agent;
+mod boot;
+pub mod console;
+mod exec;
+mod files;
+mod frame;
+pub mod inside;
+mod link;
+mod pipe;
+pub mod way;
+
+#[cfg(test)]
+mod tests;
