@@ -28,6 +28,7 @@ use super::disks::{DISK_SIZE, MachineDisk, blocking, open_folder};
 use super::domain::{DomainConfig, Shape, render_domain};
 use super::domains::Domains;
 use super::inner::run_inside;
+use super::inside::Insides;
 use super::process;
 use super::qcow2::{Format, overlay};
 use super::saved::{HEAD, Head};
@@ -144,8 +145,12 @@ impl Templates {
         agent.wait(BOOT_LIMIT).await?;
         // Whether a service failed is for its machines to tell.
         drop(run_inside(&agent, &["/bin/systemctl", "is-system-running", "--wait"], b"").await);
+        // That the services are up does not say that all modules are loaded.
+        run_inside(&agent, &["/bin/udevadm", "settle"], b"").await?;
         let (words, entropy) = wake_up(REHEARSAL.map(str::to_owned).to_vec());
         run_inside(&agent, &words, &entropy).await?;
+        // Once for the same reason: what the helper is made of need not be read from the disk any more.
+        Insides::default().of(way.clone()).prepare().await?;
         run_inside(&agent, &["/bin/sync"], b"").await?;
         self.domains.save(&self.name, &memory(begun)).await
     }
