@@ -32,8 +32,10 @@ pub async fn copy(from: &Path, to: &Path) -> Result<(), ProviderError> {
     let cleared = tokio::task::spawn_blocking(move || remove_entry(&place)).await;
     cleared.map_err(|e| io_error("remove", to, std::io::Error::other(e)))??;
     let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
-    // `-T`: a folder that came there meanwhile is an error, and not copied into.
-    let argv = ["cp", "-aT", "--reflink=auto", "--sparse=always", "--", &from, &to];
+    // It ends with the controller, else it would write on into what the next one does. `-T`: a folder that came there
+    // meanwhile is an error, and not copied into.
+    let dying = ["setpriv", "--pdeathsig", "KILL"];
+    let argv = [&dying[..], &["cp", "-aT", "--reflink=auto", "--sparse=always", "--", &from, &to]].concat();
     run_telling(&argv, b"", |_| {}).await
 }
 
@@ -137,6 +139,7 @@ impl LocalProvider {
         let (driver, machine) = self.reach(&spec.name).await?;
         if !driver.is_made(&machine).await? {
             let (_, original) = self.reach(from).await?;
+            self.end_pause(driver, &original).await?;
             let seed = driver.data(&original);
             let (making, made) = (driver.clone(), machine.clone());
             let copying = async move { making.make(&made, Some(&seed)).await };
@@ -149,8 +152,7 @@ impl LocalProvider {
 
     pub(super) async fn take_snapshot(&self, name: &InstanceName, snapshot: &str) -> Result<Snapshot, ProviderError> {
         InstanceName::new(snapshot)?;
-        let turn = self.turn(name).await;
-        let (driver, machine) = self.reach(name).await?;
+        let (turn, driver, machine) = self.hold(name).await?;
         let data = driver.data(&machine);
         let kept = Kept::on(&shelf(&data), snapshot);
         if let Some(known) = kept.read()? {
@@ -177,8 +179,7 @@ impl LocalProvider {
 
     pub(super) async fn restore_snapshot(&self, name: &InstanceName, snapshot: &str) -> Result<(), ProviderError> {
         InstanceName::new(snapshot)?;
-        let turn = self.turn(name).await;
-        let (driver, machine) = self.reach(name).await?;
+        let (turn, driver, machine) = self.hold(name).await?;
         let data = driver.data(&machine);
         let kept = Kept::on(&shelf(&data), snapshot);
         if kept.read()?.is_none() {
@@ -204,8 +205,7 @@ impl LocalProvider {
 
     pub(super) async fn remove_snapshot(&self, name: &InstanceName, snapshot: &str) -> Result<(), ProviderError> {
         InstanceName::new(snapshot)?;
-        let _turn = self.turn(name).await;
-        let (driver, machine) = self.reach(name).await?;
+        let (_turn, driver, machine) = self.hold(name).await?;
         Kept::on(&shelf(&driver.data(&machine)), snapshot).remove().await
     }
 
@@ -278,9 +278,7 @@ impl LocalProvider {
         if !self.pause_mark(name).exists() && !shelf.exists() && !restored.exists() {
             return Ok(());
         }
-        let _turn = self.turn(name).await;
-        let (driver, machine) = self.reach(name).await?;
-        self.end_pause(driver, &machine).await?;
+        let _held = self.hold(name).await?;
         remove_entry(&restored)?;
         for entry in folder_entries(&shelf)? {
             let kept = Kept::on(&shelf, &entry);

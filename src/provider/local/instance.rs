@@ -100,13 +100,21 @@ impl LocalProvider {
         Arc::new(turn.lock_owned().await)
     }
 
+    /// Takes the instance's turn and ends what an earlier holder left half done: [`LocalProvider::reach`] for whoever works
+    /// on it.
+    pub(super) async fn hold(&self, name: &InstanceName) -> Result<(Turn, &Arc<dyn Driver>, Machine), ProviderError> {
+        let turn = self.turn(name).await;
+        let (driver, machine) = self.reach(name).await?;
+        self.end_pause(driver, &machine).await?;
+        Ok((turn, driver, machine))
+    }
+
     /// Removes everything of the instance, the record last.
     pub(super) async fn end(&self, name: &InstanceName) -> Result<(), ProviderError> {
-        let _turn = self.turn(name).await;
-        let Ok(record) = self.record(name) else { return Ok(()) };
-        let machine = self.described(name, record);
-        let driver = self.drivers.opened(&machine.record.kind).await?;
-        self.end_pause(driver, &machine).await?;
+        let (_turn, driver, machine) = match self.hold(name).await {
+            Err(ProviderError::NoInstance(_)) => return Ok(()),
+            other => other?,
+        };
         remove_tree(&super::copies::shelf(&driver.data(&machine)))?;
         driver.end(&machine).await?;
         self.record_folder.remove(name)?;

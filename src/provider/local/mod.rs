@@ -278,15 +278,15 @@ impl Provider for LocalProvider {
         self.enrol(&spec.name, template, &network)?;
         self.tell_names().await?;
         let (driver, machine) = self.reach(&spec.name).await?;
+        self.end_pause(driver, &machine).await?;
         driver.make(&machine, None).await?;
         driver.begin(&machine, &turn).await?;
         Ok(described(driver, &machine))
     }
 
     async fn start(&self, name: &InstanceName) -> Result<(), ProviderError> {
-        let turn = self.turn(name).await;
         self.network().await?;
-        let (driver, machine) = self.reach(name).await?;
+        let (turn, driver, machine) = self.hold(name).await?;
         if !driver.is_made(&machine).await? {
             return Err(ProviderError::NoInstance(name.clone()));
         }
@@ -303,8 +303,7 @@ impl Provider for LocalProvider {
     }
 
     async fn stop(&self, name: &InstanceName) -> Result<(), ProviderError> {
-        let _turn = self.turn(name).await;
-        let (driver, machine) = self.reach(name).await?;
+        let (_turn, driver, machine) = self.hold(name).await?;
         driver.halt(&machine).await
     }
 
@@ -372,8 +371,7 @@ impl Provider for LocalProvider {
         // A repetition after a crash finds the layer kept and perhaps the instance half gone.
         let layer = self.settings.layers().join(key);
         if !layer.is_dir() {
-            let _turn = self.turn(name).await;
-            let (driver, machine) = self.reach(name).await?;
+            let (_turn, driver, machine) = self.hold(name).await?;
             driver.halt(&machine).await?;
             layer::keep_layer(driver.data(&machine), layer).await?;
         }

@@ -12,6 +12,8 @@ pub struct ContainerConfig<'a> {
     pub name: &'a str,
     pub root: &'a Path,
     pub first_id: u32,
+    /// What its console shows is written down there.
+    pub console_log: &'a Path,
     pub wiring: &'a Wiring,
     /// Megabytes.
     pub memory: Option<u64>,
@@ -28,13 +30,16 @@ pub struct HostCgroups {
     pub swap: bool,
 }
 
+/// Bytes of a console's log, and of the one before it.
+const CONSOLE_SIZE: u32 = 64 << 10;
+
 /// A cfs period in microseconds: the kernel's own default.
 const CPU_PERIOD: u64 = 100_000;
 
 pub fn render_config(config: &ContainerConfig<'_>) -> String {
     let ContainerConfig { name, first_id, wiring, .. } = config;
     let Wiring { bridge, cable, interface, hardware, address, prefix, gateway } = wiring;
-    let root = config.root.display();
+    let (root, console_log) = (config.root.display(), config.console_log.display());
     let mut text = format!(
         "\
 lxc.include = /usr/share/lxc/config/common.conf
@@ -48,7 +53,9 @@ lxc.idmap = g 0 {first_id} {ID_COUNT}
 lxc.apparmor.profile = unconfined
 lxc.signal.halt = SIGRTMIN+3
 lxc.tty.max = 0
-lxc.console.path = none
+lxc.console.logfile = {console_log}
+lxc.console.size = {CONSOLE_SIZE}
+lxc.console.rotate = 1
 lxc.net.0.type = veth
 lxc.net.0.link = {bridge}
 lxc.net.0.veth.pair = {cable}
@@ -95,6 +102,7 @@ mod tests {
             name: "ana-local-machine-1",
             root: Path::new("/var/lib/lxc/ana-local-machine-1/rootfs"),
             first_id: 1_000_000,
+            console_log: Path::new("/var/lib/lxc/ana-local-machine-1/console.log"),
             wiring: &Wiring {
                 bridge: "enc0".into(),
                 cable: "ve1".into(),

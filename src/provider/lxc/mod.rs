@@ -30,6 +30,8 @@ use super::{Foreign, InstanceName, Kind, ProviderError};
 
 pub const KIND: Kind = Kind { name: "lxc", noun: "LXC container", container: "lxc", caution: None };
 
+const CONSOLE_LOG: &str = "console.log";
+
 pub type LxcDriver = ContainerDriver<Lxc>;
 
 /// A driver for the containers of LXC.
@@ -75,6 +77,7 @@ impl Lxc {
             name: machine.label(),
             root: &disk.root(),
             first_id: idmap::first_id()?,
+            console_log: &self.folder(machine).join(CONSOLE_LOG),
             wiring: &machine.wiring,
             memory: machine.record.memory,
             cores: machine.record.cores,
@@ -168,6 +171,10 @@ impl Runtime for Lxc {
     async fn init(&self, machine: &Machine) -> Result<Option<i32>, ProviderError> {
         let output = run_tool(&self.tool("lxc-info", machine, &["-p", "-H"])).await.map_err(words::plainly)?;
         Ok(String::from_utf8_lossy(&output).trim().parse().ok())
+    }
+
+    fn console_log(&self, machine: &Machine) -> Option<PathBuf> {
+        Some(self.folder(machine).join(CONSOLE_LOG))
     }
 
     async fn named(&self, prefix: &str) -> Result<Vec<InstanceName>, ProviderError> {

@@ -1,9 +1,11 @@
 //! What a container has on disk: folders, its own writing, and the overlay that makes a root of it.
 
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::mount::{UnmountFlags, unmount};
 
 use super::exec::mount_root;
@@ -119,11 +121,24 @@ impl<'a> Disk<'a> {
 
     /// Removes all of it.
     pub async fn remove(&self) -> Result<(), ProviderError> {
-        self.unmount()?;
-        let folders = [self.scratch(true), self.folder.clone()];
-        let removal = tokio::task::spawn_blocking(move || folders.iter().try_for_each(|folder| remove_tree(folder)));
+        let (root, folder) = (self.root(), self.folder.clone());
+        let scratches = [self.scratch(true), self.scratch(false)];
+        let removal = tokio::task::spawn_blocking(move || {
+            // The helper of a controller that was killed may still be about to mount.
+            let _locked: Vec<OwnedFd> = scratches.iter().filter_map(|scratch| lock_folder(scratch)).collect();
+            unmount_all(&root)?;
+            remove_tree(&scratches[0])?;
+            remove_tree(&folder)
+        });
         removal.await.map_err(|e| io_error("remove", &self.folder, std::io::Error::other(e)))?
     }
+}
+
+/// Waits for whoever mounts what lies in a folder; `None` if it is not there.
+fn lock_folder(folder: &Path) -> Option<OwnedFd> {
+    let opened: OwnedFd = std::fs::File::open(folder).ok()?.into();
+    flock(&opened, FlockOperation::LockExclusive).ok()?;
+    Some(opened)
 }
 
 /// Writes who the machine is into its writing, and removes who another was that this is a copy of.

@@ -5,6 +5,7 @@
 //! [`Driver`] of it.
 
 mod cgroups;
+mod console;
 mod disk;
 mod exec;
 mod init;
@@ -71,6 +72,13 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Host process id of the first process of a container that runs.
     async fn init(&self, machine: &Machine) -> Result<Option<i32>, ProviderError>;
+
+    /// Where the hypervisor writes down what a container's console shows, if it does. It limits that itself; `.1` is what
+    /// was before.
+    fn console_log(&self, machine: &Machine) -> Option<PathBuf> {
+        let _ = machine;
+        None
+    }
 
     /// As [`Driver::named`].
     async fn named(&self, prefix: &str) -> Result<Vec<InstanceName>, ProviderError>;
@@ -276,8 +284,9 @@ impl<R: Runtime> Driver for ContainerDriver<R> {
     }
 
     async fn console(&self, machine: &Machine, terminal: (u16, u16)) -> Result<Execution, ProviderError> {
-        let _ = terminal;
-        Err(ProviderError::Unsupported { action: "console", name: machine.name.clone() })
+        let execution = self.exec(machine, console::login(terminal)).await?;
+        let log = self.runtime.console_log(machine);
+        Ok(console::after(log.map_or(Ok(Vec::new()), |log| console::shown_last(&log))?, execution))
     }
 
     fn data(&self, machine: &Machine) -> PathBuf {

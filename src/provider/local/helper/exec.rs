@@ -13,7 +13,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, waitpid};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, kill_process_group, pidfd_open, waitpid};
 use rustix::pty::OpenptFlags;
 
 use super::enter::{MachineCgroups, User, become_user, c_string, join_namespaces};
@@ -260,7 +260,9 @@ fn watch(control: BorrowedFd<'_>, pid: Pid, timeout: Option<Duration>) -> Helper
     let timed_out = matches!(events, Ok(0));
     let ended = !watched[0].revents().is_empty();
     if !ended {
-        // The command is not reaped yet, so its number cannot belong to anyone else.
+        // The command is not reaped yet, so its number cannot belong to anyone else. Itself first: one that has just been
+        // forked has no group of its own yet.
+        let _ = kill_process(pid, Signal::KILL);
         let _ = kill_process_group(pid, Signal::KILL);
     }
     let reply = reap(pid);
