@@ -15,7 +15,7 @@ pub struct LocalHost;
 impl Host for LocalHost {
     fn check(&self, env: &EnvironmentSettings) -> Vec<Finding> {
         let findings = match env.kind {
-            EnvironmentKind::Local => doctor::check_host(),
+            EnvironmentKind::Local => doctor::check_host(None),
             EnvironmentKind::Simulated => Vec::new(),
         };
         let finding =

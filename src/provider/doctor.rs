@@ -1,5 +1,7 @@
 //! Looks whether this host can carry machines, and mends what is safe to mend.
 
+pub mod libvirt;
+
 use std::path::Path;
 
 use super::ProviderError;
@@ -34,15 +36,17 @@ const SYSCTLS: [(&str, u64); 4] = [
     ("kernel/keys/maxbytes", 2_000_000),
 ];
 
-/// Everything that LXC machines need and this host does not have, the blocking first. Who asks does not matter: only
-/// `bootstrap` must be root.
-pub fn check_host() -> Vec<HostFinding> {
+/// Everything that machines of this kind (`None`: LXC's) need and this host does not have, the blocking first. Who asks
+/// does not matter: only `bootstrap` must be root.
+pub fn check_host(kind: Option<&str>) -> Vec<HostFinding> {
     let mut findings = Vec::new();
     findings.extend(missing_packages(find_tool));
     findings.extend(id_range(&read("/etc/subuid"), &read("/etc/subgid")));
     findings.extend(kernel());
     findings.extend(low_sysctls());
     findings.extend(firewall());
+    // Other kinds need all that LXC needs: layers are made in its containers.
+    findings.extend(kind.filter(|kind| libvirt::runs(kind)).map(libvirt::check).unwrap_or_default());
     findings.sort_by_key(|finding| !finding.blocking);
     findings
 }
@@ -85,6 +89,10 @@ pub fn raise_sysctls() -> Result<Vec<String>, ProviderError> {
 
 fn missing_packages(is_there: impl Fn(&str) -> bool) -> Option<HostFinding> {
     let missing: Vec<&str> = TOOLS.iter().filter(|(tool, _)| !is_there(tool)).map(|(_, package)| *package).collect();
+    packages_missing(&missing)
+}
+
+fn packages_missing(missing: &[&str]) -> Option<HostFinding> {
     let names = missing.join(" ");
     let problem = match missing.len() {
         0 => return None,

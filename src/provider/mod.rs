@@ -3,8 +3,8 @@
 //! A provider knows instances, layers and ports; it knows nothing of services, units or charms. Whoever
 //! calls it decides, it only does. Everything here is idempotent: after a crash the caller repeats the call.
 //!
-//! - [`local`]: machines on this host, whatever runs them: a driver a kind, of which [`lxc`] is the first; some are
-//!   driven by `libvirt`.
+//! - [`local`]: machines on this host, whatever runs them: a driver a kind, of which [`lxc`] is the first; others are in
+//!   `libvirt`.
 //! - [`registry`]: all that there is.
 //! - [`simulated`]: the same trait in memory, for fast tests and planning; it keeps state and can be told to fail.
 
@@ -49,6 +49,12 @@ impl InstanceName {
     }
 
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for InstanceName {
+    fn as_ref(&self) -> &str {
         &self.0
     }
 }
@@ -432,7 +438,7 @@ pub enum ProviderError {
     #[error("libvirt: {words}")]
     Libvirt { words: String, remedy: Option<String> },
     #[error("{place} has a {name} already that is not this environment's")]
-    NameTaken { name: InstanceName, place: String },
+    NameTaken { name: String, place: String },
     #[error("this host has no apt source of Debian: set `mirror:` in environments.yaml")]
     NoArchive,
     /// A failure that a test asked the simulated provider for.

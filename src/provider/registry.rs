@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use super::local::driver::Driver;
 use super::local::{LocalProvider, LocalSettings};
-#[cfg(feature = "libvirt")]
-use super::libvirt;
 use super::{Provider, ProviderError, lxc};
 
 /// The provider of machines on this host. Reads what an earlier run left; changes nothing.
@@ -16,7 +14,9 @@ pub fn local(settings: LocalSettings) -> Result<Arc<dyn Provider>, ProviderError
     let drivers: Vec<Arc<dyn Driver>> = vec![
         Arc::new(lxc::driver(&settings)),
         #[cfg(feature = "libvirt")]
-        Arc::new(libvirt::qemu::QemuDriver::new(&settings)?),
+        Arc::new(super::libvirt::lxc::driver(&settings)),
+        #[cfg(feature = "libvirt")]
+        Arc::new(super::libvirt::qemu::QemuDriver::new(&settings)?),
     ];
     Ok(Arc::new(LocalProvider::new(settings, drivers)?))
 }

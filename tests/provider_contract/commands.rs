@@ -1,112 +1,148 @@
-//! Commands, terminals and files in a real machine.
+//! Commands in a machine: how they begin and how they end.
 
 use std::time::{Duration, Instant};
 
-use encanto::provider::{ExecEnd, ExecRequest, FileKind, InstanceName, Provider, ProviderError, WriteOptions};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use encanto::provider::{ExecEnd, ExecRequest, ProviderError};
+use futures_util::future::join_all;
 
-use super::{ENVIRONMENT, exec, run, shell};
+use crate::bed::Environment;
+use crate::tools::{command, exec, run, shell};
 
-pub(super) async fn commands_run_as_asked(provider: &dyn Provider, one: &InstanceName) {
-    let ended = exec(provider, one, shell("echo out; echo err >&2; exit 7"), b"").await;
+pub async fn commands_end_as_they_end(on: &Environment) {
+    let one = on.machine().await;
+    let provider = &*on.provider;
+    let ended = exec(provider, &one, shell("echo out; echo err >&2; exit 7"), b"").await;
     assert_eq!((ended.end, &ended.stdout[..], &ended.stderr[..]), (ExecEnd::Exited(7), &b"out\n"[..], &b"err\n"[..]));
-    let binary: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
-    let cat = ExecRequest { argv: vec!["cat".into()], ..ExecRequest::default() };
-    assert_eq!(exec(provider, one, cat, &binary).await.stdout, binary);
-    assert_eq!(run(provider, one, "seq 1 20000 | tail -n 5000").await.lines().count(), 5000);
-    let request = ExecRequest {
-        env: [("GREETING".to_owned(), "a b'c".to_owned())].into(),
-        cwd: Some("/var/log".into()),
-        user: Some("www-data".into()),
-        ..shell("echo \"$GREETING|$PWD|$(id -un)|$(id -Gn)|$HOME\"; env | cut -d= -f1 | sort | tr '\\n' ' '")
-    };
-    let text = exec(provider, one, request, b"").await.text();
-    assert_eq!(text, "a b'c|/var/log|www-data|www-data|/var/www\nGREETING HOME LANG PATH PWD USER");
-    let missing = ExecRequest { argv: vec!["no-such-command".into()], ..ExecRequest::default() };
-    let ended = exec(provider, one, missing, b"").await;
-    assert_eq!(ended.end, ExecEnd::Exited(127));
-    assert!(String::from_utf8_lossy(&ended.stderr).contains("no-such-command"));
-    let stranger = ExecRequest { user: Some("stranger".into()), ..shell("true") };
-    let refused = provider.exec(one, stranger).await.err();
-    assert!(matches!(refused, Some(ProviderError::NoUser { .. })), "{refused:?}");
-    assert_eq!(exec(provider, one, shell("kill -TERM $$"), b"").await.end, ExecEnd::Exited(143));
-    // The command is in the machine's own groups, its watcher is not.
-    let groups = run(provider, one, "cat /proc/self/cgroup").await;
-    assert!(groups.lines().all(|line| line.ends_with(":/") || line.ends_with("/encanto")), "{groups}");
-    assert_eq!(run(provider, one, "id -u; hostname").await, format!("0\n{one}"));
+    assert_eq!(exec(provider, &one, command(&["true"]), b"").await.end, ExecEnd::Exited(0));
+    assert_eq!(exec(provider, &one, shell("exit 255"), b"").await.end, ExecEnd::Exited(255));
+    assert_eq!(exec(provider, &one, shell("kill -TERM $$"), b"").await.end, ExecEnd::Exited(143));
+    assert_eq!(exec(provider, &one, shell("kill -KILL $$"), b"").await.end, ExecEnd::Exited(137));
+    let missing = exec(provider, &one, command(&["no-such-command"]), b"").await;
+    assert_eq!(missing.end, ExecEnd::Exited(127));
+    assert!(missing.errors().contains("no-such-command"), "{}", missing.errors());
+    let folder = exec(provider, &one, command(&["/etc"]), b"").await;
+    assert_eq!(folder.end, ExecEnd::Exited(126), "{}", folder.errors());
+    // A pipe that ends early ends its writer, and quietly.
+    assert_eq!(run(provider, &one, "seq 1 200000 | head -n 1").await, "1");
 }
 
-pub(super) async fn many_commands_run_at_once(provider: &dyn Provider, one: &InstanceName) {
-    let scripts: Vec<String> = (0..60).map(|number| format!("echo {number}; exit {number}")).collect();
-    let runs = scripts.iter().map(|script| exec(provider, one, shell(script), b""));
-    for (number, ended) in (0..).zip(futures_util::future::join_all(runs).await) {
+pub async fn arguments_arrive_as_they_are(on: &Environment) {
+    let one = on.machine().await;
+    let odd = ["", " ", "a b", "'", "\"", "$HOME", "`id`", "*", "-n", "\\n", "line\nbreak", "ümläut ☃", "\t", "a'b\"c"];
+    let words: Vec<&str> = ["printf", "%s\\0"].into_iter().chain(odd).collect();
+    let ended = exec(&*on.provider, &one, command(&words), b"").await;
+    let expected: String = odd.iter().map(|word| format!("{word}\0")).collect();
+    assert_eq!(String::from_utf8(ended.stdout).unwrap(), expected);
+    let long = "x".repeat(100_000);
+    let ended = exec(&*on.provider, &one, command(&["printf", "%s", &long]), b"").await;
+    assert_eq!(ended.text().len(), long.len());
+}
+
+pub async fn the_environment_is_small_and_as_asked(on: &Environment) {
+    let one = on.machine().await;
+    let provider = &*on.provider;
+    let odd = "a b'c\"d\n$HOME=1 ☃";
+    let request = ExecRequest {
+        env: [("GREETING".to_owned(), odd.to_owned())].into(),
+        cwd: Some("/var/log".into()),
+        user: Some("www-data".into()),
+        ..shell(
+            "printf '%s|%s|%s|%s' \"$GREETING\" \"$PWD\" \"$(id -un)\" \"$HOME\"; env -0 | cut -zd= -f1 | sort -z | tr '\\0' ' ' >&2",
+        )
+    };
+    let ended = exec(provider, &one, request, b"").await;
+    assert_eq!(ended.text(), format!("{odd}|/var/log|www-data|/var/www"));
+    assert_eq!(ended.errors(), "GREETING HOME LANG PATH PWD USER");
+    // What is asked for goes before what is usual.
+    let request =
+        ExecRequest { env: [("LANG".to_owned(), "C".to_owned())].into(), ..shell("echo $LANG $HOME $USER; pwd") };
+    assert_eq!(exec(provider, &one, request, b"").await.text(), "C /root root\n/root");
+    let nowhere = ExecRequest { cwd: Some("/no/such/folder".into()), ..command(&["true"]) };
+    let refused = provider.exec(&one, nowhere).await.err();
+    assert!(refused.as_ref().is_some_and(|error| told(error).contains("/no/such/folder")), "{refused:?}");
+}
+
+fn told(error: &ProviderError) -> String {
+    format!("{error:?}")
+}
+
+pub async fn users_have_their_groups(on: &Environment) {
+    let one = on.machine().await;
+    run(&*on.provider, &one, "id grouped >/dev/null 2>&1 || useradd -m -G audio,video grouped").await;
+    let request =
+        ExecRequest { user: Some("grouped".into()), ..shell("id -un; id -gn; id -Gn; pwd; umask; : > /srv/x") };
+    let ended = exec(&*on.provider, &one, request, b"").await;
+    assert_eq!(ended.text(), "grouped\ngrouped\ngrouped audio video\n/home/grouped\n0022");
+    assert!(ended.errors().contains("ermission denied"), "{}", ended.errors());
+}
+
+pub async fn a_stranger_is_refused(on: &Environment) {
+    let one = on.machine().await;
+    let stranger = ExecRequest { user: Some("stranger".into()), ..command(&["true"]) };
+    let refused = on.provider.exec(&one, stranger).await.err();
+    assert!(matches!(&refused, Some(ProviderError::NoUser { user, .. }) if user == "stranger"), "{refused:?}");
+}
+
+pub async fn many_run_at_once(on: &Environment) {
+    let one = on.machine().await;
+    let scripts: Vec<String> =
+        (0..on.bed.many_commands()).map(|number| format!("echo {number}; exit {number}")).collect();
+    let runs = scripts.iter().map(|script| exec(&*on.provider, &one, shell(script), b""));
+    for (number, ended) in (0..).zip(join_all(runs).await) {
         assert_eq!((ended.end, ended.text()), (ExecEnd::Exited(number), number.to_string()));
     }
 }
 
-pub(super) async fn terminals_work(provider: &dyn Provider, one: &InstanceName) {
-    let request =
-        ExecRequest { terminal: Some((97, 31)), ..shell("tty; stty size; read line; echo got $line; stty size") };
-    let mut run = provider.exec(one, request).await.unwrap();
-    let mut seen = String::new();
-    let mut chunk = [0; 256];
-    while !seen.contains("31 97") {
-        let count = run.stdout.read(&mut chunk).await.unwrap();
-        assert!(count > 0, "{seen}");
-        seen.push_str(&String::from_utf8_lossy(&chunk[..count]));
+/// The command counts as the machine's, its watcher does not.
+pub async fn commands_are_in_the_machines_groups(on: &Environment) {
+    let one = on.machine().await;
+    let groups = run(&*on.provider, &one, "cat /proc/self/cgroup").await;
+    assert!(groups.lines().all(|line| line.ends_with(":/") || line.ends_with("/encanto")), "{groups}");
+}
+
+/// On a simulated machine too, a command that says that it sleeps does.
+fn sleeping(on: &Environment) -> ExecRequest {
+    if let crate::bed::Bed::Simulated = on.bed {
+        on.simulated().answer_exec(|_, request| encanto::provider::simulated::ExecScript {
+            hangs: request.argv[0] == "sleep",
+            ..Default::default()
+        });
     }
-    run.control.resize(80, 24).await.unwrap();
-    run.stdin.write_all(b"hello\n").await.unwrap();
-    let mut rest = Vec::new();
-    run.stdout.read_to_end(&mut rest).await.unwrap();
-    seen.push_str(&String::from_utf8_lossy(&rest));
-    assert_eq!(run.control.wait().await.unwrap(), ExecEnd::Exited(0));
-    assert!(seen.starts_with("/dev/pts/") && seen.contains("got hello") && seen.contains("24 80"), "{seen}");
+    command(&["sleep", "4320"])
 }
 
-pub(super) async fn count(provider: &dyn Provider, one: &InstanceName, process: &str) -> String {
-    run(provider, one, &format!("pgrep -fxc '{process}' || true")).await
-}
-
-/// Waits until no such process is left in the machine.
-pub(super) async fn gone(provider: &dyn Provider, one: &InstanceName, process: &str) {
+pub async fn time_is_limited(on: &Environment) {
+    let one = on.machine().await;
+    let limited = ExecRequest { timeout: Some(Duration::from_millis(300)), ..sleeping(on) };
     let begun = Instant::now();
-    while count(provider, one, process).await != "0" {
-        assert!(begun.elapsed() < Duration::from_secs(10), "{process} still runs");
-    }
+    assert_eq!(exec(&*on.provider, &one, limited, b"").await.end, ExecEnd::TimedOut);
+    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < on.bed.moment(), "{:?}", begun.elapsed());
+    let in_time = ExecRequest { timeout: Some(Duration::from_secs(60)), ..command(&["true"]) };
+    assert_eq!(exec(&*on.provider, &one, in_time, b"").await.end, ExecEnd::Exited(0));
 }
 
-pub(super) async fn groups_are_killed(provider: &dyn Provider, one: &InstanceName) {
-    let limited = ExecRequest { timeout: Some(Duration::from_millis(300)), ..shell("sleep 4321 & sleep 4321") };
-    let begun = Instant::now();
-    assert_eq!(exec(provider, one, limited, b"").await.end, ExecEnd::TimedOut);
-    assert!(begun.elapsed() < Duration::from_secs(2));
-    gone(provider, one, "sleep 4321").await;
-    let mut killed = provider.exec(one, shell("sleep 4322 & sleep 4322")).await.unwrap();
+pub async fn a_kill_is_a_kill(on: &Environment) {
+    let one = on.machine().await;
+    let mut killed = on.provider.exec(&one, sleeping(on)).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(100), killed.control.wait()).await;
+    assert!(early.is_err(), "{early:?}");
     killed.control.kill();
     assert_eq!(killed.control.wait().await.unwrap(), ExecEnd::Exited(137));
-    let dropped = provider.exec(one, shell("echo; sleep 4323 & sleep 4323")).await.unwrap();
-    drop(dropped);
-    gone(provider, one, "sleep 4322").await;
-    gone(provider, one, "sleep 4323").await;
 }
 
-pub(super) async fn files_stay_inside(provider: &dyn Provider, one: &InstanceName) {
-    let outside = std::env::temp_dir().join(format!("{ENVIRONMENT}-outside"));
-    std::fs::write(&outside, "host").unwrap();
-    let link = format!("ln -s {} /srv/link; ln -s / /srv/top; mkfifo /srv/fifo", outside.display());
-    run(provider, one, &link).await;
-    let refused = provider.read_file(one, "/srv/link", 100).await;
-    assert!(matches!(refused, Err(ProviderError::NoFile { .. })), "{refused:?}");
-    let stat = provider.stat_file(one, "/srv/link").await.unwrap().unwrap();
-    assert_eq!(stat.kind, FileKind::Symlink);
-    let through = format!("/srv/top/../..{}", outside.display());
-    provider.write_file(one, &through, b"machine", &WriteOptions::default()).await.unwrap();
-    assert_eq!(std::fs::read_to_string(&outside).unwrap(), "host");
-    assert_eq!(run(provider, one, &format!("cat {}", outside.display())).await, "machine");
-    assert!(provider.read_file(one, "/srv/fifo", 100).await.is_err());
-    // Also where the machine has mounts of its own.
-    provider.write_file(one, "/run/here", b"x", &WriteOptions::default()).await.unwrap();
-    assert_eq!(run(provider, one, "stat -c %u:%g:%a /run/here").await, "0:0:644");
-    std::fs::remove_file(&outside).unwrap();
+pub async fn a_machine_that_does_not_run_takes_no_commands(on: &Environment) {
+    let name = on.fresh_machine().await;
+    on.provider.stop(&name).await.unwrap();
+    let refusals = [
+        on.provider.exec(&name, command(&["true"])).await.err(),
+        on.provider.read_file(&name, "/etc/hostname", 100).await.err(),
+        on.provider.write_file(&name, "/srv/x", b"", &Default::default()).await.err(),
+        on.provider.stat_file(&name, "/etc/hostname").await.err(),
+        on.provider.remove_file(&name, "/srv/x").await.err(),
+    ];
+    for (at, refused) in refusals.into_iter().enumerate() {
+        assert!(matches!(refused, Some(ProviderError::NotRunning { .. })), "{at}: {refused:?}");
+    }
+    on.provider.destroy(&name).await.unwrap();
 }

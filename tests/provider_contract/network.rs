@@ -1,23 +1,26 @@
-//! The network of real machines: names, and ports that open and close.
+//! The network: names, ports that open and close, and what is mended.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use encanto::provider::{ExecEnd, InstanceName, Provider, PublishedPort};
+use encanto::provider::{ExecEnd, PublishedPort};
 
-use super::{exec, host, machine, run, shell, spec};
+use crate::bed::{Bed, Environment};
+use crate::host::tool;
+use crate::tools::{exec, run, shell, shell_on_host};
 
-pub(super) async fn names_are_known(provider: &dyn Provider, one: &InstanceName) {
-    let two = machine(2);
-    let made = provider.create(&spec(two.clone())).await.unwrap();
-    let address = made.address.to_string();
-    assert!(run(provider, one, "getent ahostsv4 machine-2").await.starts_with(&address));
-    assert!(run(provider, one, &format!("getent ahostsv4 {two}")).await.starts_with(&address));
-    assert!(run(provider, one, "ping -c1 -W2 machine-2").await.contains("1 received"));
+pub async fn names_are_known(on: &Environment) {
+    let provider = &*on.provider;
+    let (one, two) = (on.machine().await, on.name_of_one());
+    let address = provider.create(&on.spec(&two)).await.unwrap().address.to_string();
+    let tag = two.as_str().rsplit_once("-machine").map(|(_, number)| format!("machine{number}")).unwrap();
+    assert!(run(provider, &one, &format!("getent ahostsv4 {tag}")).await.starts_with(&address));
+    assert!(run(provider, &one, &format!("getent ahostsv4 {two}")).await.starts_with(&address));
+    assert!(run(provider, &one, &format!("ping -c1 -W5 {tag}")).await.contains("1 received"));
     let archive = "sed -n 's|^deb .*] *[a-z]*://\\([^/:]*\\).*|\\1|p' /etc/apt/sources.list | head -n 1";
-    run(provider, one, &format!("getent ahostsv4 $({archive})")).await;
+    run(provider, &one, &format!("getent ahostsv4 $({archive})")).await;
     provider.destroy(&two).await.unwrap();
-    let ended = exec(provider, one, shell("getent ahostsv4 machine-2"), b"").await;
+    let ended = exec(provider, &one, shell(&format!("getent ahostsv4 {tag}")), b"").await;
     assert_ne!(ended.end, ExecEnd::Exited(0));
 }
 
@@ -34,23 +37,43 @@ fn reads(prefix: &str, address: &str, port: u16) -> String {
 /// Waits for a connection that must succeed: on a busy host the other side may need a moment.
 #[track_caller]
 fn serves(prefix: &str, address: &str, port: u16) {
-    let deadline = Instant::now() + Duration::from_secs(15);
+    let deadline = Instant::now() + Duration::from_secs(20);
     while reads(prefix, address, port) != "served" {
         assert!(Instant::now() < deadline, "{address}:{port} is not reached (from {prefix:?})");
     }
 }
 
-pub(super) async fn ports_open_and_close(provider: &dyn Provider, one: &InstanceName) {
+/// A host next to this one, which is gone when it is dropped.
+struct Outside;
+
+impl Outside {
+    fn begin() -> Outside {
+        let outside = Outside;
+        shell_on_host(
+            "ip netns add contractout && ip link add ctr-a type veth peer name ctr-b netns contractout && ip addr add \
+             198.51.100.1/30 dev ctr-a && ip link set ctr-a up && ip -n contractout addr add 198.51.100.2/30 dev ctr-b && \
+             ip -n contractout link set ctr-b up && ip -n contractout route add default via 198.51.100.1",
+        );
+        outside
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "delete", "contractout"]).output();
+        let _ = Command::new("ip").args(["link", "delete", "ctr-a"]).output();
+    }
+}
+
+pub async fn ports_open_and_close(on: &Environment) {
     const SERVER: &str = "my $s = IO::Socket::INET->new(LocalPort => 7777, Listen => 9, ReuseAddr => 1) or die; \
                           while (my $c = $s->accept) { print $c \"served\\n\"; close $c }";
-    run(provider, one, &format!("setsid perl -MIO::Socket::INET -e '{SERVER}' >/dev/null 2>&1 </dev/null &")).await;
-    let address = provider.create(&spec(one.clone())).await.unwrap().address;
-    assert!(host(
-        "ip netns add h1out && ip link add h1a type veth peer name h1b netns h1out && ip addr add 198.51.100.1/30 dev \
-         h1a && ip link set h1a up && ip -n h1out addr add 198.51.100.2/30 dev h1b && ip -n h1out link set h1b up && \
-         ip -n h1out route add default via 198.51.100.1"
-    ));
-    let (outside, direct) = ("ip netns exec h1out", address.to_string());
+    let one = on.machine().await;
+    let provider = &*on.provider;
+    run(provider, &one, &format!("setsid perl -MIO::Socket::INET -e '{SERVER}' >/dev/null 2>&1 </dev/null &")).await;
+    let address = provider.create(&on.spec(&one)).await.unwrap().address;
+    let _outside = Outside::begin();
+    let (outside, direct) = ("ip netns exec contractout", address.to_string());
     let mapped = PublishedPort { protocol: "tcp".into(), host_port: Some(17777), address, port: 7777 };
     let routed = PublishedPort { host_port: None, ..mapped.clone() };
     serves("", &direct, 7777); // the host always reaches its machines
@@ -60,12 +83,28 @@ pub(super) async fn ports_open_and_close(provider: &dyn Provider, one: &Instance
     assert_eq!(reads(outside, &direct, 7777), "", "only the host's port is open");
     serves("", "127.0.0.1", 17777);
     serves("", "198.51.100.1", 17777);
-    let inside = "timeout 2 bash -c 'exec 3<>/dev/tcp/198.51.100.1/17777 && head -n1 <&3'";
-    assert_eq!(run(provider, one, inside).await, "served", "a machine reaches its own published port");
+    let inside = "timeout 5 bash -c 'exec 3<>/dev/tcp/198.51.100.1/17777 && head -n1 <&3'";
+    assert_eq!(run(provider, &one, inside).await, "served", "a machine reaches its own published port");
     provider.publish(&[routed]).await.unwrap();
     serves(outside, &direct, 7777);
     assert_eq!(reads(outside, "198.51.100.1", 17777), "");
     provider.publish(&[]).await.unwrap();
     assert_eq!(reads(outside, &direct, 7777), "");
-    assert!(host("ip netns delete h1out"));
+}
+
+pub async fn damage_is_told_and_mended(on: &Environment) {
+    let provider = &*on.provider;
+    let undisturbed = async || tokio::time::timeout(Duration::from_millis(300), provider.disturbed()).await.is_err();
+    assert!(undisturbed().await);
+    if on.bed == Bed::Simulated {
+        on.simulated().disturb("the firewall is gone");
+    } else {
+        let tables = tool("nft", &["list", "tables"]);
+        let own = tables.lines().find(|table| table.contains(&on.name)).unwrap();
+        shell_on_host(&format!("nft delete {own}"));
+    }
+    let told = tokio::time::timeout(Duration::from_secs(10), provider.disturbed()).await.unwrap();
+    assert!(told.contains("firewall"), "{told}");
+    provider.mend().await.unwrap();
+    assert!(undisturbed().await, "what was mended is whole");
 }

@@ -18,8 +18,8 @@ use virt::error::{Error, ErrorNumber};
 
 use super::ownership::Owner;
 use super::words;
+use crate::provider::ProviderError;
 use crate::provider::local::locked;
-use crate::provider::{InstanceName, ProviderError};
 
 /// A libvirt that is reached by one URI. Clones share the connection.
 #[derive(Clone)]
@@ -63,11 +63,12 @@ impl Hypervisor {
     /// [`ProviderError::NameTaken`] if the domain of this name is somebody else's: it is not touched.
     pub async fn domain<T: Send + 'static>(
         &self,
-        (name, owner): (&InstanceName, &Owner),
+        (name, owner): (&(impl AsRef<str> + ?Sized), &Owner),
         work: impl Fn(&Domain) -> Result<T, Error> + Send + 'static,
     ) -> Result<Option<T>, ProviderError> {
-        let (asked, owner) = (name.clone(), owner.clone());
-        let done = self.call(move |connection| match lookup(connection, asked.as_str())? {
+        let (name, owner) = (name.as_ref().to_owned(), owner.clone());
+        let asked = name.clone();
+        let done = self.call(move |connection| match lookup(connection, &asked)? {
             None => Ok(Found::Nothing),
             Some(domain) if owner.owns(&domain)? => work(&domain).map(Found::Ours),
             Some(_) => Ok(Found::Foreign),
@@ -75,7 +76,7 @@ impl Hypervisor {
         match done.await? {
             Found::Nothing => Ok(None),
             Found::Ours(done) => Ok(Some(done)),
-            Found::Foreign => Err(ProviderError::NameTaken { name: name.clone(), place: self.uri.to_string() }),
+            Found::Foreign => Err(ProviderError::NameTaken { name, place: self.uri.to_string() }),
         }
     }
 

@@ -25,6 +25,8 @@ pub struct LocalSettings {
     pub series: String,
     /// Name of the kind of machines that is meant when none is named; `None` is LXC.
     pub default_kind: Option<String>,
+    /// Where the roots of libvirt's containers lie, absolute.
+    pub filesystems_path: PathBuf,
     /// Where libvirt's containers are.
     pub lxc_uri: String,
     /// Where libvirt's virtual machines are.
@@ -44,6 +46,7 @@ impl LocalSettings {
             mirror: None,
             series: "bookworm".into(),
             default_kind: None,
+            filesystems_path: "/var/lib/libvirt/filesystems".into(),
             lxc_uri: "lxc:///".into(),
             qemu_uri: "qemu:///system".into(),
         }
@@ -67,7 +70,7 @@ impl LocalSettings {
     }
 
     /// Short and unique on the host, for names that the kernel limits.
-    pub(in crate::provider) fn digest(&self) -> String {
+    pub fn digest(&self) -> String {
         digest_hex(format!("{}\n{}\n{}", self.user, self.environment, self.state_dir.display()).as_bytes())
     }
 }

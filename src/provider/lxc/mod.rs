@@ -113,13 +113,13 @@ impl Runtime for Lxc {
         idmap::first_id().map(Some)
     }
 
-    /// A number may follow the name, if a group of that name was left over.
-    fn group(&self, machine: &Machine) -> String {
-        format!("lxc.payload.{}", machine.label())
-    }
-
     async fn open(&self) -> Result<(), ProviderError> {
         idmap::first_id().map(drop)
+    }
+
+    /// All that it knows is in those files.
+    async fn knows(&self, _machine: &Machine) -> Result<bool, ProviderError> {
+        Ok(true)
     }
 
     async fn start(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {

@@ -1,12 +1,12 @@
-//! Holds a container still by the kernel's freezer.
+//! A container's cgroups: held still by the kernel's freezer, and removed.
 //!
-//! The file is written directly: the tools of the hypervisors look for the result a second later.
+//! The freezer's file is written directly: the tools of the hypervisors look for the result a second later.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::provider::local::helper::payload_folders;
-use crate::provider::local::record::io_error;
+use crate::provider::local::record::{folder_entries, io_error};
 use crate::provider::{InstanceName, ProviderError};
 
 /// How long all processes may take until they stand still. One that waits for a disk does not before it has its answer.
@@ -20,10 +20,10 @@ enum Freezer {
 }
 
 impl Freezer {
-    fn find(init: i32, group: &str) -> Option<Self> {
+    fn find(init: i32) -> Option<Self> {
         let text = std::fs::read_to_string(format!("/proc/{init}/cgroup")).ok()?;
         let pure = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-        let folders = payload_folders(&text, group, pure);
+        let folders = payload_folders(&text, pure);
         // What is frozen by the new kind can still be killed.
         let new = folders.iter().find(|folder| folder.join("cgroup.freeze").exists());
         let old = || folders.iter().find(|folder| folder.join("freezer.state").exists());
@@ -48,9 +48,9 @@ impl Freezer {
 }
 
 /// Returns when everything in the container stands still.
-pub async fn freeze(name: &InstanceName, init: i32, group: &str) -> Result<(), ProviderError> {
+pub async fn freeze(name: &InstanceName, init: i32) -> Result<(), ProviderError> {
     let unsupported = || ProviderError::Unsupported { action: "pause", name: name.clone() };
-    let freezer = Freezer::find(init, group).ok_or_else(unsupported)?;
+    let freezer = Freezer::find(init).ok_or_else(unsupported)?;
     let begun = Instant::now();
     freezer.set(true)?;
     while !freezer.is_frozen() {
@@ -65,6 +65,26 @@ pub async fn freeze(name: &InstanceName, init: i32, group: &str) -> Result<(), P
 }
 
 /// Lets everything go on; nothing if it does.
-pub fn thaw(init: i32, group: &str) -> Result<(), ProviderError> {
-    Freezer::find(init, group).map_or(Ok(()), |freezer| freezer.set(false))
+pub fn thaw(init: i32) -> Result<(), ProviderError> {
+    Freezer::find(init).map_or(Ok(()), |freezer| freezer.set(false))
+}
+
+/// Removes this top group from every hierarchy. Best effort: an empty group costs nothing.
+pub fn remove_groups(name: &str) {
+    let base = Path::new("/sys/fs/cgroup");
+    let hierarchies = folder_entries(base).unwrap_or_default().into_iter().map(|entry| base.join(entry));
+    for hierarchy in std::iter::once(base.to_owned()).chain(hierarchies) {
+        remove_group(&hierarchy.join(name));
+    }
+}
+
+/// Files of a cgroup folder go with it; only its folders must be removed first.
+fn remove_group(group: &Path) {
+    for entry in folder_entries(group).unwrap_or_default() {
+        let path = group.join(entry);
+        if path.is_dir() {
+            remove_group(&path);
+        }
+    }
+    let _ = std::fs::remove_dir(group);
 }

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -19,6 +19,8 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::process::Child;
 
+#[cfg(feature = "libvirt")]
+use crate::provider::local::helper::ShareOrder;
 use crate::provider::local::helper::{
     ExecOrder, FileAction, FileOrder, HELPER_ARGUMENT, HelperReply, HelperRequest, MountOrder, decode_reply,
     encode_request,
@@ -226,7 +228,18 @@ async fn ask(helper: &Path, request: &HelperRequest, content: &[u8]) -> Result<(
 /// Mounts a machine's root.
 pub async fn mount_root(helper: &Path, order: MountOrder) -> Result<(), ProviderError> {
     let target = order.target.clone();
-    match ask(helper, &HelperRequest::Mount(order), b"").await?.0 {
+    mounted(helper, target, &HelperRequest::Mount(order)).await
+}
+
+/// Mounts a machine's root also where another process has its mounts.
+#[cfg(feature = "libvirt")]
+pub async fn share_mount(helper: &Path, order: ShareOrder) -> Result<(), ProviderError> {
+    let target = order.target.clone();
+    mounted(helper, target, &HelperRequest::Share(order)).await
+}
+
+async fn mounted(helper: &Path, target: PathBuf, request: &HelperRequest) -> Result<(), ProviderError> {
+    match ask(helper, request, b"").await?.0 {
         HelperReply::Done => Ok(()),
         HelperReply::Failed { step, errno } => {
             Err(ProviderError::Mount { target, step, source: std::io::Error::from_raw_os_error(errno) })
@@ -243,8 +256,6 @@ pub struct Door<'a> {
     pub helper: &'a Path,
     pub name: InstanceName,
     pub init: i32,
-    /// What the name of its top cgroup begins with.
-    pub group: String,
 }
 
 impl Door<'_> {
@@ -255,7 +266,6 @@ impl Door<'_> {
         let terminal = request.terminal;
         let order = HelperRequest::Exec(ExecOrder {
             init: self.init,
-            group: self.group.clone(),
             argv: request.argv,
             env: request.env,
             cwd: request.cwd,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -28,6 +28,19 @@ impl Init {
     pub fn watch(pid: i32) -> std::io::Result<Self> {
         let number = Pid::from_raw(pid).ok_or(std::io::ErrorKind::NotFound)?;
         Ok(Self { pid, handle: pidfd_open(number, PidfdFlags::empty())? })
+    }
+
+    pub fn signal(&self, signal: Signal) -> rustix::io::Result<()> {
+        match pidfd_send_signal(&self.handle, signal) {
+            Err(rustix::io::Errno::SRCH) => Ok(()), // it has ended
+            sent => sent,
+        }
+    }
+
+    /// Has systemd power the machine off, once it listens.
+    pub fn ask_to_halt(&self) -> rustix::io::Result<()> {
+        // SAFETY: a signal that the C library leaves to programs.
+        self.signal(unsafe { Signal::from_raw_unchecked(libc::SIGRTMIN() + 3) })
     }
 
     pub fn is_alive(&self) -> bool {

@@ -4,11 +4,11 @@
 //! A hypervisor of containers is a [`Runtime`], little more than start and stop; [`ContainerDriver`] makes a
 //! [`Driver`] of it.
 
-mod cgroups;
+pub mod cgroups;
 mod console;
 mod disk;
 mod exec;
-mod init;
+pub mod init;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,8 @@ use rustix::process::{Signal, pidfd_send_signal};
 pub use self::disk::Disk;
 pub use self::init::Init;
 use self::exec::Door;
+#[cfg(feature = "libvirt")]
+pub use self::exec::share_mount;
 use self::init::{RESTART_LIMIT, wait_ready};
 use super::driver::{Driver, Flavour, Machine};
 use super::host::allow_hairpin;
@@ -49,11 +51,11 @@ pub trait Runtime: Send + Sync + 'static {
     /// First host id of its containers' range; `None` if they have the host's own ids.
     fn first_id(&self) -> Result<Option<u32>, ProviderError>;
 
-    /// What the name of a container's top cgroup begins with.
-    fn group(&self, machine: &Machine) -> String;
-
     /// As [`Driver::open`].
     async fn open(&self) -> Result<(), ProviderError>;
+
+    /// Whether the hypervisor knows the container, whose files are there.
+    async fn knows(&self, machine: &Machine) -> Result<bool, ProviderError>;
 
     /// Starts the container. It is not running.
     async fn start(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError>;
@@ -122,7 +124,7 @@ impl<R: Runtime> ContainerDriver<R> {
         }
         let not_running = || ProviderError::NotRunning { name: name.clone() };
         if !self.runs(machine).await? {
-            let made = self.disk(machine).is_whole();
+            let made = self.is_made(machine).await?;
             return Err(if made { not_running() } else { ProviderError::NoInstance(name.clone()) });
         }
         let pid = self.runtime.init(machine).await?.ok_or_else(not_running)?;
@@ -134,8 +136,7 @@ impl<R: Runtime> ContainerDriver<R> {
 
     async fn door(&self, machine: &Machine) -> Result<Door<'_>, ProviderError> {
         let init = self.init(machine).await?;
-        let (name, group) = (machine.name.clone(), self.runtime.group(machine));
-        Ok(Door { helper: &self.settings.helper, name, init: init.pid, group })
+        Ok(Door { helper: &self.settings.helper, name: machine.name.clone(), init: init.pid })
     }
 
     async fn stop(&self, machine: &Machine, limit: Option<Duration>) -> Result<(), ProviderError> {
@@ -181,7 +182,7 @@ impl<R: Runtime> Driver for ContainerDriver<R> {
     }
 
     async fn is_made(&self, machine: &Machine) -> Result<bool, ProviderError> {
-        Ok(self.disk(machine).is_whole())
+        Ok(self.disk(machine).is_whole() && self.runtime.knows(machine).await?)
     }
 
     async fn make(&self, machine: &Machine, seed: Option<&Path>) -> Result<(), ProviderError> {
@@ -295,12 +296,12 @@ impl<R: Runtime> Driver for ContainerDriver<R> {
 
     async fn pause(&self, machine: &Machine) -> Result<(), ProviderError> {
         let init = self.init(machine).await?;
-        cgroups::freeze(&machine.name, init.pid, &self.runtime.group(machine)).await
+        cgroups::freeze(&machine.name, init.pid).await
     }
 
     async fn resume(&self, machine: &Machine) -> Result<(), ProviderError> {
         match self.init(machine).await {
-            Ok(init) => cgroups::thaw(init.pid, &self.runtime.group(machine)),
+            Ok(init) => cgroups::thaw(init.pid),
             Err(ProviderError::NotRunning { .. } | ProviderError::NoInstance(_)) => Ok(()),
             Err(error) => Err(error),
         }

@@ -36,6 +36,36 @@ fn shares_users(init: i32) -> std::io::Result<bool> {
     Ok(space(init.to_string())? == space("self".to_owned())?)
 }
 
+/// The capabilities that nothing in the machine may ever have more of than its init. Whoever comes in from the host would
+/// else bring all of them along.
+pub struct Capabilities(u64);
+
+impl Capabilities {
+    pub fn of(init: i32) -> Step<Self> {
+        let status = std::fs::read_to_string(format!("/proc/{init}/status")).at("read the machine's capabilities")?;
+        // One that says nothing is ending: joining it tells of that.
+        Ok(Self(capability_bound(&status).unwrap_or(u64::MAX)))
+    }
+
+    /// Gives up the others. What this process can do does not change before it runs another program.
+    pub fn keep_only(&self) -> std::io::Result<()> {
+        for capability in (0..u64::BITS).filter(|bit| self.0 & (1 << bit) == 0) {
+            // SAFETY: plain system calls. Those that the kernel does not know read as an error.
+            unsafe {
+                if libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability)) == 1 {
+                    checked(libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability)).into())?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn capability_bound(status: &str) -> Option<u64> {
+    let bound = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
+    u64::from_str_radix(bound.trim(), 16).ok()
+}
+
 /// Takes on ids for good. Capabilities go with the last step when `uid` is not root.
 pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> std::io::Result<()> {
     // SAFETY: plain system calls; `groups` outlives its call.
@@ -58,12 +88,11 @@ struct CgroupDoor {
 }
 
 impl MachineCgroups {
-    /// `group` is what the name of the machine's top group begins with.
-    pub fn open(init: i32, group: &str) -> Step<Self> {
+    pub fn open(init: i32) -> Step<Self> {
         let text = std::fs::read_to_string(format!("/proc/{init}/cgroup")).at("read the machine's cgroups")?;
         let pure_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
         let mut doors = Vec::new();
-        for folder in payload_folders(&text, group, pure_v2) {
+        for folder in payload_folders(&text, pure_v2) {
             // A hierarchy that is known to the kernel but not mounted is no hindrance.
             if !folder.is_dir() {
                 continue;
@@ -100,20 +129,23 @@ fn leaf_door(folder: &Path) -> std::io::Result<File> {
     }
 }
 
-/// The machine's top groups as folders, from the text of `/proc/<init>/cgroup`. Init itself sits deeper (`init.scope`).
-pub fn payload_folders(text: &str, group: &str, pure_v2: bool) -> Vec<PathBuf> {
+/// The machine's top groups as folders, from the text of `/proc/<init>/cgroup`. systemd itself sits deeper (`init.scope`).
+/// Where init is in the host's top group the machine has none.
+pub fn payload_folders(text: &str, pure_v2: bool) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for line in text.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-        let Some(begin) = path.find(&format!("/{group}")) else { continue };
-        let end = path[begin + 1..].find('/').map_or(path.len(), |at| begin + 1 + at);
+        let top = path.strip_suffix("/init.scope").unwrap_or(path).trim_start_matches('/');
+        if top.is_empty() {
+            continue;
+        }
         let hierarchy = match controllers.strip_prefix("name=").unwrap_or(controllers) {
             "" if pure_v2 => "",
             "" => "unified",
             name => name,
         };
-        folders.push(Path::new("/sys/fs/cgroup").join(hierarchy).join(path[1..end].trim_start_matches('/')));
+        folders.push(Path::new("/sys/fs/cgroup").join(hierarchy).join(top));
     }
     folders
 }
@@ -175,13 +207,24 @@ mod tests {
     fn the_top_group_is_taken_in_a_hybrid_and_in_a_pure_hierarchy() {
         let hybrid = "9:name=systemd:/lxc.payload.a-machine-1/init.scope\n4:memory:/x/lxc.payload.a-machine-1\n\
                       3:cpu,cpuacct:/\n0::/lxc.payload.a-machine-1/init.scope\n";
-        let folders = payload_folders(hybrid, "lxc.payload.", false);
+        let folders = payload_folders(hybrid, false);
         let expected = ["systemd/", "memory/x/", "unified/"];
         let expected: Vec<PathBuf> =
             expected.iter().map(|h| format!("/sys/fs/cgroup/{h}lxc.payload.a-machine-1").into()).collect();
         assert_eq!(folders, expected);
-        let pure = payload_folders("0::/lxc.payload.m/init.scope\n", "lxc.payload.", true);
+        let pure = payload_folders("0::/lxc.payload.m/init.scope\n", true);
         assert_eq!(pure, [PathBuf::from("/sys/fs/cgroup/lxc.payload.m")]);
+        let libvirt = "9:name=systemd:/libvirt-m/init.scope\n4:memory:/machine/lxc-7-m.libvirt-lxc/init.scope\n";
+        let expected = ["/sys/fs/cgroup/systemd/libvirt-m", "/sys/fs/cgroup/memory/machine/lxc-7-m.libvirt-lxc"];
+        assert_eq!(payload_folders(libvirt, false), expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn what_init_may_not_have_is_read_from_its_status() {
+        let status =
+            "Name:\tsystemd\nCapEff:\t0000000000000003\nCapBnd:\t00000000000000ff\nCapAmb:\t0000000000000000\n";
+        assert_eq!(capability_bound(status), Some(0xff));
+        assert_eq!(capability_bound("Name:\tsystemd\n"), None);
     }
 
     #[test]

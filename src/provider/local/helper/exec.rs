@@ -16,7 +16,7 @@ use rustix::net::{
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, kill_process_group, pidfd_open, waitpid};
 use rustix::pty::OpenptFlags;
 
-use super::enter::{MachineCgroups, User, become_user, c_string, join_namespaces};
+use super::enter::{Capabilities, MachineCgroups, User, become_user, c_string, join_namespaces};
 use super::{At as _, ExecOrder, HelperReply, Refused, Step};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -71,7 +71,7 @@ struct Running {
 
 /// The outer error is the kernel's, the inner one the caller's.
 fn start(order: &ExecOrder, passed: Vec<OwnedFd>) -> Step<Result<Running, HelperReply>> {
-    let mut cgroups = MachineCgroups::open(order.init, &order.group)?;
+    let mut place = (MachineCgroups::open(order.init)?, Capabilities::of(order.init)?);
     join_namespaces(order.init, true)?;
     let name = order.user.as_deref().unwrap_or("root");
     let root = || User { uid: 0, gid: 0, home: "/root".into(), groups: vec![0] };
@@ -99,7 +99,7 @@ fn start(order: &ExecOrder, passed: Vec<OwnedFd>) -> Step<Result<Running, Helper
     // SAFETY: the process has one thread.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let code = become_command(&mut cgroups, &streams, &user, &program, order.terminal.is_some());
+        let code = become_command(&mut place, &streams, &user, &program, order.terminal.is_some());
         // SAFETY: ends the child without running anything of its parent's.
         unsafe { libc::_exit(code) }
     }
@@ -165,7 +165,7 @@ impl Program {
 
 /// The child: becomes the command, or returns the exit code that tells why not.
 fn become_command(
-    cgroups: &mut MachineCgroups,
+    (cgroups, capabilities): &mut (MachineCgroups, Capabilities),
     streams: &[OwnedFd],
     user: &User,
     program: &Program,
@@ -187,6 +187,10 @@ fn become_command(
     }
     if let Err(refused) = cgroups.join() {
         complain(&format!("cannot {}: {}", refused.step, std::io::Error::from_raw_os_error(refused.errno)));
+        return NOT_EXECUTABLE;
+    }
+    if let Err(error) = capabilities.keep_only() {
+        complain(&format!("cannot give up capabilities: {error}"));
         return NOT_EXECUTABLE;
     }
     if let Err(error) = become_user(user.uid, user.gid, &user.groups) {

@@ -64,6 +64,10 @@ fn serve() -> Step<()> {
             overlay::mount(&order)?;
             reply_line(&HelperReply::Done);
         }
+        HelperRequest::Share(order) => {
+            overlay::share(&order)?;
+            reply_line(&HelperReply::Done);
+        }
         HelperRequest::File(order) => {
             let mut content = Vec::new();
             if matches!(order.action, FileAction::Write { .. }) {

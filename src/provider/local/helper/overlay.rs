@@ -17,7 +17,7 @@ use rustix::mount::{
 };
 
 use super::enter::c_string;
-use super::{At as _, MountOrder, Refused, Step, checked};
+use super::{At as _, MountOrder, Refused, ShareOrder, Step, checked};
 
 /// Ids of one machine: those of 16 bits, as `/etc/subuid` grants them.
 pub const ID_COUNT: u32 = 65536;
@@ -52,6 +52,16 @@ pub fn mount(order: &MountOrder) -> Step<()> {
     unsafe { checked(libc::setns(host.as_raw_fd(), libc::CLONE_NEWNS).into()) }.at("return to the host's mounts")?;
     let empty_paths = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(&overlay, "", &target, "", empty_paths).at("attach the overlay")
+}
+
+/// Attaches a mount of ours also in the mount namespace of another process, where it ends with that namespace at last.
+pub fn share(order: &ShareOrder) -> Step<()> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = open_tree(CWD, &order.target, flags).at(format!("open {}", order.target.display()))?;
+    let theirs = std::fs::File::open(format!("/proc/{}/ns/mnt", order.process)).at("find the other's mounts")?;
+    // SAFETY: a plain system call of a process with one thread.
+    unsafe { checked(libc::setns(theirs.as_raw_fd(), libc::CLONE_NEWNS).into()) }.at("go to the other's mounts")?;
+    move_mount(&mount, "", CWD, &order.target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at("attach it there")
 }
 
 /// A mount point lies on another device than the folder that it is in.

@@ -16,6 +16,7 @@ pub const HELPER_ARGUMENT: &str = "__enter";
 #[derive(Debug, Serialize, Deserialize)]
 pub enum HelperRequest {
     Mount(MountOrder),
+    Share(ShareOrder),
     Exec(ExecOrder),
     File(FileOrder),
 }
@@ -33,12 +34,18 @@ pub struct MountOrder {
     pub volatile: bool,
 }
 
+/// A mount of ours, where another process has mounts of its own.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ShareOrder {
+    /// The same path there.
+    pub target: PathBuf,
+    pub process: i32,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ExecOrder {
     /// Host process id of the machine's init.
     pub init: i32,
-    /// What the name of the machine's top cgroup begins with.
-    pub group: String,
     pub argv: Vec<String>,
     pub env: BTreeMap<String, String>,
     pub cwd: Option<String>,
