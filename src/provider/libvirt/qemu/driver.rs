@@ -49,6 +49,8 @@ const READY_LIMIT: Duration = Duration::from_secs(180);
 /// How long a machine may take that was not booted but woken.
 const WAKE_LIMIT: Duration = Duration::from_secs(30);
 
+const POWER_OFF: [&str; 3] = ["/bin/systemctl", "--no-block", "poweroff"];
+
 /// How long services get to end before the machine is switched off.
 const HALT_LIMIT: Duration = Duration::from_secs(30);
 
@@ -292,16 +294,13 @@ impl Driver for QemuDriver {
         if self.domains.state(&machine.name).await? == DomainState::Running {
             let way = self.way(&machine.name);
             let agent = Agent::new(&way);
-            let asked = async {
-                // It has no answer, or the agent is not there: then it is waited for as long as for services.
-                drop(agent.shut_down().await);
-                std::future::pending::<()>().await;
-            };
             let ended = async {
-                tokio::select! {
-                    () = asked => {}
-                    () = self.ended(machine) => {}
+                // The agent's own shutdown wants a login service, which the image has not. Without an agent there is
+                // nobody to ask, and whoever is at it inside may still end it.
+                if let Err(error) = run_inside(&agent, &POWER_OFF, b"").await {
+                    tracing::debug!("{} was asked to shut down: {error}", machine.name);
                 }
+                self.ended(machine).await;
             };
             if tokio::time::timeout(HALT_LIMIT, ended).await.is_err() {
                 tracing::warn!("{} does not shut down, and is switched off", machine.name);
