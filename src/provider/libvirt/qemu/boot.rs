@@ -7,7 +7,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::bytes::BytesMut;
 
 use super::agent::{Agent, Captured};
-use super::exec::lost;
 use super::link::Link;
 use super::way::{PORT, Way, Wire};
 use crate::provider::ProviderError;
@@ -17,6 +16,10 @@ const HELPER: &str = include_str!("guest.pl");
 /// An emulated machine that starts much else takes some seconds.
 const GREETING_LIMIT: Duration = Duration::from_secs(60);
 
+/// A helper that is there answers at once, unless its last controller died in the middle of a word: that one waits for
+/// the rest of it.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
 /// Between two looks at a starter that has not ended.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -24,10 +27,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// must not take the hook with it. The port is looked up by name: which number it has depends on the other devices.
 const STARTER: &str = r#"
 umask 077
-nonce=$1 name=$2 folder=/run/encanto
+version=$1 name=$2 mark=$3 folder=/run/encanto
 fail() { echo "$1" >&2; exit 1; }
 command -v perl >/dev/null || fail "there is no perl in the machine"
-mkdir -p $folder && cat >$folder/$nonce && mv $folder/$nonce $folder/guest.pl || fail "cannot write to $folder"
+mkdir -p $folder && cat >$folder/new.$$ && mv $folder/new.$$ $folder/guest.pl || fail "cannot write to $folder"
 port= tries=0
 while [ -z "$port" ]; do
     for file in /sys/class/virtio-ports/*/name; do
@@ -39,25 +42,40 @@ done
 if [ -e /sys/fs/cgroup/cgroup.procs ]; then groups=/sys/fs/cgroup/cgroup.procs; else groups="/sys/fs/cgroup/*/cgroup.procs"; fi
 for group in $groups; do echo $$ >"$group"; done 2>/dev/null
 cd /
-setsid perl $folder/guest.pl "$port" $nonce $folder </dev/null >$folder/log 2>&1 &
+setsid perl $folder/guest.pl "$port" $version $folder $mark </dev/null >$folder/log 2>&1 &
 "#;
 
-/// Connects to the machine's port and starts a helper at its other end. Whatever an earlier one ran is ended by that.
+/// Connects to the machine's port. A helper that is there already, of this very text, is greeted; else one is started.
+/// Whatever was run for an earlier controller is ended by either.
 ///
 /// # Errors
 /// [`ProviderError::NotRunning`], or what stands in the way, in the words of libvirt or of the machine.
 pub async fn connect(way: &Arc<dyn Way>) -> Result<Arc<Link>, ProviderError> {
-    let name = way.name();
     if !way.is_running().await? {
-        return Err(ProviderError::NotRunning { name: name.clone() });
+        return Err(ProviderError::NotRunning { name: way.name().clone() });
     }
+    if way.is_served().await? {
+        let mut wire = way.connect().await?;
+        if let Ok(Ok(read_ahead)) = tokio::time::timeout(ANSWER_LIMIT, greet(&mut wire, &greeting())).await {
+            return Ok(Link::serve(wire, read_ahead, way.clone()));
+        }
+    }
+    start(way).await
+}
+
+async fn start(way: &Arc<dyn Way>) -> Result<Arc<Link>, ProviderError> {
     let mut wire = way.connect().await?;
-    let nonce = nonce();
     let agent = Agent::new(way.as_ref());
-    let started = agent.start(&["/bin/sh", "-c", STARTER, "sh", &nonce, PORT], HELPER.as_bytes()).await?;
-    let greeting = format!("\nencanto {nonce}\n");
+    let mark = nonce();
+    let starter = ["/bin/sh", "-c", STARTER, "sh", &version(), PORT, &mark];
+    let started = agent.start(&starter, HELPER.as_bytes()).await?;
+    let meeting = async {
+        // An earlier one may still be there: nothing is said before the new one has the port.
+        skip(&mut wire, format!("\nencanto {mark}\n").as_bytes()).await?;
+        greet(&mut wire, &greeting()).await
+    };
     let met = tokio::select! {
-        met = tokio::time::timeout(GREETING_LIMIT, meet(&mut wire, greeting.as_bytes())) => met,
+        met = tokio::time::timeout(GREETING_LIMIT, meeting) => met,
         failed = failure(&agent, started) => return Err(failed),
     };
     let source = match met {
@@ -65,22 +83,28 @@ pub async fn connect(way: &Arc<dyn Way>) -> Result<Arc<Link>, ProviderError> {
         Ok(Err(source)) => source,
         Err(_) => std::io::Error::new(std::io::ErrorKind::TimedOut, "its helper does not start"),
     };
-    Err(if way.is_running().await? { ProviderError::Enter { name: name.clone(), source } } else { lost(name) })
+    let name = way.name().clone();
+    Err(if way.is_running().await? { ProviderError::Enter { name, source } } else { ProviderError::NotRunning { name } })
 }
 
-/// Skips what an earlier helper left in the port, and answers the greeting; returns what came after it.
-pub(super) async fn meet(wire: &mut Wire, greeting: &[u8]) -> std::io::Result<BytesMut> {
+/// Says the greeting and waits for its answer; returns what came after it. What came before was said to somebody else.
+pub(super) async fn greet(wire: &mut Wire, greeting: &[u8]) -> std::io::Result<BytesMut> {
+    wire.input.write_all(greeting).await?;
+    skip(wire, greeting).await
+}
+
+/// Reads on until this was said, and returns what came after it.
+async fn skip(wire: &mut Wire, said: &[u8]) -> std::io::Result<BytesMut> {
     let mut seen = BytesMut::new();
-    let finder = memchr::memmem::Finder::new(greeting);
+    let finder = memchr::memmem::Finder::new(said);
     loop {
         if wire.output.read_buf(&mut seen).await? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         if let Some(at) = finder.find(&seen) {
-            wire.input.write_all(greeting).await?;
-            return Ok(seen.split_off(at + greeting.len()));
+            return Ok(seen.split_off(at + said.len()));
         }
-        let old = seen.len().saturating_sub(greeting.len());
+        let old = seen.len().saturating_sub(said.len());
         drop(seen.split_to(old));
     }
 }
@@ -103,7 +127,17 @@ async fn failure(agent: &Agent<'_>, started: u64) -> ProviderError {
     }
 }
 
-/// Tells this controller's helper from any other's.
+/// A helper of another version is none.
+pub(super) fn version() -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, HELPER.as_bytes());
+    digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Never the same twice, so that its answer is told from what was said to others.
+pub(super) fn greeting() -> Vec<u8> {
+    format!("\nencanto {} {}\n", version(), nonce()).into_bytes()
+}
+
 fn nonce() -> String {
     format!("{:016x}", rand::random::<u64>())
 }

@@ -1,20 +1,21 @@
 # The controller's hand in a virtual machine: runs commands and handles files, over one virtio port.
 #
-#     perl guest.pl PORT NONCE FOLDER        PORT may be `-`: standard input, a socket
+#     perl guest.pl PORT VERSION FOLDER MARK        PORT may be `-`: standard input, a socket
 #
 # There is one at a time. A new one first ends the one before it and whatever that one ran, so that a hook can run again
-# without two of them at work. It ends, with all that it runs, when the controller's end of the port is closed. FOLDER
-# is where it writes down, in files of no content but a number, what must be ended if it is killed itself.
+# without two of them at work. All that it runs ends when the controller's end of the port is closed, or another one
+# greets; then it waits for the next. FOLDER is where it writes down what must be ended if it is killed itself.
 #
-# Both sides say "\nencanto NONCE\n" first and skip all before it: what an earlier controller left in the port. Then come
-# frames: number of the command (4 bytes), a letter, length (4 bytes), body. A stream's sender has WINDOW bytes ahead of
-# what the other side says it took (`T`), so nobody holds up anybody else, and nothing grows. Perl's own modules only:
-# those of `perl-base`, which every Debian has.
+# It says "\nencanto MARK\n" once, when it has the port. A controller, the one that started it or a later one, says
+# "\nencanto VERSION NONCE\n" and gets the same line back. Both sides skip all before it: what
+# an earlier controller left in the port. Then come frames: number of the command (4 bytes), a letter, length (4 bytes),
+# body. A stream's sender has WINDOW bytes ahead of what the other side says it took (`T`), so nobody holds up anybody
+# else, and nothing grows. Perl's own modules only: those of `perl-base`, which every Debian has.
 use strict;
 use warnings;
 no warnings 'exec';
 use Errno qw(EAGAIN EINTR ENOENT ENOTDIR EBUSY EISDIR EINVAL EPIPE EIO);
-use Fcntl qw(O_RDONLY O_RDWR O_WRONLY O_CREAT O_EXCL O_NONBLOCK O_NOCTTY F_GETFL F_SETFL S_IMODE);
+use Fcntl qw(O_RDONLY O_RDWR O_WRONLY O_CREAT O_EXCL O_NONBLOCK O_NOCTTY O_ASYNC F_GETFL F_SETFL F_SETOWN S_IMODE);
 use POSIX ();
 
 use constant { WINDOW => 262144, CHUNK => 65536, QUEUE => 262144, BODY => 1048576 };
@@ -22,11 +23,12 @@ use constant { TIOCSPTLCK => 0x40045431, TIOCGPTN => 0x80045430, TIOCSCTTY => 0x
 my $PRCTL = { x86_64 => 157, aarch64 => 167, riscv64 => 167, i686 => 172 }->{ (POSIX::uname())[4] };
 my $PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-my ($place, $nonce, $folder) = @ARGV;
+my ($place, $version, $folder, $mark) = @ARGV;
 my ($port, $wake_read, $wake_write);
 my ($input, $output) = ('', '');
 my (%runs, %number_of);    # number => what runs; process id => number
-my $ending = 0;
+# The controller is gone; this process is to end.
+my ($lost, $ending) = (0, 0);
 
 main();
 
@@ -37,16 +39,22 @@ sub main {
     $SIG{TERM} = $SIG{HUP} = sub { $ending = 1 };
     pipe $wake_read, $wake_write or die "pipe: $!\n";
     quick($_) for $wake_read, $wake_write;
-    $SIG{CHLD} = sub { syswrite $wake_write, 'x' };
+    $SIG{CHLD} = $SIG{IO} = sub { syswrite $wake_write, 'x' };
     write_text('/proc/self/oom_score_adj', '-900');
     make_folders("$folder/commands");
     end_predecessor();
     note("$folder/agent", $$);
     open_port();
-    say_hello();
-    take_frames();    # those that came with the greeting
-    serve() until $ending;
-    finish();
+    until ($ending) {
+        await_greeting() or next;
+        take_frames();    # those that came with the greeting
+        serve() until $lost or $ending;
+        end_all();
+    }
+    # Somebody may still listen: the machine is shut down, or has a new helper.
+    report(0, 'b', '');
+    flush_port();
+    POSIX::_exit(0);
 }
 
 # --- Those before ---
@@ -63,8 +71,8 @@ sub end_predecessor {
     }
     opendir my $dir, "$folder/commands" or return;
     for my $entry (grep { /^\d+$/ } readdir $dir) {
-        my $leader = noted("$folder/commands/$entry");
-        kill 'KILL', -$leader, $leader if $leader;
+        # The first process may be gone before the others of its group; then nobody can have its number.
+        kill 'KILL', -$entry if noted("$folder/commands/$entry") or !-e "/proc/$entry" or !defined began($entry);
         unlink "$folder/commands/$entry";
     }
 }
@@ -116,44 +124,60 @@ sub open_port {
         }
     }
     quick($port);
+    fcntl $port, F_SETOWN, $$;
+    fcntl $port, F_SETFL, (fcntl $port, F_GETFL, 0) | O_ASYNC;
+    syswrite $port, "\nencanto $mark\n";
 }
 
-sub say_hello {
-    my $hello = "\nencanto $nonce\n";
-    $output = $hello;
-    while (!$ending) {
-        flush_port();
-        pump(0.05) or next;
-        my $at = index $input, $hello;
-        next if $at < 0;
-        substr $input, 0, $at + length $hello, '';
-        return;
+# Waits for a controller; whether one has come.
+sub await_greeting {
+    $output = '';
+    until ($ending) {
+        $lost = 0;
+        my $here = take_input();
+        return answer() if $input =~ /\nencanto \Q$version\E ([0-9a-f]+)\n/;
+        # One that wants another version brings its own.
+        $ending = 1 if $input =~ /\nencanto [0-9a-f]+ [0-9a-f]+\n/;
+        last if $ending;
+        substr $input, 0, -128, '' if length $input > 128;
+        # The port of a controller that is not there can always be read: its coming is told by a signal.
+        my $read = '';
+        vec($read, fileno $port, 1) = 1 if $here;
+        vec($read, fileno $wake_read, 1) = 1;
+        hush() if select($read, undef, undef, undef) > 0 and vec $read, fileno $wake_read, 1;
+        reap();
     }
-}
-
-# Waits up to that long for something to read; whether there was.
-sub pump {
-    my ($patience) = @_;
-    my $read = '';
-    vec($read, fileno $port, 1) = 1;
-    return unless select($read, undef, undef, $patience) > 0;
-    return take_input();
-}
-
-sub take_input {
-    my $count = sysread $port, $input, CHUNK, length $input;
-    return 1 if $count;
-    return 0 if !defined $count and ($! == EAGAIN or $! == EINTR);
-    $ending = 1;    # the controller is gone
     return 0;
+}
+
+# The greeting was the last match: what is before it is nobody's.
+sub answer {
+    $output = substr $input, $-[0], $+[0] - $-[0];
+    substr $input, 0, $+[0], '';
+    flush_port();
+    return 1;
+}
+
+sub hush { sysread $wake_read, my ($nothing), 4096 }
+
+# Whether anybody is at the other end. A port hands out a page at a time, hence the rounds.
+sub take_input {
+    for (1 .. 16) {
+        my $count = sysread $port, $input, CHUNK, length $input;
+        next if $count;
+        return 1 if !defined $count and ($! == EAGAIN or $! == EINTR);
+        $lost = 1;
+        $ending = 1 if $place eq '-';    # a socket is no port: nobody comes again
+        return 0;
+    }
+    return 1;
 }
 
 sub flush_port {
     while (length $output) {
         my $count = syswrite $port, $output, CHUNK;
         if (!defined $count) {
-            return if $! == EAGAIN or $! == EINTR;
-            $ending = 1;
+            $lost = 1 unless $! == EAGAIN or $! == EINTR;
             return;
         }
         substr $output, 0, $count, '';
@@ -182,9 +206,7 @@ sub serve {
     }
     my $count = select $read, $write, undef, undef;
     return if $count <= 0;
-    if (vec $read, fileno $wake_read, 1) {
-        sysread $wake_read, my ($nothing), 4096;
-    }
+    hush() if vec $read, fileno $wake_read, 1;
     if (vec $read, fileno $port, 1) {
         take_input();
         take_frames();
@@ -206,7 +228,8 @@ sub take_frames {
     my $at = 0;
     while (length($input) - $at >= 9) {
         my ($number, $letter, $length) = unpack 'Na1N', substr $input, $at, 9;
-        if ($length > BODY) { $ending = 1; return }
+        # No frame: another controller's greeting, after this machine's memory was put back.
+        if ($length > BODY) { $lost = 1; last }
         last if length($input) - $at - 9 < $length;
         take($number, $letter, substr $input, $at + 9, $length);
         $at += 9 + $length;
@@ -290,13 +313,11 @@ sub shut {
     close $handle;
 }
 
-sub finish {
+sub end_all {
     put_down($_) for values %runs;
     unlink "$folder/commands/$_" for keys %number_of;
-    # Somebody may still listen: the machine is shut down, or has a new controller.
-    report(0, 'b', '');
-    flush_port();
-    POSIX::_exit(0);
+    # Closes what was theirs. Whoever was told to end is reaped later, as nobody's.
+    %runs = %number_of = ();
 }
 
 # --- Beginning ---
@@ -368,7 +389,7 @@ sub launch {
     my $pid = fork // return refused('fork', $!);
     if ($pid == 0) {
         POSIX::setsid();
-        $SIG{$_} = 'DEFAULT' for qw(PIPE TERM HUP CHLD);
+        $SIG{$_} = 'DEFAULT' for qw(PIPE TERM HUP CHLD IO);
         POSIX::dup2(fileno $theirs[$_], $_) for 0 .. 2;
         @theirs = ();
         ioctl STDIN, TIOCSCTTY, 0 if $columns;

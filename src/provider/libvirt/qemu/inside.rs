@@ -36,12 +36,17 @@ impl Insides {
 
     /// Gives the link of a machine up that was stopped or is gone; what runs over it ends.
     pub fn leave(&self, name: &InstanceName) {
-        let Some(slot) = locked(&self.slots).remove(name) else { return };
+        let mut slots = locked(&self.slots);
+        let Some(slot) = slots.get(name).cloned() else { return };
         // Whoever is connecting right now fails by himself.
         if let Ok(mut link) = slot.try_lock()
             && let Some(link) = link.take()
         {
             link.cut();
+        }
+        // One slot a machine, whoever has it: two would each end what the other's controller runs.
+        if Arc::strong_count(&slot) == 2 {
+            slots.remove(name);
         }
     }
 }

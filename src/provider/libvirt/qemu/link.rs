@@ -148,6 +148,11 @@ impl Link {
         let _ = self.frames.send(order.encode(number));
     }
 
+    #[cfg(test)]
+    pub fn say_raw(&self, bytes: &[u8]) {
+        let _ = self.frames.send(Bytes::copy_from_slice(bytes));
+    }
+
     /// Asks for a command, or for something with a file. `None` if the link is lost.
     pub fn begin(self: &Arc<Self>, words: &[String]) -> Option<Begun> {
         let (out, stdout) = mpsc::unbounded_channel();

@@ -69,7 +69,7 @@ async fn what_cannot_be_done_says_why_and_leaves_nothing() {
     );
     assert_eq!(
         said(one.write_file(&at("plain/below"), b"x", &options).await.unwrap_err()),
-        "cannot write \"W/plain/below\" in fake: create: Not a directory (os error 20)"
+        "cannot write \"W/plain/below\" in fake: make the folder of: File exists (os error 17)"
     );
     assert_eq!(
         said(one.write_file("relative", b"", &options).await.unwrap_err()),

@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{FakeMachine, Inside, exec, inside, shell};
+use super::super::boot::{greet, greeting, version};
+use super::super::link::Link;
+use super::{FakeMachine, Inside, Way as _, Wire, exec, inside, shell};
 use crate::provider::{ExecEnd, ExecRequest, Execution, ProviderError};
 
 /// Begins two processes of one group; their numbers.
@@ -104,20 +106,44 @@ async fn a_second_controller_ends_the_first_ones_commands() {
 
 #[tokio::test]
 async fn what_was_left_in_the_port_is_skipped() {
-    use tokio::io::AsyncWriteExt as _;
-
-    use super::super::boot::meet;
-    use super::Wire;
     let (ours, mut theirs) = tokio::io::duplex(1 << 16);
     let (output, input) = tokio::io::split(ours);
     let mut wire = Wire { input: Box::new(input), output: Box::new(output) };
     theirs.write_all(&vec![b'\n'; 30_000]).await.unwrap();
-    theirs.write_all(b"\nencanto other\nrest of it\nencanto mine\nfirst frame").await.unwrap();
-    let ahead = meet(&mut wire, b"\nencanto mine\n").await.unwrap();
+    theirs.write_all(b"\nencanto 1 other\nrest of it\nencanto 1 mine\nfirst frame").await.unwrap();
+    let ahead = greet(&mut wire, b"\nencanto 1 mine\n").await.unwrap();
     assert_eq!(&ahead[..], b"first frame");
-    let mut answer = [0; 14];
-    theirs.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer, b"\nencanto mine\n");
+    let mut said = [0; 16];
+    theirs.read_exact(&mut said).await.unwrap();
+    assert_eq!(&said, b"\nencanto 1 mine\n");
+}
+
+#[tokio::test]
+async fn whoever_greets_a_helper_that_is_there_ends_what_it_ran() {
+    let machine = FakeMachine::new();
+    let mut wire = machine.connect().await.unwrap();
+    let arguments = json!({"arg": ["", "", "", version(), "", "mark"]});
+    machine.begin_helper(&arguments);
+    wire.input.write_all(b"the rest of a frame").await.unwrap();
+    greet(&mut wire, &greeting()).await.unwrap();
+    let one = inside(&machine);
+    let link = Link::serve(wire, tokio_util::bytes::BytesMut::new(), machine.clone());
+    *one.slot.lock().await = Some(link.clone());
+    let (mut run, processes) = two_processes(&one, None).await;
+    // As after a machine's memory was put back: the line is the same, the controller is another.
+    link.say_raw(&greeting());
+    gone(processes).await;
+    let lost = run.control.wait().await;
+    assert!(matches!(lost, Err(ProviderError::Enter { .. })), "{lost:?}");
+}
+
+#[tokio::test]
+async fn a_helper_of_another_version_makes_room() {
+    let machine = FakeMachine::new();
+    let mut wire = machine.connect().await.unwrap();
+    machine.begin_helper(&json!({"arg": ["", "", "", "00ff", "", "mark"]}));
+    assert!(greet(&mut wire, &greeting()).await.is_err());
+    assert_eq!(exec(&inside(&machine), shell("echo new"), b"").await.text(), "new");
 }
 
 #[tokio::test]
@@ -125,14 +151,14 @@ async fn any_call_may_fail_and_the_next_command_works() {
     let whole = FakeMachine::new();
     exec(&inside(&whole), shell("true"), b"").await;
     let calls = whole.state().calls;
-    assert!(calls >= 3, "{calls}");
+    assert!(calls >= 4, "{calls}");
     for nth in 1..=calls {
         let machine = FakeMachine::new();
         let one = inside(&machine);
         machine.state().fails_at = Some(nth);
         // The last ones come beside the greeting, and may come too late to matter.
         let first = one.exec(shell("true")).await;
-        assert!(nth > 3 || matches!(first, Err(ProviderError::Libvirt { .. })), "call {nth}");
+        assert!(nth > 4 || matches!(first, Err(ProviderError::Libvirt { .. })), "call {nth}");
         drop(first);
         assert_eq!(exec(&one, shell("echo well"), b"").await.text(), "well", "after call {nth}");
     }

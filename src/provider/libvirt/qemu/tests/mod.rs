@@ -71,12 +71,12 @@ impl FakeMachine {
     #[allow(clippy::disallowed_methods, reason = "in place of a machine's own agent")]
     fn begin_helper(&self, arguments: &Value) {
         let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/provider/libvirt/qemu/guest.pl");
-        let nonce = arguments["arg"][3].as_str().unwrap();
+        let version = arguments["arg"][3].as_str().unwrap();
         let mut state = self.state();
         let port = state.port.take().unwrap();
         let helper = std::process::Command::new("perl")
             .arg(program)
-            .args(["-", nonce])
+            .args(["-", version])
             .arg(self.folder.path())
             .stdin(Stdio::from(std::os::fd::OwnedFd::from(port)))
             .spawn()
