@@ -132,6 +132,8 @@ pub fn local(settings: LocalSettings) -> Result<Arc<dyn Provider>, ProviderError
         Arc::new(lxc::driver(&settings)),
         #[cfg(feature = "libvirt")]
         Arc::new(super::libvirt::lxc::driver(&settings)),
+        #[cfg(feature = "libvirt")]
+        Arc::new(super::libvirt::qemu::QemuDriver::new(&settings)?),
     ];
     let absent = [CONTAINER, MACHINE].into_iter().filter(|_| !cfg!(feature = "libvirt"));
     let absent = absent.map(|kind| (kind, doctor::WITHOUT_LIBVIRT.to_owned())).collect();

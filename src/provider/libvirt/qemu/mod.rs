@@ -8,13 +8,25 @@
 pub mod agent;
 mod boot;
 pub mod console;
+mod disks;
+mod domain;
+mod domains;
+mod driver;
 mod exec;
 mod files;
 mod frame;
+mod inner;
 pub mod inside;
 mod link;
 mod pipe;
+mod probe;
+mod process;
+mod qcow2;
+mod saved;
+mod template;
 pub mod way;
+
+pub use self::driver::QemuDriver;
 
 #[cfg(test)]
 mod tests;
