@@ -10,9 +10,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use support::RealEnv;
-use support::host::{browse, soon, tool, traces};
+use support::host::{browse, soon, tool, traces, within};
 
 /// A service that answers on a port; it keeps a file, so that one sees what is left of it.
 const CHARM: &str = r#"
@@ -296,4 +297,100 @@ fn a_domain_that_virsh_defined() {
     Domain::virsh("destroy");
     assert_eq!(devices(), before);
     assert!(domain.root.join("opt/probe.pl").exists());
+}
+/// A virtual machine that somebody defined with virsh; it is removed with the test.
+struct Computer {
+    disk: PathBuf,
+}
+
+const VM: &str = "adoptee-vm";
+
+impl Computer {
+    fn virsh(arguments: &[&str]) -> String {
+        tool("virsh", &[&["-q", "-c", "qemu:///system"], arguments].concat())
+    }
+
+    /// On a copy of the disk of a machine that does not run, with its kernel.
+    fn like(instance: &str) -> Self {
+        let xml = Self::virsh(&["dumpxml", instance]);
+        let between = |begin: &str, end: &str| xml.split_once(begin).unwrap().1.split_once(end).unwrap().0.to_owned();
+        let machine = Computer { disk: "/var/lib/libvirt/images/adoptee-vm.qcow2".into() };
+        machine.remove();
+        std::fs::copy(between("<source file='", "'"), &machine.disk).unwrap();
+        let (kernel, initrd) = (between("<kernel>", "</kernel>"), between("<initrd>", "</initrd>"));
+        let definition = format!(
+            "<domain type='qemu'><name>{VM}</name><memory unit='MiB'>512</memory><vcpu>1</vcpu>
+             <os><type arch='x86_64' machine='pc'>hvm</type><kernel>{kernel}</kernel><initrd>{initrd}</initrd>
+              <cmdline>root=/dev/vda rw console=ttyS0 quiet net.ifnames=0</cmdline></os>
+             <features><acpi/></features><devices>
+              <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{}'/>
+               <target dev='vda' bus='virtio'/></disk>
+              <interface type='user'><model type='virtio'/></interface>
+              <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+              <serial type='pty'/></devices></domain>",
+            machine.disk.display()
+        );
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), definition).unwrap();
+        Self::virsh(&["define", &file.path().display().to_string()]);
+        machine
+    }
+
+    fn asks(&self, question: &str) -> bool {
+        let words = ["-q", "-c", "qemu:///system", "qemu-agent-command", "--timeout", "5", VM, question];
+        Command::new("virsh").args(words).output().unwrap().status.success()
+    }
+
+    fn remove(&self) {
+        for verb in ["destroy", "undefine"] {
+            let _ = Command::new("virsh").args(["-q", "-c", "qemu:///system", verb, VM]).output();
+        }
+        let _ = std::fs::remove_file(&self.disk);
+        let _ = std::fs::remove_file(format!("/var/log/libvirt/qemu/{VM}.log"));
+    }
+}
+
+impl Drop for Computer {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+#[test]
+fn a_virtual_machine_that_virsh_defined() {
+    if std::env::var_os("ENCANTO_TEST_LIBVIRT").is_none_or(|value| value != "1") {
+        return;
+    }
+    let _turn = TURN.lock();
+    let Some(env) = RealEnv::bootstrapped("adopt") else { return };
+    env.write("probe/charm.lua", CHARM);
+    env.run("add-machine kvm --wait=10m").succeeds();
+    env.run("machine stop 1 --wait=3m").succeeds();
+    let instance = Computer::virsh(&["list", "--all", "--name"])
+        .lines()
+        .find(|l| l.contains("-adopt-machine-1"))
+        .unwrap()
+        .to_owned();
+    let vm = Computer::like(&instance);
+    env.run(&format!("machine adopt {VM}")).fails().stderr_has("virsh start");
+    Computer::virsh(&["start", VM]);
+    within(Duration::from_secs(180), "the guest agent", || vm.asks(r#"{"execute":"guest-ping"}"#));
+    let definition = Computer::virsh(&["dumpxml", "--inactive", VM]);
+
+    let all = env.run("machine list --all --format tabular").succeeds().stdout;
+    assert!(all.lines().any(|line| line.contains(VM) && line.contains("kvm")), "{all}");
+    env.run(&format!("machine adopt {VM} --wait=3m")).succeeds();
+    env.run("deploy ./probe --to 2 --wait=3m").succeeds();
+    soon("an answer", || browse(&format!("http://{}:8099/", address(&env))).1.starts_with("hello from 10."));
+    env.run("destroy-service probe --wait=3m").succeeds();
+    env.run("machine release 2 --wait=2m").succeeds();
+
+    assert_eq!(Computer::virsh(&["domstate", VM]).trim(), "running");
+    assert_eq!(Computer::virsh(&["dumpxml", "--inactive", VM]), definition);
+    let running = Computer::virsh(&["dumpxml", VM]);
+    assert!(!running.contains("org.encanto") && !running.contains("<source bridge"), "neither card nor port of ours");
+    let kept = |path: &str| vm.asks(&format!(r#"{{"execute":"guest-file-open","arguments":{{"path":"{path}"}}}}"#));
+    assert!(kept("/opt/probe.pl") && !kept("/run/encanto/guest.pl"), "what the unit wrote stays, our helper does not");
+    env.run("destroy-environment adopt -y").succeeds();
+    assert_eq!(Computer::virsh(&["domstate", VM]).trim(), "running");
 }

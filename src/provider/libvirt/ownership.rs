@@ -12,22 +12,34 @@ const NAMESPACE: &str = "urn:encanto:instance:1";
 
 /// An environment, as domains name the one that they belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner(String);
+pub struct Owner(Option<String>);
 
 impl Owner {
     /// `environment` is unique on this host.
     pub fn new(environment: impl Into<String>) -> Self {
-        Self(environment.into())
+        Self(Some(environment.into()))
+    }
+
+    /// Of domains that no environment made: of those that are adopted, say.
+    pub fn nobody() -> Self {
+        Self(None)
+    }
+
+    fn environment(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
     }
 
     /// What a domain of ours has in its `<metadata>`.
     pub fn metadata(&self) -> String {
-        format!("<encanto:instance xmlns:encanto='{NAMESPACE}' environment='{}'/>", escape(&self.0))
+        format!("<encanto:instance xmlns:encanto='{NAMESPACE}' environment='{}'/>", escape(self.environment()))
     }
 
     /// The same for the same name at all times, so that a domain that is defined again stays the one that it was.
     pub fn uuid(&self, name: &InstanceName) -> String {
-        let digest = ring::digest::digest(&ring::digest::SHA256, format!("{NAMESPACE}\n{}\n{name}", self.0).as_bytes());
+        let digest = ring::digest::digest(
+            &ring::digest::SHA256,
+            format!("{NAMESPACE}\n{}\n{name}", self.environment()).as_bytes(),
+        );
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&digest.as_ref()[..16]);
         // Version 8, free form, of the usual variant.
@@ -38,11 +50,14 @@ impl Owner {
     }
 
     pub fn owns(&self, domain: &Domain) -> Result<bool, Error> {
-        Ok(element_of(domain)?.is_some_and(|element| self.is_named_in(&element)))
+        Ok(match element_of(domain)? {
+            Some(element) => self.is_named_in(&element),
+            None => self.0.is_none(),
+        })
     }
 
     fn is_named_in(&self, element: &str) -> bool {
-        attribute(element, "environment").as_deref() == Some(self.0.as_str())
+        self.0.is_some() && attribute(element, "environment") == self.0
     }
 }
 

@@ -8,9 +8,10 @@ use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::error::Error;
 
+use super::adopted::{Seen, see};
 use crate::provider::libvirt::connection::{Hypervisor, absent_is_none};
 use crate::provider::libvirt::ownership::Owner;
-use crate::provider::{Foreign, InstanceName, InstanceState, ProviderError};
+use crate::provider::{InstanceName, ProviderError};
 
 /// How a domain is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,29 +158,25 @@ impl Domains {
         Ok(names.await?.into_iter().filter_map(|name| InstanceName::new(name).ok()).collect())
     }
 
-    /// Those that others made.
-    pub async fn foreign(&self, kind: &str) -> Result<Vec<Foreign>, ProviderError> {
-        let (owner, kind) = (self.owner.clone(), kind.to_owned());
+    /// Those that this environment did not make.
+    pub async fn others(&self) -> Result<Vec<Seen>, ProviderError> {
+        let owner = self.owner.clone();
         self.hypervisor
             .call(move |connection| {
-                let mut foreign = Vec::new();
+                let mut seen = Vec::new();
                 for domain in connection.list_all_domains(0)? {
-                    if owner.owns(&domain)? {
-                        continue;
+                    if !owner.owns(&domain)? {
+                        seen.push(see(&domain)?);
                     }
-                    let state = if domain.is_active()? { InstanceState::Running } else { InstanceState::Stopped };
-                    let obstacle = Some("a virtual machine that others made cannot be taken over".to_owned());
-                    foreign.push(Foreign {
-                        kind: kind.clone(),
-                        name: domain.get_name()?,
-                        state,
-                        series: None,
-                        obstacle,
-                    });
                 }
-                Ok(foreign)
+                Ok(seen)
             })
             .await
+    }
+
+    /// The same among those that nobody's environment made.
+    pub fn of_nobody(&self) -> Self {
+        Self { owner: Owner::nobody(), ..self.clone() }
     }
 }
 

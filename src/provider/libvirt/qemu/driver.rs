@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
+use super::adopted::{Adopted, look_at};
 use super::agent::Agent;
 use super::console;
 use super::disks::{DISK_SIZE, Disks, MachineDisk, Mark, blocking};
@@ -89,13 +91,55 @@ impl QemuDriver {
         self.disks.machine(machine.label())
     }
 
-    fn way(&self, name: &InstanceName) -> LibvirtWay {
-        let Domains { hypervisor, agents, owner } = self.domains.clone();
-        LibvirtWay::new(name.clone(), owner, (hypervisor, agents))
+    /// Where the machine's domain is to be looked for, and what it is called there.
+    fn domain(&self, machine: &Machine) -> (Domains, InstanceName) {
+        let domains = if machine.is_guest() { self.domains.of_nobody() } else { self.domains.clone() };
+        // No other is ever adopted.
+        (domains, InstanceName::new(machine.label()).unwrap_or_else(|_| machine.name.clone()))
     }
 
-    fn inside(&self, machine: &Machine) -> Inside {
-        self.insides.of(Arc::new(self.way(&machine.name)))
+    async fn state(&self, machine: &Machine) -> Result<DomainState, ProviderError> {
+        let (domains, name) = self.domain(machine);
+        domains.state(&name).await
+    }
+
+    fn way(&self, machine: &Machine) -> LibvirtWay {
+        let (Domains { hypervisor, agents, owner }, name) = self.domain(machine);
+        LibvirtWay::new(name, owner, (hypervisor, agents))
+    }
+
+    /// An adopted one that was booted anew by others has lost what [`Adopted::plug`] gave it.
+    async fn inside(&self, machine: &Machine) -> Result<Inside, ProviderError> {
+        let inside = self.insides.of(Arc::new(self.way(machine)));
+        if machine.is_guest() && !inside.is_linked().await && self.state(machine).await? == DomainState::Running {
+            self.plug(machine).await?;
+        }
+        Ok(inside)
+    }
+
+    async fn plug(&self, machine: &Machine) -> Result<(), ProviderError> {
+        let ((domains, name), way) = (self.domain(machine), self.way(machine));
+        Adopted { domains: &domains, name: &name, way: &way, wiring: &machine.wiring }.plug().await
+    }
+
+    async fn unplug(&self, machine: &Machine) -> Result<(), ProviderError> {
+        let ((domains, name), way) = (self.domain(machine), self.way(machine));
+        self.insides.leave(&name);
+        Adopted { domains: &domains, name: &name, way: &way, wiring: &machine.wiring }.unplug().await
+    }
+
+    /// As others defined it.
+    async fn begin_guest(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {
+        let (domains, name) = self.domain(machine);
+        match domains.state(&name).await? {
+            DomainState::Absent => return Err(ProviderError::NoInstance(name)),
+            DomainState::Off => to_the_end(turn, async move { domains.start(&name).await }).await?,
+            DomainState::Paused => domains.resume(&name).await?,
+            DomainState::Running => {}
+        }
+        self.ready(machine).await?;
+        self.plug(machine).await?;
+        allow_hairpin(&machine.wiring.cable)
     }
 
     /// What machines run on; found once.
@@ -192,7 +236,7 @@ impl QemuDriver {
         let (templates, files) = (self.templates.clone(), self.files(machine));
         let (name, told) = (machine.name.clone(), template.to_owned());
         to_the_end(turn, async move { templates.restore(&name, &told, &files).await }).await?;
-        let way = self.way(&machine.name);
+        let way = self.way(machine);
         let agent = Agent::new(&way);
         agent.wait(WAKE_LIMIT).await?;
         let uuid = self.domains.owner.uuid(&machine.name);
@@ -216,7 +260,7 @@ impl QemuDriver {
 
     /// Waits until the machine takes orders.
     async fn ready(&self, machine: &Machine) -> Result<(), ProviderError> {
-        let way = self.way(&machine.name);
+        let way = self.way(machine);
         Agent::new(&way).wait(READY_LIMIT).await.map_err(|error| match error {
             ProviderError::NotReady { name, seconds, output } => {
                 let shown = console::last_words(&self.files(machine).console_log());
@@ -268,8 +312,8 @@ impl Driver for QemuDriver {
     }
 
     async fn is_made(&self, machine: &Machine) -> Result<bool, ProviderError> {
-        let known = self.domains.state(&machine.name).await? != DomainState::Absent;
-        Ok(known && self.files(machine).disk().exists())
+        let known = self.state(machine).await? != DomainState::Absent;
+        Ok(known && (machine.is_guest() || self.files(machine).disk().exists()))
     }
 
     async fn make(&self, machine: &Machine, seed: Option<&Path>) -> Result<(), ProviderError> {
@@ -284,6 +328,9 @@ impl Driver for QemuDriver {
     }
 
     async fn begin(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {
+        if machine.is_guest() {
+            return self.begin_guest(machine, turn).await;
+        }
         match self.domains.state(&machine.name).await? {
             DomainState::Running => self.ready(machine).await?,
             // Somebody who copied it was killed.
@@ -294,8 +341,9 @@ impl Driver for QemuDriver {
     }
 
     async fn halt(&self, machine: &Machine) -> Result<(), ProviderError> {
-        if self.domains.state(&machine.name).await? == DomainState::Running {
-            let way = self.way(&machine.name);
+        let (domains, name) = self.domain(machine);
+        if domains.state(&name).await? == DomainState::Running {
+            let way = self.way(machine);
             let agent = Agent::new(&way);
             let ended = async {
                 // The agent's own shutdown wants a login service, which the image has not. Without an agent there is
@@ -309,8 +357,8 @@ impl Driver for QemuDriver {
                 tracing::warn!("{} does not shut down, and is switched off", machine.name);
             }
         }
-        self.insides.leave(&machine.name);
-        self.domains.destroy(&machine.name).await
+        self.insides.leave(&name);
+        domains.destroy(&name).await
     }
 
     async fn end(&self, machine: &Machine) -> Result<(), ProviderError> {
@@ -341,9 +389,10 @@ impl Driver for QemuDriver {
     }
 
     async fn ended(&self, machine: &Machine) {
+        let (domains, name) = self.domain(machine);
         loop {
-            match self.domains.state(&machine.name).await {
-                Ok(DomainState::Running | DomainState::Paused) => process::ended(machine.name.as_str()).await,
+            match domains.state(&name).await {
+                Ok(DomainState::Running | DomainState::Paused) => process::ended(name.as_str()).await,
                 _ => return,
             }
         }
@@ -359,11 +408,11 @@ impl Driver for QemuDriver {
     }
 
     async fn exec(&self, machine: &Machine, request: ExecRequest) -> Result<Execution, ProviderError> {
-        self.inside(machine).exec(request).await
+        self.inside(machine).await?.exec(request).await
     }
 
     async fn read_file(&self, machine: &Machine, path: &str, limit: u64) -> Result<Vec<u8>, ProviderError> {
-        self.inside(machine).read_file(path, limit).await
+        self.inside(machine).await?.read_file(path, limit).await
     }
 
     async fn write_file(
@@ -373,19 +422,19 @@ impl Driver for QemuDriver {
         content: &[u8],
         options: &WriteOptions,
     ) -> Result<(), ProviderError> {
-        self.inside(machine).write_file(path, content, options).await
+        self.inside(machine).await?.write_file(path, content, options).await
     }
 
     async fn stat_file(&self, machine: &Machine, path: &str) -> Result<Option<FileStat>, ProviderError> {
-        self.inside(machine).stat_file(path).await
+        self.inside(machine).await?.stat_file(path).await
     }
 
     async fn remove_file(&self, machine: &Machine, path: &str) -> Result<(), ProviderError> {
-        self.inside(machine).remove_file(path).await
+        self.inside(machine).await?.remove_file(path).await
     }
 
     async fn console(&self, machine: &Machine, terminal: (u16, u16)) -> Result<Execution, ProviderError> {
-        console::open(&self.way(&machine.name), self.inside(machine), terminal).await
+        console::open(&self.way(machine), self.inside(machine).await?, terminal).await
     }
 
     fn data(&self, machine: &Machine) -> PathBuf {
@@ -393,7 +442,7 @@ impl Driver for QemuDriver {
     }
 
     async fn pause(&self, machine: &Machine) -> Result<(), ProviderError> {
-        let way = self.way(&machine.name);
+        let way = self.way(machine);
         if let Err(error) = Agent::new(&way).freeze().await {
             // What comes out is as after a power cut then, which is what is promised.
             tracing::warn!("{} is copied without having written everything: {error}", machine.name);
@@ -403,23 +452,30 @@ impl Driver for QemuDriver {
 
     async fn resume(&self, machine: &Machine) -> Result<(), ProviderError> {
         self.domains.resume(&machine.name).await?;
-        let way = self.way(&machine.name);
+        let way = self.way(machine);
         let agent = Agent::new(&way);
         agent.wait(WAKE_LIMIT).await?;
         agent.thaw().await
     }
 
     async fn foreign(&self, prefix: &str) -> Result<Vec<Foreign>, ProviderError> {
-        let _ = prefix;
-        self.domains.foreign(NAME).await
+        let nobodys = self.domains.of_nobody();
+        let way =
+            |name| LibvirtWay::new(name, nobodys.owner.clone(), (nobodys.hypervisor.clone(), nobodys.agents.clone()));
+        let others = self.domains.others().await?.into_iter().filter(|seen| !seen.name.starts_with(prefix));
+        Ok(join_all(others.map(|seen| look_at(seen, NAME, way))).await)
     }
 
     async fn adopt(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {
-        let _ = turn;
-        Err(ProviderError::Unsupported { action: "adopt", name: machine.name.clone() })
+        InstanceName::new(machine.label())?;
+        self.begin(machine, turn).await
     }
 
     async fn release(&self, machine: &Machine) -> Result<(), ProviderError> {
-        Err(ProviderError::Unsupported { action: "release", name: machine.name.clone() })
+        match self.state(machine).await? {
+            // Nothing of what was added outlives a stop.
+            DomainState::Absent | DomainState::Off => Ok(()),
+            DomainState::Running | DomainState::Paused => self.unplug(machine).await,
+        }
     }
 }

@@ -62,6 +62,11 @@ impl Inside {
         self.way.name()
     }
 
+    /// Whether the link was made, and not lost since.
+    pub async fn is_linked(&self) -> bool {
+        self.slot.lock().await.as_ref().is_some_and(|link| !link.is_lost())
+    }
+
     /// Makes the link unless there is one.
     async fn link(&self) -> Result<Arc<Link>, ProviderError> {
         let mut slot = self.slot.lock().await;

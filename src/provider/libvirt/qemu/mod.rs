@@ -5,6 +5,7 @@
 //! [`link`] its controller's end, [`inside`] keeps one link a machine, [`exec`] and [`files`] are what it is used for.
 //! [`console`] needs none of that.
 
+mod adopted;
 pub mod agent;
 mod boot;
 pub mod console;

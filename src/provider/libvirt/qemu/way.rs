@@ -41,6 +41,8 @@ pub struct Wire {
 pub trait Way: Send + Sync {
     fn name(&self) -> &InstanceName;
 
+    /// # Errors
+    /// [`ProviderError::NoInstance`] if the hypervisor does not know it.
     async fn is_running(&self) -> Result<bool, ProviderError>;
 
     /// Asks the guest agent.
@@ -109,6 +111,18 @@ impl LibvirtWay {
         pipe::wire(&stream).map_err(|source| ProviderError::Enter { name: self.name.clone(), source })
     }
 
+    /// Takes the port away from a machine that did not have it.
+    pub async fn remove_port(&self) -> Result<(), ProviderError> {
+        // As libvirt describes it: by less it does not find it.
+        let xml = self.xml().await?;
+        let Some(described) = port(&xml).map(|port| format!("<channel{port}</channel>")) else { return Ok(()) };
+        let removed = move |domain: &Domain| {
+            let live = virt_sys::VIR_DOMAIN_AFFECT_LIVE;
+            domain.detach_device_flags(&described, live)
+        };
+        self.with(&self.hypervisor, removed).await.map(drop)
+    }
+
     /// The port's socket, where it is on this host.
     async fn socket(&self) -> Result<Option<PathBuf>, ProviderError> {
         Ok(port(&self.xml().await?).and_then(|port| attribute(port, "path")).map(PathBuf::from))
@@ -130,8 +144,7 @@ impl Way for LibvirtWay {
     }
 
     async fn is_running(&self) -> Result<bool, ProviderError> {
-        let active = self.hypervisor.domain((&self.name, &self.owner), Domain::is_active).await?;
-        Ok(active.unwrap_or(false))
+        self.with(&self.hypervisor, Domain::is_active).await
     }
 
     async fn ask(&self, question: Value) -> Result<Value, ProviderError> {

@@ -16,7 +16,7 @@ use crate::provider::local::helper::payload_folders;
 use crate::provider::local::host::allow_hairpin;
 
 /// Number of the routing table in the container for what comes in by our cable: few choose numbers like it.
-const TABLE: &str = "60416";
+pub const TABLE: &str = "60416";
 
 impl<R: Runtime> ContainerDriver<R> {
     /// Connects the container, which runs, unless it is connected.

@@ -392,7 +392,8 @@ sub launch {
     my $pid = fork // return refused('fork', $!);
     if ($pid == 0) {
         POSIX::setsid();
-        $SIG{$_} = 'DEFAULT' for qw(PIPE TERM HUP CHLD IO);
+        # A shell that starts something in the background has it ignore the last two.
+        $SIG{$_} = 'DEFAULT' for qw(PIPE TERM HUP CHLD IO INT QUIT);
         POSIX::dup2(fileno $theirs[$_], $_) for 0 .. 2;
         @theirs = ();
         ioctl STDIN, TIOCSCTTY, 0 if $columns;
