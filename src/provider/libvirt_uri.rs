@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::remote::ssh::Destination;
+
 /// As libvirt reads it: `lxc:///`, `qemu:///system`, `qemu+ssh://host/system`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LibvirtUri(String);
@@ -19,16 +21,39 @@ impl LibvirtUri {
         self.0.split([':', '+']).next().unwrap_or_default()
     }
 
-    /// The other host on which libvirt is asked; `None` on this one.
-    pub fn host(&self) -> Option<&str> {
+    /// The other host on which the machines are; `None` on this one.
+    pub fn elsewhere(&self) -> Option<Destination> {
         let (_, rest) = self.0.split_once("://")?;
-        rest.split(['/', '?']).next().filter(|host| !host.is_empty())
+        destination(rest.split(['/', '?']).next().unwrap_or_default()).ok().flatten()
     }
 
     /// The same on the host itself.
     pub fn local(&self) -> String {
         let path = DRIVERS.iter().find(|(driver, _)| *driver == self.driver()).map_or("/", |(_, path)| *path);
         format!("{}://{path}", self.driver())
+    }
+}
+
+/// `[user@]host[:port]`, or nothing.
+fn destination(text: &str) -> Result<Option<Destination>, ()> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let (user, rest) = match text.rsplit_once('@') {
+        Some((user, rest)) => (Some(user.to_owned()), rest),
+        None => (None, text),
+    };
+    // An address of IPv6 has colons of its own, and brackets around them.
+    let end = rest.find(']').map_or(0, |end| end + 1);
+    let (host, port) = match rest[end..].split_once(':') {
+        Some((_, port)) => (&rest[..rest.len() - port.len() - 1], Some(port.parse().map_err(drop)?)),
+        None => (rest, None),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let is_word = |text: &str| !text.is_empty() && !text.starts_with('-') && text.bytes().all(|b| b.is_ascii_graphic());
+    match is_word(&host) && user.as_deref().is_none_or(is_word) {
+        true => Ok(Some(Destination { user, host, port })),
+        false => Err(()),
     }
 }
 
@@ -48,6 +73,19 @@ impl FromStr for LibvirtUri {
         };
         let address = rest.split('?').next().unwrap_or_default();
         let path = address.find('/').map_or("/", |at| &address[at..]);
+        let (transport, host) = (scheme.split_once('+').map(|(_, transport)| transport), address.split('/').next());
+        match (destination(host.unwrap_or_default()), transport) {
+            (Ok(None), None | Some("unix")) => {}
+            (Ok(Some(_)), Some("ssh")) if rest.contains('?') => {
+                return problem("keys and all else are said in the configuration of ssh; ");
+            }
+            (Ok(Some(_)), Some("ssh")) => {}
+            (Ok(Some(_)), _) => {
+                let words = format!("another host is reached by ssh only, as in `{driver}+ssh://root@host{wanted}`; ");
+                return problem(&words);
+            }
+            _ => return problem(""),
+        }
         match path == *wanted && !text.contains(char::is_whitespace) {
             true => Ok(Self(text.to_owned())),
             false if path == "/session" => problem("a user's session has no rights on the network; "),
@@ -69,14 +107,19 @@ mod tests {
     #[test]
     fn a_uri_names_a_driver_and_perhaps_another_host() {
         let read = |text: &str| -> LibvirtUri { text.parse().unwrap() };
-        for (text, driver, host) in [
+        let host = |user: Option<&str>, host: &str, port| {
+            Some(Destination { user: user.map(str::to_owned), host: host.to_owned(), port })
+        };
+        for (text, driver, elsewhere) in [
             ("lxc:///", "lxc", None),
             ("qemu:///system", "qemu", None),
             ("qemu+unix:///system?socket=/run/other/libvirt-sock", "qemu", None),
-            ("qemu+ssh://ana@far.example.org/system", "qemu", Some("ana@far.example.org")),
-            ("lxc+tcp://far/", "lxc", Some("far")),
+            ("qemu+ssh://ana@far.example.org/system", "qemu", host(Some("ana"), "far.example.org", None)),
+            ("lxc+ssh://far:2222/", "lxc", host(None, "far", Some(2222))),
+            ("lxc+ssh://root@[fd00::1]:22/", "lxc", host(Some("root"), "fd00::1", Some(22))),
+            ("lxc+ssh://[fd00::1]/", "lxc", host(None, "fd00::1", None)),
         ] {
-            assert_eq!((read(text).driver(), read(text).host()), (driver, host), "{text}");
+            assert_eq!((read(text).driver(), read(text).elsewhere()), (driver, elsewhere), "{text}");
         }
         assert_eq!(read("qemu+ssh://far/system").local(), "qemu:///system");
         assert_eq!(read("lxc+ssh://far/").local(), "lxc:///");
@@ -92,6 +135,17 @@ mod tests {
         );
         let session = "a user's session has no rights on the network; ";
         assert_eq!(refused("qemu:///session"), format!("invalid uri \"qemu:///session\": {session}{write}"));
+        for (text, why) in [
+            ("qemu+tcp://far/system", "another host is reached by ssh only, as in `qemu+ssh://root@host/system`; "),
+            ("lxc://far/", "another host is reached by ssh only, as in `lxc+ssh://root@host/`; "),
+            ("lxc+ssh://far/?keyfile=/k", "keys and all else are said in the configuration of ssh; "),
+            ("lxc+ssh:///", ""),
+            ("lxc+ssh://-oProxyCommand=x/", ""),
+            ("lxc+ssh://far:many/", ""),
+            ("lxc+ssh://@far/", ""),
+        ] {
+            assert_eq!(refused(text), format!("invalid uri \"{text}\": {why}{write}"));
+        }
         for text in ["", "qemu", "qemu://", "qemu:///", "lxc:///system", "qemu:///system "] {
             assert_eq!(refused(text), format!("invalid uri \"{text}\": {write}"));
         }
