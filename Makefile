@@ -12,16 +12,23 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ENCANTO := $(TARGET)/release/encanto
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# As root, tests make real containers; otherwise they are skipped.
+# As root, tests make real containers and virtual machines; otherwise they are skipped.
 LXC := $(shell [ "$$(id -u)" = 0 ] && echo 1)
 
 # Debian packages: what the program needs on its host, what building it needs, and what tests need besides.
 HOST_PACKAGES := lxc mmdebstrap dnsmasq-base nftables uidmap iproute2
 BUILD_PACKAGES := g++
 TEST_PACKAGES := curl
+LIBVIRT_PACKAGES := libvirt-daemon-system libvirt-daemon-driver-lxc libvirt-daemon-driver-qemu libvirt-clients \
+	libvirt-dev pkg-config qemu-system-x86
+# Machines by libvirt are built in where its headers are. The shell looks, when packages may have been installed.
+FEATURES := $$(pkg-config --exists libvirt libvirt-qemu 2>/dev/null && echo --features libvirt)
+WITH_LIBVIRTD := sh tests/support/with_libvirtd.sh
+# What machines are made with by hand.
+BENCH_PACKAGES := virtinst qemu-utils
 
 build:
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked $(FEATURES)
 
 # $(call installed,PACKAGES): installs those that are missing, and says so.
 define installed
@@ -38,18 +45,19 @@ host-packages:
 	$(call installed,$(HOST_PACKAGES) $(BUILD_PACKAGES) $(TEST_PACKAGES))
 
 test:
-	$(call installed,$(BUILD_PACKAGES) $(TEST_PACKAGES) $(if $(LXC),$(HOST_PACKAGES)))
-	$(if $(LXC),ENCANTO_TEST_LXC=1) $(CARGO) test --locked --no-fail-fast
+	$(call installed,$(BUILD_PACKAGES) $(TEST_PACKAGES) $(if $(LXC),$(HOST_PACKAGES) $(LIBVIRT_PACKAGES)))
+	$(if $(LXC),ENCANTO_TEST_LXC=1 ENCANTO_TEST_LIBVIRT=1 $(WITH_LIBVIRTD)) \
+		$(CARGO) test --locked --no-fail-fast $(FEATURES)
 
 check:
-	$(call installed,$(BUILD_PACKAGES))
+	$(call installed,$(BUILD_PACKAGES) $(if $(LXC),$(LIBVIRT_PACKAGES)))
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets $(FEATURES) -- -D warnings
 	$(MAKE) test
 
 bench:
-	$(call installed,$(HOST_PACKAGES) $(BUILD_PACKAGES) $(TEST_PACKAGES))
-	$(CARGO) bench --locked --bench figures -- $(PARTS)
+	$(call installed,$(HOST_PACKAGES) $(BUILD_PACKAGES) $(TEST_PACKAGES) $(LIBVIRT_PACKAGES) $(BENCH_PACKAGES))
+	$(if $(LXC),$(WITH_LIBVIRTD)) $(CARGO) bench --locked --bench figures $(FEATURES) -- $(PARTS)
 
 # `make test` runs 2,000 seeds unoptimised. Optimised, many are quick.
 simulate:

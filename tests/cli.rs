@@ -5,11 +5,13 @@
 #[path = "cli"]
 mod cli {
     mod actions;
+    mod adopt;
     mod backup;
     mod conversation;
     mod debug_hooks;
     mod environments;
     mod kinds;
+    mod machines;
     mod services;
     mod simulated;
     mod streams;

@@ -68,3 +68,32 @@ fn machines_of_before_there_were_kinds_are_of_the_first_that_was_told() {
     assert_eq!(model.kinds.words(), "`libvirt-lxc` or `lxc`");
     assert_eq!(model.noun(encanto::model::MachineId::new(5)), "libvirt container");
 }
+
+#[test]
+fn what_was_adopted_is_somebodys_still() {
+    let mut model = replayed("journal-0.1.jsonl");
+    go_on(&mut model, "adoption-0.1.jsonl");
+    assert_eq!(check::inconsistencies(&model), Vec::<String>::new());
+    let adopted = model.machines.values().filter_map(|machine| Some((machine.id.number(), machine.adopted.as_ref()?)));
+    let told: Vec<String> = adopted.map(|(number, adopted)| format!("{number} {adopted}")).collect();
+    assert_eq!(told, ["6 folder /srv/root"]);
+    let six = encanto::model::MachineId::new(6);
+    assert!(model.next_machine == 7 && !model.unused.contains(&six), "no unit gets it by itself");
+}
+
+#[test]
+fn what_operators_want_of_machines_keeps_its_meaning() {
+    use encanto::model::{MachineId, Power, Restore};
+    let mut model = replayed("journal-0.1.jsonl");
+    go_on(&mut model, "machines-0.1.jsonl");
+    assert_eq!(check::inconsistencies(&model), Vec::<String>::new());
+    let machine = |number| &model.machines[&MachineId::new(number)];
+    let power = [1, 2, 4, 5].map(|number| machine(number).power);
+    assert_eq!(power, [Power::On, Power::Starting, Power::Off, Power::On]);
+    assert_eq!(machine(1).name.as_ref().map(|name| name.as_str()), Some("big-box"));
+    assert_eq!((machine(1).copies_due.len(), machine(5).copy_of), (1, Some(MachineId::new(1))));
+    assert_eq!(machine(1).restore, None);
+    let failed = Restore::Failed { snapshot: "x".parse().unwrap(), message: "no such snapshot".into() };
+    assert_eq!(machine(2).restore, Some(failed));
+    assert!(machine(1).is_up() && !machine(2).is_up() && !model.unused.contains(&MachineId::new(5)));
+}

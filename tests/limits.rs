@@ -82,6 +82,7 @@ async fn machines_keep_to_their_limits() {
     provider.start(&one).await.unwrap();
     who_takes_too_much_is_killed_and_nobody_else(&*provider, &one).await;
     the_least_memory_is_enough(&*provider).await;
+    a_console_tells_what_was_shown_and_fills_no_disk(&*provider, &one).await;
     containers_on_a_machine_are_its_neighbours(&*provider, &one, folder.path()).await;
 }
 
@@ -140,6 +141,35 @@ async fn the_least_memory_is_enough(provider: &dyn Provider) {
     let (_, state) = run(provider, &small, "systemctl is-system-running --wait").await;
     assert_eq!(state, "running");
     provider.destroy(&small).await.unwrap();
+}
+
+async fn a_console_tells_what_was_shown_and_fills_no_disk(provider: &dyn Provider, one: &InstanceName) {
+    let shown = console_until(provider, one, "# ").await;
+    assert!(shown.contains("Reached target") && shown.contains("Multi-User System"), "{shown}");
+    run(provider, one, "yes 0123456789012345678901234567890123456789 | head -c 2000000 > /dev/console").await;
+    run(provider, one, "echo the last of it > /dev/console").await;
+    let shown = console_until(provider, one, "the last of it").await;
+    assert!(shown.starts_with("0123456789"), "whole lines: {shown}");
+    let logs = ["console.log", "console.log.1"].map(|log| Path::new("/var/lib/lxc").join(one.as_str()).join(log));
+    let sizes = logs.map(|log| std::fs::metadata(log).unwrap().len());
+    assert!(sizes.iter().all(|size| *size <= 64 << 10), "{sizes:?}");
+}
+
+/// What a console says up to these words.
+async fn console_until(provider: &dyn Provider, name: &InstanceName, words: &str) -> String {
+    let mut console = provider.console(name, (80, 24)).await.unwrap();
+    let mut shown = String::new();
+    let reading = async {
+        let mut chunk = [0; 4096];
+        while !shown.contains(words) {
+            let count = console.stdout.read(&mut chunk).await.unwrap();
+            assert!(count > 0, "it ended: {shown}");
+            shown.push_str(&String::from_utf8_lossy(&chunk[..count]));
+        }
+    };
+    let heard = tokio::time::timeout(Duration::from_secs(20), reading).await;
+    assert!(heard.is_ok(), "{words:?} is not in {shown}");
+    shown
 }
 
 async fn containers_on_a_machine_are_its_neighbours(provider: &dyn Provider, one: &InstanceName, folder: &Path) {

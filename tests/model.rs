@@ -6,15 +6,21 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code outside of test functions too")]
 
+#[path = "model/adoption.rs"]
+mod adoption;
 #[allow(dead_code, reason = "the simulation uses the rest")]
 mod oracle;
+#[path = "model/relations.rs"]
+mod relations;
+#[path = "model/wishes.rs"]
+mod wishes;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use encanto::model::*;
 use encanto::plan::actions::{self, ActionStep};
 use encanto::plan::hooks::{self, UnitStep};
-use encanto::plan::provision::{self, MachineStep};
+use encanto::plan::provision::MachineStep;
 use indexmap::IndexMap;
 use oracle::{End, Oracle};
 use proptest::prelude::*;
@@ -54,6 +60,13 @@ enum Ask {
     Deploy(usize, u32),
     AddUnit(usize),
     AddMachine,
+    /// What is on the host already, or a unit of the service on it.
+    Adopt(usize, usize),
+    Release(usize),
+    /// Stop, start or restart.
+    Power(usize, usize),
+    Clone(usize),
+    Restore(usize),
     /// On a machine picked by this number: alone, or with a unit of the service.
     AddContainer(usize, Option<usize>),
     /// Of a service, or of the whole environment.
@@ -81,6 +94,11 @@ fn ask() -> impl Strategy<Value = Ask> {
         2 => (0..6usize, 1..3u32).prop_map(|(s, n)| Ask::Deploy(s, n)),
         2 => (0..6usize).prop_map(Ask::AddUnit),
         1 => Just(Ask::AddMachine),
+        2 => (any::<usize>(), 0..4usize).prop_map(|(n, s)| Ask::Adopt(n, s)),
+        1 => any::<usize>().prop_map(Ask::Release),
+        3 => (any::<usize>(), 0..3usize).prop_map(|(n, what)| Ask::Power(n, what)),
+        1 => any::<usize>().prop_map(Ask::Clone),
+        1 => any::<usize>().prop_map(Ask::Restore),
         2 => (any::<usize>(), any::<Option<u8>>()).prop_map(|(n, s)| Ask::AddContainer(n, s.map(usize::from))),
         1 => (any::<Option<u8>>(), 0..3u64).prop_map(|(s, mem)| Ask::SetConstraints(s.map(usize::from), mem * 64)),
         3 => (0..6usize, 0..6usize).prop_map(|(a, b)| Ask::Relate(a, b)),
@@ -103,6 +121,8 @@ fn ask() -> impl Strategy<Value = Ask> {
 const SERVICES: [&str; 6] = ["db", "db-b", "app", "app-b", "log", "log-b"];
 
 struct World {
+    /// How instances are.
+    seen: BTreeMap<MachineId, Sighting>,
     /// Actions that this controller runs, and all that ever began.
     running: BTreeSet<ActionId>,
     begun: BTreeSet<ActionId>,
@@ -114,6 +134,7 @@ struct World {
 impl World {
     fn new() -> World {
         let mut world = World {
+            seen: BTreeMap::new(),
             running: BTreeSet::new(),
             begun: BTreeSet::new(),
             model: Model::default(),
@@ -156,7 +177,7 @@ impl World {
     /// One step of one worker; false if nothing at all is due.
     fn work(&mut self, pick: usize) -> bool {
         let machines: Vec<(MachineId, MachineStep)> =
-            self.model.machines.keys().filter_map(|id| Some((*id, provision::next(&self.model, *id, None)?))).collect();
+            self.model.machines.keys().filter_map(|id| Some((*id, self.due_for(*id)?))).collect();
         let units: Vec<(UnitName, UnitStep)> =
             self.model.units.keys().filter_map(|name| Some((name.clone(), hooks::next(&self.model, name)?))).collect();
         let actions: Vec<ActionStep> =
@@ -167,17 +188,8 @@ impl World {
         }
         let pick = pick % count;
         let change = if let Some((machine, step)) = machines.get(pick).cloned() {
-            match step {
-                MachineStep::Create { charm, .. } => Change::MachineProvisioned {
-                    machine,
-                    instance: format!("i-{machine}"),
-                    address: std::net::Ipv4Addr::new(10, 0, 1, machine.number() as u8),
-                    hardware: HardwareFacts::default(),
-                    prepared: charm.map(|charm| charm.url),
-                },
-                MachineStep::Start { .. } => return true,
-                MachineStep::Destroy { .. } => Change::MachineGone { machine },
-            }
+            let Some(report) = self.report(machine, step) else { return true };
+            report
         } else if pick >= machines.len() + units.len() {
             self.act(actions[pick - machines.len() - units.len()])
         } else {
@@ -262,13 +274,23 @@ impl World {
             Ask::AddUnit(n) => {
                 self.change(Change::AddUnits { service: service(n), count: 1, placement: Placement::Automatic })
             }
-            Ask::AddMachine => {
-                self.change(Change::AddMachines { count: 1, series: None, constraints: Constraints::default() })
-            }
+            Ask::AddMachine => self.change(Change::AddMachines {
+                count: 1,
+                series: None,
+                constraints: Constraints::default(),
+                name: None,
+            }),
+            Ask::Adopt(n, service) => self.adopt(n, service),
+            Ask::Release(n) => self.release(n),
+            Ask::Power(n, what) => self.power(machines[n % machines.len()], what),
+            Ask::Clone(n) => self.clone_of(machines[n % machines.len()]),
+            Ask::Restore(n) => self.restore(machines[n % machines.len()]),
             Ask::AddContainer(n, unit) => {
                 let machine = machines[n % machines.len()];
                 self.change(match unit {
-                    None => Change::AddContainers { machine, count: 1, constraints: Constraints::default() },
+                    None => {
+                        Change::AddContainers { machine, count: 1, constraints: Constraints::default(), name: None }
+                    }
                     Some(n) => {
                         Change::AddUnits { service: service(n), count: 1, placement: Placement::Inside(machine) }
                     }
@@ -334,8 +356,8 @@ impl World {
             Ask::Resolve(n, retry) if !units.is_empty() => {
                 self.change(Change::Resolve { unit: units[n % units.len()].clone(), retry })
             }
-            Ask::FailMachine(n) => match provision::next(&self.model, machines[n % machines.len()], None) {
-                Some(MachineStep::Create { .. }) => {
+            Ask::FailMachine(n) => match self.due_for(machines[n % machines.len()]) {
+                Some(MachineStep::Create { .. } | MachineStep::Adopt { .. } | MachineStep::Clone(_)) => {
                     self.change(Change::MachineFailed { machine: machines[n % machines.len()], message: "no".into() })
                 }
                 _ => Ok(()),
@@ -395,8 +417,7 @@ proptest! {
         let services: Vec<ServiceName> = world.model.services.keys().cloned().collect();
         world.change(Change::DestroyServices { services, force: false }).unwrap();
         world.work_to_the_end();
-        let machines = world.model.machines.keys().copied().filter(|id| *id != MachineId::HOST).collect();
-        world.change(Change::DestroyMachines { machines, force: false }).unwrap();
+        world.clear_machines();
         world.work_to_the_end();
         prop_assert!(world.model.units.is_empty(), "{:#?}", world.model.units);
         prop_assert!(world.model.services.is_empty() && world.model.relations.is_empty() && world.model.charms.is_empty());
@@ -439,56 +460,4 @@ fn errors_have_jujus_words() {
     world.change(relate("app", "db")).unwrap();
     let again = world.change(relate("db", "app")).map_err(|error| error.to_string());
     assert_eq!(again, Err("cannot add relation \"app:db db:db\": relation already exists".into()));
-}
-
-#[test]
-fn a_unit_that_joined_while_it_was_removed_by_force_departs() {
-    let mut world = World::new();
-    world.change(deployment(&"db".parse().unwrap(), 1)).unwrap();
-    world.change(deployment(&"app".parse().unwrap(), 1)).unwrap();
-    let end = |service: &str| EndpointRef { service: service.parse().unwrap(), endpoint: None };
-    world.change(Change::AddRelation { one: end("app"), other: end("db") }).unwrap();
-    let (app, db): (UnitName, UnitName) = ("app/0".parse().unwrap(), "db/0".parse().unwrap());
-    let joins = |world: &World| match hooks::next(&world.model, &app) {
-        Some(UnitStep::Run(hook)) if hook.to_string() == "db-relation-joined" => Some(hook),
-        _ => None,
-    };
-    let joined = loop {
-        if let Some(hook) = joins(&world) {
-            break hook;
-        }
-        assert!(world.work(0));
-    };
-    world.ran(&app, &joined, End::Returned);
-    let commit = world.commit(app.clone(), joined);
-    world.change(Change::DestroyUnits { units: vec![db.clone()], force: true }).unwrap();
-    world.change(commit).unwrap();
-    let next = hooks::next(&world.model, &app);
-    let departs =
-        |hook: &Hook| matches!(hook, Hook::Relation { kind: RelationHook::Departed(unit), .. } if *unit == db);
-    assert!(matches!(&next, Some(UnitStep::Run(hook)) if departs(hook)), "{next:?}");
-    world.work_to_the_end();
-    assert_eq!(world.oracle.at_rest(&world.model), Vec::<String>::new());
-}
-
-#[test]
-fn what_failed_in_a_relation_that_was_left_is_skipped_without_a_trace() {
-    let mut world = World::new();
-    world.change(deployment(&"db".parse().unwrap(), 1)).unwrap();
-    let db: UnitName = "db/0".parse().unwrap();
-    let hook = loop {
-        match hooks::next(&world.model, &db) {
-            Some(UnitStep::Run(hook)) if hook.to_string() == "cluster-relation-created" => break hook,
-            _ => assert!(world.work(0)),
-        }
-    };
-    world.ran(&db, &hook, End::Failed);
-    world.change(Change::FailHook { unit: db.clone(), hook, message: "no".into() }).unwrap();
-    world.change(Change::DestroyUnits { units: vec![db.clone()], force: false }).unwrap();
-    assert!(matches!(hooks::next(&world.model, &db), Some(UnitStep::Leave(_))));
-    world.work(0);
-    let resolved = world.change(Change::Resolve { unit: db.clone(), retry: false });
-    assert_eq!(resolved, Err(ChangeError::UnitNotInError(db)));
-    world.work_to_the_end();
-    assert!(world.model.units.is_empty());
 }

@@ -34,15 +34,15 @@ impl World {
         let due = |model: &Model| model.machines.keys().find_map(|id| Some((*id, provision::next(model, *id, None)?)));
         while let Some((machine, step)) = due(&self.model) {
             let change = match step {
-                MachineStep::Create { .. } => Change::MachineProvisioned {
+                MachineStep::Create { .. } | MachineStep::Adopt { .. } => Change::MachineProvisioned {
                     machine,
                     instance: machine.tag(),
                     address: "10.0.0.2".parse().unwrap(),
                     hardware: HardwareFacts::default(),
                     prepared: None,
                 },
-                MachineStep::Destroy { .. } => Change::MachineGone { machine },
-                MachineStep::Start { .. } => panic!("nothing was seen to be stopped"),
+                MachineStep::Destroy { .. } | MachineStep::Release { .. } => Change::MachineGone { machine },
+                other => panic!("{other:?} is nobody's wish here"),
             };
             self.change(change).unwrap();
         }
@@ -83,7 +83,7 @@ fn a_container_has_a_number_of_its_own_on_its_machine() {
     let db: ServiceName = "db".parse().unwrap();
     world.change(deployment(&db, 1)).unwrap();
     let one = MachineId::new(1);
-    let add = |machine| Change::AddContainers { machine, count: 1, constraints: Constraints::default() };
+    let add = |machine| Change::AddContainers { machine, count: 1, constraints: Constraints::default(), name: None };
     let destroy = |machines: &[MachineId], force| Change::DestroyMachines { machines: machines.to_vec(), force };
     world.change(add(one)).unwrap();
     world.change(add(one)).unwrap();
@@ -137,10 +137,12 @@ fn a_machine_that_goes_by_force_takes_what_is_on_its_containers() {
 #[test]
 fn a_machine_with_containers_is_not_clean_and_empty() {
     let mut world = World::new();
-    let machine = |count| Change::AddMachines { count, series: None, constraints: Constraints::default() };
+    let machine = |count| Change::AddMachines { count, series: None, constraints: Constraints::default(), name: None };
     world.change(machine(2)).unwrap();
     let one = MachineId::new(1);
-    world.change(Change::AddContainers { machine: one, count: 1, constraints: Constraints::default() }).unwrap();
+    world
+        .change(Change::AddContainers { machine: one, count: 1, constraints: Constraints::default(), name: None })
+        .unwrap();
     world.change(deployment(&"db".parse().unwrap(), 2)).unwrap();
     let hosts: Vec<MachineId> = world.model.units.values().map(|unit| unit.machine).collect();
     assert_eq!(hosts, [MachineId::new(2), MachineId::new(3)]);
@@ -166,8 +168,10 @@ fn constraints_are_fixed_when_a_machine_is_added() {
     assert_eq!(made, ["", "cpu-cores=2 mem=1024M", "cpu-cores=2 mem=512M", "cpu-cores=1 tags=a"]);
 
     // A clean machine is taken if it has the limits that a new one would have.
-    world.change(Change::AddMachines { count: 1, series: None, constraints: read("mem=0") }).unwrap();
-    world.change(Change::AddMachines { count: 1, series: None, constraints: read("cores=1 mem=") }).unwrap();
+    world.change(Change::AddMachines { count: 1, series: None, constraints: read("mem=0"), name: None }).unwrap();
+    world
+        .change(Change::AddMachines { count: 1, series: None, constraints: read("cores=1 mem="), name: None })
+        .unwrap();
     world.change(add()).unwrap();
     assert_eq!(world.model.units[&"db/4".parse().unwrap()].machine, MachineId::new(6));
 
@@ -181,4 +185,75 @@ fn constraints_are_fixed_when_a_machine_is_added() {
     world.work_to_the_end();
     world.change(Change::DestroyServices { services: vec![db.clone()], force: false }).unwrap();
     assert_eq!(words(world.change(set(Some(&db), ""))), "cannot set constraints: service \"db\" is not alive");
+}
+
+fn adoption(name: &str, series: &str, constraints: &str) -> Change {
+    let origin = match name.strip_prefix('/') {
+        Some(_) => Origin::Folder(name.into()),
+        None => Origin::Named(name.into()),
+    };
+    let adopted = Adopted { kind: "lxc".into(), origin };
+    let constraints = constraints.parse().unwrap();
+    Change::AdoptMachine(Box::new(Adoption { adopted, series: series.into(), name: None, constraints }))
+}
+
+#[test]
+fn what_is_adopted_is_one_machine_that_nobody_gets_by_himself() {
+    let mut world = World::new();
+    world.change(Change::SetConstraints { service: None, constraints: "mem=1G".parse().unwrap() }).unwrap();
+    world.change(adoption("web", "bookworm", "")).unwrap();
+    world.change(adoption("/srv/web", "trixie", "cpu-cores=2")).unwrap();
+    let words = |refused: Result<(), ChangeError>| refused.unwrap_err().to_string();
+    assert_eq!(words(world.change(adoption("web", "bookworm", ""))), "cannot adopt lxc web: it is machine 1 already");
+    let (one, two) = (MachineId::new(1), MachineId::new(2));
+    // What is there has limits of its own; a folder gets a container as any other.
+    let limits: Vec<String> = world.model.machines.values().skip(1).map(|m| m.constraints.to_string()).collect();
+    assert_eq!(limits, ["virt-type=lxc", "cpu-cores=2 mem=1024M virt-type=lxc"]);
+    let db: ServiceName = "db".parse().unwrap();
+    world.change(deployment(&db, 1)).unwrap();
+    assert_eq!(world.model.units[&"db/0".parse().unwrap()].machine, MachineId::new(3));
+    let on = |machine| Change::AddUnits { service: db.clone(), count: 1, placement: Placement::On(machine) };
+    world.change(on(one)).unwrap();
+    let refused = words(world.change(on(two)));
+    assert_eq!(refused, "cannot assign unit \"db/2\" to machine 2: series does not match");
+}
+
+#[test]
+fn what_is_adopted_is_released_and_never_destroyed() {
+    let mut world = World::new();
+    let db: ServiceName = "db".parse().unwrap();
+    let (one, two) = (MachineId::new(1), MachineId::new(2));
+    world.change(adoption("web", "bookworm", "")).unwrap();
+    world.change(deployment(&db, 1)).unwrap();
+    world.change(Change::AddUnits { service: db, count: 1, placement: Placement::On(one) }).unwrap();
+    world.work_to_the_end();
+    let words = |refused: Result<(), ChangeError>| refused.unwrap_err().to_string();
+    let release = |machines: &[MachineId]| Change::ReleaseMachines { machines: machines.to_vec() };
+    let destroy = |force| Change::DestroyMachines { machines: vec![one], force };
+    assert_eq!(
+        words(world.change(release(&[one, two, MachineId::HOST, MachineId::new(9)]))),
+        "no machines were released: machine 1 has unit \"db/1\" assigned; machine 2 was not adopted: the environment \
+         made it; machine 0 was not adopted: the environment made it; machine 9 does not exist"
+    );
+    let not_ours = "machine 1 was adopted: it is lxc web, and not the environment's to destroy";
+    assert_eq!(words(world.change(destroy(false))), format!("no machines were destroyed: {not_ours}"));
+    world.change(destroy(true)).unwrap();
+    let instance = Some("machine-1".to_owned());
+    assert_eq!(provision::next(&world.model, one, None), Some(MachineStep::Release { instance }));
+    world.work_to_the_end();
+    // It can be adopted again, by another number; one that could not be made is released too.
+    world.change(adoption("web", "bookworm", "")).unwrap();
+    let three = MachineId::new(3);
+    world.change(Change::MachineFailed { machine: three, message: "no address".into() }).unwrap();
+    world.change(release(&[three])).unwrap();
+    assert_eq!(provision::next(&world.model, three, None), Some(MachineStep::Release { instance: None }));
+    world.work_to_the_end();
+    assert_eq!(world.model.machines.len(), 2);
+    world.change(adoption("web", "bookworm", "")).unwrap();
+    world.work_to_the_end();
+    let cloning = Cloning { from: MachineId::new(4), count: 1, constraints: Constraints::default(), name: None };
+    assert_eq!(
+        words(world.change(Change::Machine(MachineChange::Clone(cloning)))),
+        "cannot clone machine 4: it was adopted, and its disk is not the environment's"
+    );
 }

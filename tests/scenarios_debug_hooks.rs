@@ -350,7 +350,7 @@ async fn refused(s: &Scenario, machine: u32, user: Option<&str>) -> Option<Strin
 
 story!(a_shell_is_refused_with_the_state_of_the_machine, s, {
     s.provider.fail_next("create", "no room");
-    s.ask(AddMachine { count: 1, series: None, constraints: None, placement: None }).await.unwrap();
+    s.ask(AddMachine { count: 1, series: None, constraints: None, placement: None, name: None }).await.unwrap();
     s.settle().await;
     let failed = "machine 1 could not be created: no room; `encanto retry-provisioning 1` tries again";
     assert_eq!(refused(&s, 1, None).await.unwrap(), failed);

@@ -114,7 +114,9 @@ story!(the_history_says_who_asked_for_what, s, {
 
 story!(a_long_history_is_read_in_pages, s, {
     for _ in 0..6 {
-        s.ask(encanto::api::AddMachine { count: 199, series: None, constraints: None, placement: None }).await.unwrap();
+        s.ask(encanto::api::AddMachine { count: 199, series: None, constraints: None, placement: None, name: None })
+            .await
+            .unwrap();
     }
     let all = last(&s, 50).await;
     let added = |entry: &&HistoryEntry| entry.command == "add-machine";

@@ -9,7 +9,7 @@ use support::scenario::{Scenario, story};
 
 async fn add_machine(s: &Scenario, placement: Option<&str>, constraints: Option<&str>) -> Result<Done, Refusal> {
     let (placement, constraints) = (placement.map(str::to_owned), constraints.map(str::to_owned));
-    s.ask(api::AddMachine { count: 1, series: None, constraints, placement }).await
+    s.ask(api::AddMachine { count: 1, series: None, constraints, placement, name: None }).await
 }
 
 async fn add_unit(s: &Scenario, to: Option<&str>) -> Result<Done, Refusal> {

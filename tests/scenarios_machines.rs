@@ -14,7 +14,7 @@ async fn add_unit_to(s: &Scenario, service: &str, to: &str) -> Vec<String> {
 
 async fn add_machine(s: &Scenario, placement: Option<&str>, constraints: Option<&str>) -> Vec<String> {
     let (placement, constraints) = (placement.map(str::to_owned), constraints.map(str::to_owned));
-    s.ask(api::AddMachine { count: 1, series: None, constraints, placement }).await.unwrap().notes
+    s.ask(api::AddMachine { count: 1, series: None, constraints, placement, name: None }).await.unwrap().notes
 }
 
 async fn set_constraints(s: &Scenario, service: Option<&str>, constraints: &str) -> Vec<String> {
@@ -153,7 +153,13 @@ story!(numbers_of_containers_are_not_used_again_and_survive_the_controller, s, {
 story!(what_cannot_hold_a_container_is_told, s, {
     add_machine(&s, None, None).await;
     add_machine(&s, Some("lxc:1"), None).await;
-    let ask = |to: &str| api::AddMachine { count: 1, series: None, constraints: None, placement: Some(to.into()) };
+    let ask = |to: &str| api::AddMachine {
+        count: 1,
+        series: None,
+        constraints: None,
+        placement: Some(to.into()),
+        name: None,
+    };
     let nested = s.ask(ask("lxc:1/lxc/0")).await.unwrap_err();
     assert!(nested.error.ends_with("it is a container itself, and a container cannot hold containers"), "{nested:?}");
     let deeper = s.ask(ask("lxc:1/lxc/0/lxc/0")).await.unwrap_err();
@@ -217,6 +223,7 @@ story!(constraints_that_do_nothing_are_told, s, {
         series: None,
         constraints: Some(constraints.into()),
         placement: None,
+        name: None,
     };
     let refused = s.ask(machine("container=lxc")).await.unwrap_err();
     assert_eq!(refused.error, "container constraint \"lxc\" not allowed when adding a machine");

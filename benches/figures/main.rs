@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! make bench                      everything; needs root, some five minutes, and a host that is left alone meanwhile
-//! make bench PARTS="commands"     some of: wiki commands scale
+//! make bench PARTS="commands"     some of: wiki commands scale machines
 //! ```
 //!
 //! - [`wiki`]: a wiki from nothing, through the program and by hand, in turns; then the controller at rest.
 //! - [`commands`]: single commands as whole processes, with the wiki deployed.
+//! - [`machines`]: single machines of each kind, through a provider and by hand, in turns.
 //! - [`scale`]: a hundred, a thousand and ten thousand simulated units beside each other.
 //!
 //! The table is printed and written to `target/bench.md`. Every environment lives in a home of its own below the
@@ -15,6 +16,7 @@
 #![allow(clippy::disallowed_methods, reason = "a bench starts programs and reads the clock")]
 
 mod commands;
+mod machines;
 mod place;
 mod report;
 mod scale;
@@ -40,11 +42,15 @@ fn measure(report: &mut Report, wanted: &dyn Fn(&str) -> bool) -> anyhow::Result
     if wanted("scale") {
         scale::measure(report)?;
     }
+    let real = ["wiki", "commands", "machines"].into_iter().filter(|part| wanted(part)).collect::<Vec<_>>();
+    if !real.is_empty() && !rustix::process::geteuid().is_root() {
+        report.note(&format!("not measured: {} (real machines need root)", real.join(", ")))?;
+        return Ok(());
+    }
+    if wanted("machines") {
+        machines::measure(report)?;
+    }
     if wanted("wiki") || wanted("commands") {
-        if !rustix::process::geteuid().is_root() {
-            report.note("not measured: wiki, commands (real containers need root)")?;
-            return Ok(());
-        }
         let host = wiki::Host::ready(report)?;
         if wanted("wiki") {
             wiki::measure(&host, report)?;

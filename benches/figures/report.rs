@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 pub struct Report {
     rows: Vec<[String; 4]>,
-    /// A table of its own: one column for each size.
-    growth: String,
+    /// Tables of their own.
+    tables: Vec<String>,
     notes: Vec<String>,
     begun: Instant,
 }
@@ -38,6 +38,19 @@ impl Grown {
     }
 }
 
+/// The same thing done twice, one after the other.
+pub struct Pairs {
+    what: &'static str,
+    pub ours: Vec<Duration>,
+    pub by_hand: Vec<Duration>,
+}
+
+impl Pairs {
+    pub fn new(what: &'static str) -> Pairs {
+        Pairs { what, ours: Vec::new(), by_hand: Vec::new() }
+    }
+}
+
 /// What is printed while it runs goes to stderr, so that stdout has the table and nothing else.
 fn say(text: &str) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stderr(), "{text}")?)
@@ -52,7 +65,7 @@ fn load() -> String {
 impl Report {
     pub fn begin() -> anyhow::Result<Report> {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-        let mut report = Report { rows: Vec::new(), growth: String::new(), notes: Vec::new(), begun: Instant::now() };
+        let mut report = Report { rows: Vec::new(), tables: Vec::new(), notes: Vec::new(), begun: Instant::now() };
         report.note(&format!("{cores} cores, load {} before", load()))?;
         Ok(report)
     }
@@ -97,8 +110,27 @@ impl Report {
             let figures = figures.join(" | ");
             text.push_str(&format!("| {} | {figures} | ×{:.2} | {limit} | {verdict} |\n", row.what, row.ratio()));
         }
+        self.table(text)
+    }
+
+    /// What was done by us and by hand in turns, for one kind of machines.
+    pub fn pairs(&mut self, kind: &str, pairs: &[Pairs]) -> anyhow::Result<()> {
+        let mut text = format!("| {kind} | through the provider | by hand | in pairs |\n|---|--:|--:|--:|\n");
+        for Pairs { what, ours, by_hand } in pairs {
+            let figure = |times: &[Duration]| written(milliseconds(median(times)), "ms");
+            let mut ratios: Vec<f64> =
+                ours.iter().zip(by_hand).map(|(ours, hand)| ours.as_secs_f64() / hand.as_secs_f64()).collect();
+            ratios.sort_by(f64::total_cmp);
+            let ratio = ratios.get(ratios.len() / 2).copied().unwrap_or_default();
+            let (count, ours, by_hand) = (ours.len(), figure(ours), figure(by_hand));
+            text.push_str(&format!("| {what} (median of {count}) | {ours} | {by_hand} | {ratio:.2} |\n"));
+        }
+        self.table(text)
+    }
+
+    fn table(&mut self, text: String) -> anyhow::Result<()> {
         say(&text)?;
-        self.growth = text;
+        self.tables.push(text);
         Ok(())
     }
 
@@ -117,8 +149,8 @@ impl Report {
         if self.rows.is_empty() {
             text.clear();
         }
-        if !self.growth.is_empty() {
-            text.push_str(&format!("\n{}", self.growth));
+        for table in &self.tables {
+            text.push_str(&format!("\n{table}"));
         }
         text.push('\n');
         for note in &self.notes {

@@ -9,10 +9,13 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 
 use crate::model::{
-    Change, CharmMeta, Event, MachineId, Millis, Model, Observed, RelationId, ServiceName, Subject, UnitName,
+    Change, CharmMeta, Event, MachineId, Millis, Model, Observed, RelationId, ServiceName, SnapshotName, Subject,
+    UnitName,
 };
 
+use super::adopt::ForeignMachine;
 use super::backup::Manifest;
+use super::machines::SnapshotInfo;
 use super::requests::{CharmSource, ControllerAnswer, DebugHooks, Exec, Frame, Refusal};
 use super::status::{LogLine, WaitEvent};
 
@@ -157,8 +160,21 @@ pub trait Backend: Send + Sync + 'static {
     async fn exec(&self, place: ExecPlace, request: &Exec) -> Result<Session, Refusal>;
     /// Begins a session of `debug-hooks`; `by` is the command.
     async fn debug_hooks(&self, by: &Asker, unit: UnitName, request: DebugHooks) -> Result<Session, Refusal>;
+    /// The console of a machine.
+    async fn console(&self, machine: MachineId, terminal: (u16, u16)) -> Result<Session, Refusal>;
+    /// By age.
+    async fn snapshots(&self, machine: MachineId) -> Result<Vec<SnapshotInfo>, Refusal>;
+    /// Between two hooks; it is taken to the end also if the future is dropped.
+    async fn take_snapshot(&self, machine: MachineId, name: &SnapshotName) -> Result<SnapshotInfo, Refusal>;
+    async fn drop_snapshot(&self, machine: MachineId, name: &SnapshotName) -> Result<(), Refusal>;
     /// Runs a line to its end. Dropping the future ends it.
     async fn run(&self, target: &RunTarget, line: &RunLine) -> Result<RunEnd, Refusal>;
+    /// What else there is on the host, by name and kind.
+    async fn foreign(&self) -> Result<Vec<ForeignMachine>, Refusal>;
+    /// A folder with a root filesystem, as something that could be adopted.
+    async fn inspect(&self, folder: &str) -> Result<ForeignMachine, Refusal>;
+    /// Whether who asks has power over the whole host: machines would give it to him otherwise.
+    fn may_adopt(&self, by: &Asker) -> bool;
     /// Inconsistencies and leaks.
     async fn problems(&self) -> Vec<String>;
     fn info(&self) -> ControllerAnswer;

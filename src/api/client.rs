@@ -17,6 +17,7 @@ use tokio::net::UnixStream;
 use tokio_util::codec::Framed;
 
 use super::frames::{self, FrameCodec};
+use super::machines::Console;
 use super::requests::{
     Backup, COMMAND_HEADER, DebugHooks, DebugLog, Exec, Refusal, VERSION, VERSION_HEADER, Verb, Wait, Watch,
 };
@@ -159,6 +160,10 @@ impl Client {
 
     pub async fn debug_hooks(&self, request: &DebugHooks) -> Result<ExecStream, ClientError> {
         self.stream("debug-hooks", request).await
+    }
+
+    pub async fn console(&self, request: &Console) -> Result<ExecStream, ClientError> {
+        self.stream("console", request).await
     }
 
     async fn stream(&self, path: &str, request: &impl Serialize) -> Result<ExecStream, ClientError> {

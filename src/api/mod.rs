@@ -4,12 +4,14 @@
 //! [`AddUnit`], `api/handlers/add_unit.rs`.
 
 pub mod actions;
+pub mod adopt;
 pub mod backend;
 pub mod backup;
 pub mod base64;
 pub mod client;
 pub mod frames;
 pub mod handlers;
+pub mod machines;
 pub mod passwd;
 pub mod requests;
 pub mod server;
@@ -18,8 +20,10 @@ pub mod status;
 
 pub use crate::model::EnvironmentName;
 pub use actions::*;
+pub use adopt::*;
 pub use backup::Manifest;
 pub use client::{Client, ClientError};
+pub use machines::*;
 pub use requests::*;
 pub use settings::{EnvironmentKind, EnvironmentSettings, LOG_SIZE, LONGEST_INSTANCE_NAME, SOCKET};
 pub use status::*;

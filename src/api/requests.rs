@@ -223,6 +223,9 @@ pub struct AddMachine {
     pub constraints: Option<String>,
     /// `lxc`, `lxc:ID` or nothing.
     pub placement: Option<String>,
+    /// What it is to be called beside its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -34,6 +34,8 @@ pub trait Handle: Verb {
 /// The whole API.
 pub fn router(backend: Shared) -> Router {
     use super::actions::*;
+    use super::adopt::*;
+    use super::machines::*;
     use super::requests::*;
     let mut router = Router::new();
     macro_rules! verbs {
@@ -73,6 +75,18 @@ pub fn router(backend: Shared) -> Router {
         ActionTasks,
         CancelAction,
         Run,
+        ListMachines,
+        StopMachine,
+        StartMachine,
+        RestartMachine,
+        CloneMachine,
+        ListSnapshots,
+        TakeSnapshot,
+        DropSnapshot,
+        RestoreMachine,
+        AdoptMachine,
+        ReleaseMachine,
+        ForeignMachines,
     );
     router
         .route("/v1/wait", post(handlers::wait::handle))
@@ -80,6 +94,7 @@ pub fn router(backend: Shared) -> Router {
         .route("/v1/debug-log", post(handlers::debug_log::handle))
         .route("/v1/backup", post(handlers::backup::handle))
         .route("/v1/exec", post(handlers::exec::handle))
+        .route("/v1/console", post(handlers::console::handle))
         .route("/v1/debug-hooks", post(handlers::debug_hooks::handle))
         .layer(middleware::from_fn(check_version))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

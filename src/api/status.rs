@@ -31,6 +31,15 @@ pub struct MachineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns_name: Option<String>,
     pub instance_id: String,
+    /// What operators call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The machine that it was made as a copy of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<String>,
+    /// What it is on the host, if it was there before: `lxc web`, `folder /srv/web`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<String>,
     /// `running`, `stopped` or `missing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_state: Option<String>,

@@ -9,6 +9,7 @@ mod commands;
 mod config_file;
 mod environments;
 mod error;
+mod exec_stream;
 mod flags;
 pub mod host;
 mod keyboard;

@@ -1,6 +1,7 @@
 //! What every command has at hand: the environment that is meant, the way to its controller, and where to write.
 
 use std::future::Future;
+use std::io;
 
 use super::environments::Home;
 use super::error::{DONE, Failure, Outcome};
@@ -45,6 +46,25 @@ impl Session<'_> {
     /// What the journal says of this command: `command` and the flags that were given.
     pub fn named(&self, command: &str) -> String {
         words(command, &self.flags)
+    }
+
+    /// Asks back before something is lost.
+    ///
+    /// # Errors
+    /// With these words, unless the answer is yes.
+    pub fn confirm(&self, warning: &str, aborted: &str, hint: &str) -> Result<(), Failure> {
+        self.output.stderr_raw(&format!("{warning}\n\nContinue [y/N]? "));
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).map_err(|error| Failure::io("cannot read the answer", &error))?;
+        match answer.trim().to_lowercase().as_str() {
+            "y" | "yes" => Ok(()),
+            _ => {
+                if answer.is_empty() {
+                    self.output.stderr_raw("\n");
+                }
+                Err(Failure::failed(aborted).hint(hint))
+            }
+        }
     }
 
     /// One question, one answer. `command` goes to the journal and must not hold values of settings.

@@ -3,6 +3,8 @@
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::error::Failure;
+
 /// `30`, `30s`, `5m` or `1h`, in seconds.
 pub fn seconds(text: &str) -> Result<u64, String> {
     let wrong = || format!("invalid duration \"{text}\": write `30`, `30s`, `5m` or `1h`");
@@ -52,6 +54,34 @@ pub fn pair(text: &str) -> Option<(String, Value)> {
 /// The words of a command for the journal: names, never values.
 pub fn words(verb: &str, names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     names.into_iter().fold(verb.to_owned(), |line, name| line + " " + name.as_ref())
+}
+
+/// How large a machine is to be, as virt-install has it; the same as `mem` and `cpu-cores` of `--constraints`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Hardware {
+    /// Its memory, in megabytes: `mem=` of the constraints
+    #[arg(long, visible_alias = "memory", value_name = "MB", value_parser = count)]
+    ram: Option<u32>,
+    /// Its cores: `cpu-cores=` of the constraints
+    #[arg(long, visible_alias = "vcpus", value_name = "N", value_parser = count)]
+    vcpu: Option<u32>,
+}
+
+impl Hardware {
+    /// As constraints, or those that were given instead.
+    ///
+    /// # Errors
+    /// Both were given.
+    pub fn or(&self, constraints: Option<String>) -> Result<Option<String>, Failure> {
+        let mem = self.ram.map(|megabytes| format!("mem={megabytes}M"));
+        let own: Vec<String> = mem.into_iter().chain(self.vcpu.map(|cores| format!("cpu-cores={cores}"))).collect();
+        match (own.is_empty(), constraints) {
+            (true, constraints) => Ok(constraints),
+            (false, None) => Ok(Some(own.join(" "))),
+            (false, Some(given)) => Err(Failure::usage("cannot use --ram or --vcpu with --constraints")
+                .hint(format!("--constraints '{}'", [given, own.join(" ")].join(" ").trim()))),
+        }
+    }
 }
 
 pub type Values = IndexMap<String, Value>;

@@ -1,7 +1,7 @@
 //! What the API's handlers ask of the controller.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLockReadGuard};
 use std::time::Duration;
 
@@ -16,14 +16,17 @@ use crate::api::backend::{
 };
 use crate::api::handlers::refusal;
 use crate::api::{
-    CharmSource, ControllerAnswer, DebugHooks, Exec, LogLine, Manifest, ProgressLine, Refusal, VERSION, WaitEvent,
+    CharmSource, ControllerAnswer, DebugHooks, EnvironmentKind, Exec, ForeignMachine, LogLine, Manifest, ProgressLine,
+    Refusal, SnapshotInfo, VERSION, WaitEvent,
 };
 use crate::charm::{self, CharmFiles, ExecResult};
 use crate::model::{
-    Change, Event, MachineId, MachineWork, Millis, Model, Observed, Provision, Sighting, Subject, UnitName, check,
+    Change, ChangeError, Event, Machine, MachineId, MachineWork, Millis, Model, Observed, Provision, Sighting,
+    SnapshotName, Subject, UnitName, check,
 };
 use crate::plan::removal;
 use crate::plan::settled::{Condition, Target, Verdict};
+use crate::provider::{Foreign, InstanceState};
 use crate::store::{Entry, Page, Wanted};
 use crate::worker::command::{self, Command};
 use crate::worker::ledger::LedgerError;
@@ -32,6 +35,7 @@ use crate::worker::waiter::{self, Told};
 use crate::worker::{World, chain, observer};
 
 use super::backup::{self, Origin};
+use super::machines::{self, Place};
 use super::{Workers, debug_hooks, session};
 
 pub struct ControllerBackend {
@@ -97,9 +101,20 @@ impl ControllerBackend {
 impl ControllerBackend {
     /// The instance in which commands can be run.
     fn instance_of(&self, machine: MachineId) -> Result<String, Refusal> {
+        if self.model().machines.get(&machine).is_some_and(Machine::is_off) {
+            return Err(
+                Refusal::new(format!("machine {machine} is stopped")).hint(format!("encanto machine start {machine}"))
+            );
+        }
+        Ok(self.place_of(machine)?.instance.to_string())
+    }
+
+    /// An instance that is there, whether it runs or not.
+    fn place_of(&self, machine: MachineId) -> Result<Place, Refusal> {
         let provision = self.model().machines.get(&machine).map(|machine| machine.provision.clone());
         match provision {
-            Some(Provision::Running { instance, .. }) => Ok(instance),
+            None => Err(refusal::of(&ChangeError::NoMachine(machine), &self.model())),
+            Some(Provision::Running { instance, .. }) => Place::of(machine, instance),
             Some(Provision::Host { .. }) => Err(Refusal::new("machine 0 is this host").hint("open a terminal instead")),
             Some(Provision::Failed { message }) => {
                 Err(Refusal::new(format!("machine {machine} could not be created: {message}"))
@@ -114,8 +129,7 @@ impl ControllerBackend {
     fn with_state_of(&self, machine: MachineId, refusal: Refusal) -> Refusal {
         let noun = self.model().noun(machine).to_owned();
         match self.observed().instances.get(&machine) {
-            Some(Sighting::Missing) => Refusal::new(format!("machine {machine} has lost its {noun}"))
-                .hint(format!("`encanto destroy-machine {machine} --force` removes what is left of it")),
+            Some(Sighting::Missing) => refusal::lost(machine, &noun),
             Some(Sighting::Stopped) => Refusal::new(format!("machine {machine} is down"))
                 .hint(format!("`encanto wait {machine} --for started` returns when it is up again")),
             Some(Sighting::Running) | None => refusal,
@@ -233,6 +247,24 @@ impl Backend for ControllerBackend {
         opened.map_err(|refusal| self.with_state_of(place.machine, refusal))
     }
 
+    async fn console(&self, machine: MachineId, terminal: (u16, u16)) -> Result<Session, Refusal> {
+        let place = Place::of(machine, self.instance_of(machine)?)?;
+        let opened = machines::console(self.world.provider.as_ref(), place, terminal).await;
+        opened.map_err(|refusal| self.with_state_of(machine, refusal))
+    }
+
+    async fn snapshots(&self, machine: MachineId) -> Result<Vec<SnapshotInfo>, Refusal> {
+        machines::snapshots(self.world.provider.as_ref(), self.place_of(machine)?).await
+    }
+
+    async fn take_snapshot(&self, machine: MachineId, name: &SnapshotName) -> Result<SnapshotInfo, Refusal> {
+        machines::take(&self.world, self.place_of(machine)?, name).await
+    }
+
+    async fn drop_snapshot(&self, machine: MachineId, name: &SnapshotName) -> Result<(), Refusal> {
+        machines::drop_snapshot(self.world.provider.clone(), self.place_of(machine)?, name).await
+    }
+
     async fn debug_hooks(&self, by: &Asker, unit: UnitName, request: DebugHooks) -> Result<Session, Refusal> {
         debug_hooks::open(&self.world, by, unit, request).await
     }
@@ -249,6 +281,22 @@ impl Backend for ControllerBackend {
         let ended = command::run(&self.world, instance, command).await.map_err(Refusal::new)?;
         let ExecResult { code, timed_out, stdout, stderr } = ended;
         Ok(RunEnd { code, timed_out, stdout, stderr })
+    }
+
+    async fn foreign(&self) -> Result<Vec<ForeignMachine>, Refusal> {
+        let found = self.world.provider.foreign().await.map_err(|error| Refusal::new(chain(&error)))?;
+        let mut machines: Vec<ForeignMachine> = found.into_iter().map(foreign_machine).collect();
+        machines.sort_by(|one, other| (&one.name, &one.kind).cmp(&(&other.name, &other.kind)));
+        Ok(machines)
+    }
+
+    async fn inspect(&self, folder: &str) -> Result<ForeignMachine, Refusal> {
+        let found = self.world.provider.inspect(Path::new(folder)).await;
+        found.map(foreign_machine).map_err(|error| Refusal::new(chain(&error)))
+    }
+
+    fn may_adopt(&self, by: &Asker) -> bool {
+        self.origin.kind == EnvironmentKind::Simulated || by.user == "root"
     }
 
     async fn problems(&self) -> Vec<String> {
@@ -300,11 +348,22 @@ fn machine_problems(model: &Model, observed: &Observed) -> Vec<String> {
         let trouble = observed.trouble(*id).filter(|_| observed.instances.get(id) != Some(&Sighting::Missing))?;
         let what = format!("machine {id} cannot be {}: {}", trouble.work.participle(), trouble.words);
         Some(match trouble.work {
-            MachineWork::Destroy => what,
-            MachineWork::Create | MachineWork::Start => format!("{what}: `encanto destroy-machine {id} --force`"),
+            MachineWork::Destroy | MachineWork::Release | MachineWork::Stop | MachineWork::Restore => what,
+            MachineWork::Create | MachineWork::Adopt | MachineWork::Start => {
+                format!("{what}: `encanto destroy-machine {id} --force`")
+            }
         })
     });
     observed.host_fault().cloned().into_iter().chain(lost).chain(troubled).collect()
+}
+
+fn foreign_machine(foreign: Foreign) -> ForeignMachine {
+    let Foreign { kind, name, state, series, obstacle } = foreign;
+    let state = match state {
+        InstanceState::Running => Sighting::Running,
+        InstanceState::Stopped => Sighting::Stopped,
+    };
+    ForeignMachine { kind, name, state: state.as_str().to_owned(), series, obstacle }
 }
 
 fn target(target: WaitTarget) -> Target {

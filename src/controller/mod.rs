@@ -5,6 +5,7 @@ mod backup;
 mod daemon;
 mod debug_hooks;
 mod host;
+mod machines;
 mod restore;
 mod session;
 

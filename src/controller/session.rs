@@ -42,11 +42,15 @@ pub async fn start(
     instance: &InstanceName,
     request: ExecRequest,
 ) -> Result<Session, ProviderError> {
-    let execution = provider.exec(instance, request).await?;
+    Ok(of(provider.exec(instance, request).await?))
+}
+
+/// The same for what has begun.
+pub fn of(execution: Execution) -> Session {
     let (input, frames) = mpsc::channel(16);
     let (out, output) = mpsc::channel(16);
     tokio::spawn(relay(execution, frames, out));
-    Ok(Session { input, output })
+    Session { input, output }
 }
 
 async fn relay(execution: Execution, mut frames: mpsc::Receiver<Frame>, out: mpsc::Sender<Frame>) {

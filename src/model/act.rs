@@ -1,7 +1,7 @@
 //! What becomes of actions; part of [`Model::apply`].
 
 use super::action::{Action, ActionEnd, ActionState, KEPT};
-use super::entities::{Life, Millis, Provision, Unit};
+use super::entities::{Life, Machine, Millis, Unit};
 use super::event::Event;
 use super::names::{ActionId, UnitName};
 use super::state::Model;
@@ -48,7 +48,7 @@ impl Model {
     /// Once it has started; or in error after its install, when only an action may mend it.
     pub fn is_ready_for_actions(&self, unit: &Unit) -> bool {
         let machine = self.machines.get(&unit.machine);
-        let up = machine.is_some_and(|machine| matches!(machine.provision, Provision::Running { .. }));
+        let up = machine.is_some_and(Machine::is_up);
         let whole = unit.started && !unit.upgrading;
         up && unit.life == Life::Alive && unit.installed && (whole || unit.failed.is_some())
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::action::{ActionState, KEPT};
 use super::constraints::Constraints;
-use super::entities::{Life, Presence, Relation, Unit};
+use super::entities::{Life, Machine, Power, Presence, Provision, Relation, Unit};
 use super::names::{MachineId, UnitName};
 use super::state::Model;
 
@@ -23,6 +23,7 @@ pub fn inconsistencies(model: &Model) -> Vec<String> {
 }
 
 fn machines(model: &Model, found: &mut Vec<String>) {
+    let mut names = BTreeSet::new();
     for (id, machine) in &model.machines {
         if !was_given_out(model, *id) {
             found.push(format!("machine {id} has a number that was never given out"));
@@ -33,6 +34,14 @@ fn machines(model: &Model, found: &mut Vec<String>) {
         }
         if machine.constraints != machine.constraints.over(&Constraints::default()) {
             found.push(format!("machine {id} was made with constraints that say nothing"));
+        }
+        copies(model, machine, found);
+        if machine.name.as_ref().is_some_and(|name| !names.insert(name)) {
+            found.push(format!("machine {id} has a name that another has"));
+        }
+        let wished = machine.power != Power::On || machine.restore.is_some();
+        if wished && !matches!(machine.provision, Provision::Running { .. }) {
+            found.push(format!("machine {id} is not there, and is to be {:?}, {:?}", machine.power, machine.restore));
         }
         if machine.constraints.virt_type.is_none() && *id != MachineId::HOST && model.kinds.default_kind().is_some() {
             found.push(format!("machine {id} is of no kind"));
@@ -46,8 +55,39 @@ fn machines(model: &Model, found: &mut Vec<String>) {
             found.push(format!("machine {id} is wrongly listed as used or unused"));
         }
     }
+    adopted(model, found);
     for id in model.unused.iter().filter(|id| !model.machines.contains_key(id)) {
         found.push(format!("machine {id} is listed as unused and does not exist"));
+    }
+}
+
+/// What is to be copied stays until it is.
+fn copies(model: &Model, machine: &Machine, found: &mut Vec<String>) {
+    let due = |copy: &Machine| copy.life == Life::Alive && copy.provision == Provision::Pending;
+    let id = machine.id;
+    for copy in &machine.copies_due {
+        if !model.machines.get(copy).is_some_and(|copy| due(copy) && copy.copy_of == Some(id)) {
+            found.push(format!("machine {id} waits for {copy} to become a copy of it, which it will not"));
+        }
+    }
+    if let Some(from) = machine.copy_of.filter(|_| due(machine))
+        && !model.machines.get(&from).is_some_and(|from| from.copies_due.contains(&id))
+    {
+        found.push(format!("machine {id} is to become a copy of {from}, which does not wait for that"));
+    }
+}
+
+/// What is on the host is at most one machine, and none that the environment would give away or nest.
+fn adopted(model: &Model, found: &mut Vec<String>) {
+    let all: Vec<_> = model.machines.values().filter_map(|m| Some((m, m.adopted.as_ref()?))).collect();
+    for (at, (machine, adopted)) in all.iter().enumerate() {
+        let id = machine.id;
+        if let Some((other, _)) = all[..at].iter().find(|(_, other)| other.is(adopted)) {
+            found.push(format!("machines {} and {id} are both {adopted}", other.id));
+        }
+        if id.host().is_some() || !machine.used {
+            found.push(format!("machine {id} was adopted as one that the environment made"));
+        }
     }
 }
 
@@ -94,6 +134,9 @@ fn units(model: &Model, found: &mut Vec<String>) {
         }
         if !model.machines.get(&unit.machine).is_some_and(|machine| machine.units.contains(name)) {
             found.push(format!("unit {name} is not listed by its machine {}", unit.machine));
+        }
+        if unit.life == Life::Dying && model.machines.get(&unit.machine).is_some_and(Machine::is_off) {
+            found.push(format!("unit {name} is dying on machine {}, which is stopped", unit.machine));
         }
         subordination(model, unit, found);
         for (id, scope) in &unit.scopes {

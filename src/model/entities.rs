@@ -6,11 +6,15 @@ use std::net::Ipv4Addr;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::adoption::Adopted;
 use super::charm::{CharmUrl, Role, Scope};
 use super::config::ConfigValue;
 use super::constraints::Constraints;
 use super::hook::Hook;
-use super::names::{ActionId, EndpointName, InterfaceName, MachineId, Port, RelationId, ServiceName, UnitName};
+use super::names::{
+    ActionId, EndpointName, InterfaceName, MachineId, MachineName, Port, RelationId, ServiceName, SnapshotName,
+    UnitName,
+};
 use super::settings::Settings;
 use super::status::WorkloadStatus;
 
@@ -41,11 +45,56 @@ pub struct Machine {
     pub constraints: Constraints,
     pub provision: Provision,
     pub units: BTreeSet<UnitName>,
-    /// Whether it ever hosted a unit; such a machine is not given to another unit by itself.
+    /// Whether it ever hosted a unit, or is somebody's; such a machine is not given to another unit by itself.
     pub used: bool,
     /// The number of the next container on it; never used again.
     #[serde(default)]
     pub next_container: u32,
+    /// What it is, if it was taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
+    /// What operators call it beside its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<MachineName>,
+    #[serde(default)]
+    pub power: Power,
+    /// The machine that it was made as a copy of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<MachineId>,
+    /// The copies of it that are still to be made; it does not go before.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub copies_due: BTreeSet<MachineId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Restore>,
+}
+
+/// Whether a machine that is there shall run. One way round: on, off or restarting, starting, on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Power {
+    /// It runs; if it ends by itself it is started again.
+    #[default]
+    On,
+    /// An operator wants it to stand still.
+    Off,
+    /// It is to be stopped, and then started.
+    Restarting,
+    /// It is to be started; once it runs it is on.
+    Starting,
+}
+
+/// A disk that a machine is to have again, from one of its snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restore {
+    Due {
+        snapshot: SnapshotName,
+    },
+    /// In the provider's own words; kept until the next attempt.
+    Failed {
+        snapshot: SnapshotName,
+        message: String,
+    },
 }
 
 /// How far a machine is.
@@ -77,6 +126,37 @@ impl Machine {
             Provision::Host { address, .. } | Provision::Running { address, .. } => Some(*address),
             Provision::Pending | Provision::Failed { .. } => None,
         }
+    }
+
+    /// Whether hooks, actions and commands can run in it, as far as operators want it.
+    pub fn is_up(&self) -> bool {
+        let there = matches!(self.provision, Provision::Running { .. });
+        there && self.power == Power::On && !matches!(self.restore, Some(Restore::Due { .. }))
+    }
+
+    /// What is still to be done with it so that it is as an operator wants it, or could not be done; `None` if it is.
+    pub fn wish(&self) -> Option<String> {
+        match (&self.restore, self.power) {
+            (Some(Restore::Due { snapshot }), _) => Some(format!("restoring snapshot {snapshot}")),
+            (_, Power::Restarting) => Some("restarting".to_owned()),
+            (_, Power::Starting) => Some("starting".to_owned()),
+            (Some(Restore::Failed { snapshot, message }), _) => {
+                Some(format!("snapshot {snapshot} was not restored: {message}"))
+            }
+            (None, Power::On | Power::Off) => None,
+        }
+    }
+
+    /// An operator has stopped it.
+    pub fn is_off(&self) -> bool {
+        self.power == Power::Off
+    }
+}
+
+impl Power {
+    /// Whether the machine is to end, for now or for longer.
+    pub fn goes_down(self) -> bool {
+        matches!(self, Power::Off | Power::Restarting)
     }
 }
 

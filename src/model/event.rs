@@ -11,13 +11,17 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::action::ActionEnd;
+use super::adoption::Adopted;
 use super::charm::{CharmMeta, CharmUrl};
 use super::config::ConfigValue;
 use super::constraints::Constraints;
 use super::entities::{HardwareFacts, Millis, PublishedMapping, RelationEndpoint};
 use super::hook::Hook;
 use super::kinds::Kinds;
-use super::names::{ActionId, ActionName, EnvironmentName, MachineId, Port, RelationId, ServiceName, UnitName};
+use super::names::{
+    ActionId, ActionName, EnvironmentName, MachineId, MachineName, Port, RelationId, ServiceName, SnapshotName,
+    UnitName,
+};
 use super::settings::SettingsChange;
 use super::status::WorkloadStatus;
 
@@ -63,6 +67,13 @@ pub enum Event {
         series: String,
         constraints: Constraints,
     },
+    /// What is on the host already is to be a machine from now on.
+    MachineAdopted {
+        machine: MachineId,
+        series: String,
+        constraints: Constraints,
+        adopted: Adopted,
+    },
     MachineProvisioned {
         machine: MachineId,
         instance: String,
@@ -83,6 +94,57 @@ pub enum Event {
     },
     MachineRemoved {
         machine: MachineId,
+    },
+    /// What operators call it beside its number.
+    MachineNamed {
+        machine: MachineId,
+        name: MachineName,
+    },
+    /// It was added to become a copy of another.
+    MachineCloned {
+        machine: MachineId,
+        from: MachineId,
+    },
+    /// It is to stand still until it is started.
+    MachineStopAsked {
+        machine: MachineId,
+    },
+    MachineStartAsked {
+        machine: MachineId,
+    },
+    /// It is to be stopped, and then started.
+    MachineRestartAsked {
+        machine: MachineId,
+    },
+    /// A machine that is to be restarted does not run any more, and is to be started.
+    MachineHalted {
+        machine: MachineId,
+    },
+    /// A machine that was to be started runs.
+    MachineUp {
+        machine: MachineId,
+    },
+    /// It is to have the disk again that it had when the snapshot was taken.
+    MachineRestoreAsked {
+        machine: MachineId,
+        snapshot: SnapshotName,
+    },
+    MachineRestored {
+        machine: MachineId,
+        snapshot: SnapshotName,
+    },
+    MachineRestoreFailed {
+        machine: MachineId,
+        snapshot: SnapshotName,
+        message: String,
+    },
+    SnapshotTaken {
+        machine: MachineId,
+        snapshot: SnapshotName,
+    },
+    SnapshotDropped {
+        machine: MachineId,
+        snapshot: SnapshotName,
     },
 
     /// What new machines of a service, or of the whole environment, must be like; all that was said before is forgotten.
@@ -239,11 +301,24 @@ impl Event {
     pub fn subject(&self) -> Option<Subject> {
         match self {
             Event::MachineAdded { machine, .. }
+            | Event::MachineAdopted { machine, .. }
             | Event::MachineProvisioned { machine, .. }
             | Event::MachineFailed { machine, .. }
             | Event::MachineRetried { machine }
             | Event::MachineDying { machine }
-            | Event::MachineRemoved { machine } => Some(Subject::Machine(*machine)),
+            | Event::MachineRemoved { machine }
+            | Event::MachineNamed { machine, .. }
+            | Event::MachineCloned { machine, .. }
+            | Event::MachineStopAsked { machine }
+            | Event::MachineStartAsked { machine }
+            | Event::MachineRestartAsked { machine }
+            | Event::MachineHalted { machine }
+            | Event::MachineUp { machine }
+            | Event::MachineRestoreAsked { machine, .. }
+            | Event::MachineRestored { machine, .. }
+            | Event::MachineRestoreFailed { machine, .. }
+            | Event::SnapshotTaken { machine, .. }
+            | Event::SnapshotDropped { machine, .. } => Some(Subject::Machine(*machine)),
             Event::UnitAdded { unit, .. }
             | Event::UnitStatusSet { unit, .. }
             | Event::UnitDying { unit }

@@ -6,6 +6,7 @@
 
 mod act;
 pub mod action;
+pub mod adoption;
 pub mod change;
 pub mod charm;
 pub mod check;
@@ -17,6 +18,7 @@ pub mod entities;
 pub mod event;
 pub mod hook;
 pub mod kinds;
+mod machine;
 pub mod machine_id;
 pub mod names;
 pub mod observed;
@@ -25,22 +27,24 @@ pub mod state;
 pub mod status;
 
 pub use action::{Action, ActionDecl, ActionEnd, ActionState, ParamDecl};
+pub use adoption::{Adopted, Origin};
 pub use change::{
-    ActionCall, Change, ChangeError, Deployment, EndpointRef, MachineRefusal, Placement, UnitRefusal, Upgrade,
+    ActionCall, Adoption, Change, ChangeError, Cloning, Deployment, EndpointRef, MachineChange, MachineError,
+    MachineRefusal, Placement, UnitRefusal, Upgrade,
 };
 pub use charm::{CharmMeta, CharmUrl, EndpointDecl, Role, Scope};
 pub use config::{ConfigError, ConfigValue, OptionDecl, OptionKind};
 pub use constraints::{ConstraintError, Constraints};
 pub use entities::{
-    FailedHook, HardwareFacts, Life, Machine, Member, Millis, Presence, Provision, PublishedMapping, Relation,
-    RelationEndpoint, Service, Unit, UnitScope,
+    FailedHook, HardwareFacts, Life, Machine, Member, Millis, Power, Presence, Provision, PublishedMapping, Relation,
+    RelationEndpoint, Restore, Service, Unit, UnitScope,
 };
 pub use event::{Event, HookWrites, Subject};
 pub use hook::{Hook, RelationHook};
 pub use kinds::{INSIDE, KindError, Kinds, MachineKind};
 pub use names::{
     ActionId, ActionName, CharmName, EndpointName, EnvironmentName, InterfaceName, LONGEST_INSTANCE_NAME, MachineId,
-    NameError, Port, Protocol, RelationId, ServiceName, UnitName,
+    MachineName, NameError, Port, Protocol, RelationId, ServiceName, SnapshotName, UnitName,
 };
 pub use observed::{MachineWork, Observed, Sighting, Trouble, UnitActivity};
 pub use settings::{Setting, Settings, SettingsChange};

@@ -16,6 +16,10 @@ pub enum NameError {
     Unit(String),
     #[error("invalid machine id \"{0}\"")]
     Machine(String),
+    #[error("invalid machine name \"{0}\"")]
+    MachineName(String),
+    #[error("invalid snapshot name \"{0}\"")]
+    Snapshot(String),
     #[error("invalid machine id \"{0}\": a container cannot hold containers")]
     NestedMachine(String),
     #[error("invalid relation name \"{0}\"")]
@@ -119,6 +123,22 @@ text_name!(
 text_name!(
     /// What a charm can be asked to do, e.g. `backup`.
     ActionName, Action, |name| dashed(name, false)
+);
+
+text_name!(
+    /// What an operator calls a machine beside its number, e.g. `big-box`. None that means something else where a machine
+    /// is named.
+    MachineName, MachineName, |name| {
+        dashed(name, false) && !["all", "new"].contains(&name) && MachineId::from_tag(name).is_none()
+    }
+);
+text_name!(
+    /// What a kept state of a machine's disk is called, e.g. `before-upgrade`; in the form of an instance's name.
+    SnapshotName, Snapshot, |name| {
+        let begins = name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
+        let fits = begins && name.len() <= LONGEST_INSTANCE_NAME;
+        fits && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    }
 );
 
 /// A number as Juju writes it: no sign, no leading zero.
@@ -314,6 +334,18 @@ mod tests {
             assert!(bad.parse::<ServiceName>().is_err(), "{bad}");
         }
         assert!("db-1".parse::<EndpointName>().is_ok());
+        for good in ["big-box", "web-1", "machine"] {
+            assert!(good.parse::<MachineName>().is_ok(), "{good}");
+        }
+        for bad in ["", "3", "new", "all", "machine-1", "a b", "a/0", "Web"] {
+            assert_eq!(bad.parse::<MachineName>(), Err(NameError::MachineName(bad.into())));
+        }
+        for good in ["a", "2026-11-25.1", "Before_Upgrade"] {
+            assert!(good.parse::<SnapshotName>().is_ok(), "{good}");
+        }
+        for bad in ["", ".", "../x", "-a", "a b", &"a".repeat(64)] {
+            assert!(bad.parse::<SnapshotName>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -76,15 +76,25 @@ pub struct Trouble {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MachineWork {
     Create,
+    Adopt,
     Start,
+    Stop,
+    Restore,
     Destroy,
+    Release,
 }
 
 impl Observed {
     /// What stands in a machine's way still. What it was like before it ran again is nobody's worry.
     pub fn trouble(&self, id: MachineId) -> Option<&Trouble> {
         let runs = self.instances.get(&id) == Some(&Sighting::Running);
-        let stands = |trouble: &&Trouble| trouble.failures > 0 && !(runs && trouble.work == MachineWork::Start);
+        let stopped = self.instances.get(&id) == Some(&Sighting::Stopped);
+        let done = |work: MachineWork| match work {
+            MachineWork::Start => runs,
+            MachineWork::Stop => stopped,
+            _ => false,
+        };
+        let stands = |trouble: &&Trouble| trouble.failures > 0 && !done(trouble.work);
         self.troubles.get(&id).filter(stands)
     }
 
@@ -105,8 +115,12 @@ impl MachineWork {
     pub fn participle(self) -> &'static str {
         match self {
             MachineWork::Create => "created",
+            MachineWork::Adopt => "adopted",
             MachineWork::Start => "started",
+            MachineWork::Stop => "stopped",
+            MachineWork::Restore => "restored",
             MachineWork::Destroy => "destroyed",
+            MachineWork::Release => "released",
         }
     }
 }

@@ -10,7 +10,7 @@ use super::charm::{CharmMeta, CharmUrl};
 use super::config::{self, ConfigValue};
 use super::constraints::Constraints;
 use super::entities::{
-    FailedHook, Life, Machine, Member, Millis, Presence, Provision, Relation, Service, Unit, UnitScope,
+    FailedHook, Life, Machine, Member, Millis, Power, Presence, Provision, Relation, Service, Unit, UnitScope,
 };
 use super::event::Event;
 use super::hook::Hook;
@@ -91,11 +91,24 @@ impl Model {
             Event::KindsFound { kinds } => self.find_kinds(kinds),
             Event::HostFound { .. }
             | Event::MachineAdded { .. }
+            | Event::MachineAdopted { .. }
             | Event::MachineProvisioned { .. }
             | Event::MachineFailed { .. }
             | Event::MachineRetried { .. }
             | Event::MachineDying { .. }
             | Event::MachineRemoved { .. } => self.apply_machine(event),
+            Event::MachineNamed { .. }
+            | Event::MachineCloned { .. }
+            | Event::MachineStopAsked { .. }
+            | Event::MachineStartAsked { .. }
+            | Event::MachineRestartAsked { .. }
+            | Event::MachineHalted { .. }
+            | Event::MachineUp { .. }
+            | Event::MachineRestoreAsked { .. }
+            | Event::MachineRestored { .. }
+            | Event::MachineRestoreFailed { .. }
+            | Event::SnapshotTaken { .. }
+            | Event::SnapshotDropped { .. } => self.apply_wish(event),
             Event::ConstraintsSet { service: None, constraints } => self.constraints = constraints.clone(),
             Event::ConstraintsSet { service: Some(service), constraints } => {
                 if let Some(service) = self.services.get_mut(service) {
@@ -179,7 +192,19 @@ impl Model {
                 self.machines.insert(*machine, added);
                 self.unused.insert(*machine);
             }
+            Event::MachineAdopted { machine, series, constraints, adopted } => {
+                self.number_is_given(*machine);
+                let added = Machine {
+                    series: series.clone(),
+                    constraints: constraints.clone(),
+                    used: true,
+                    adopted: Some(adopted.clone()),
+                    ..new_machine(*machine)
+                };
+                self.machines.insert(*machine, added);
+            }
             Event::MachineProvisioned { machine, instance, address, hardware, prepared } => {
+                self.copy_is_over(*machine);
                 if let Some(machine) = self.machines.get_mut(machine) {
                     machine.provision = Provision::Running {
                         instance: instance.clone(),
@@ -190,6 +215,7 @@ impl Model {
                 }
             }
             Event::MachineFailed { machine, message } => {
+                self.copy_is_over(*machine);
                 if let Some(machine) = self.machines.get_mut(machine) {
                     machine.provision = Provision::Failed { message: message.clone() };
                 }
@@ -198,8 +224,10 @@ impl Model {
                 if let Some(machine) = self.machines.get_mut(machine) {
                     machine.provision = Provision::Pending;
                 }
+                self.copy_is_due(*machine);
             }
             Event::MachineDying { machine } => {
+                self.copy_is_over(*machine);
                 if let Some(machine) = self.machines.get_mut(machine) {
                     machine.life = Life::Dying;
                 }
@@ -209,15 +237,6 @@ impl Model {
                 self.unused.remove(machine);
             }
             _ => {}
-        }
-    }
-
-    /// No other machine will have it.
-    fn number_is_given(&mut self, machine: MachineId) {
-        self.next_machine = self.next_machine.max(machine.number() + 1);
-        let host = machine.host().and_then(|host| self.machines.get_mut(&host));
-        if let (Some(host), Some(number)) = (host, machine.container_number()) {
-            host.next_container = host.next_container.max(number + 1);
         }
     }
 
@@ -407,15 +426,6 @@ impl Model {
         }
     }
 
-    pub fn unused_machines(&self) -> impl Iterator<Item = &Machine> {
-        self.unused.iter().filter_map(|id| self.machines.get(id))
-    }
-
-    /// The containers on a machine; a container has none.
-    pub fn containers_of(&self, id: MachineId) -> impl Iterator<Item = &Machine> {
-        id.containers().into_iter().flat_map(|ids| self.machines.range(ids).map(|(_, machine)| machine))
-    }
-
     pub fn charm_of(&self, unit: &Unit) -> Option<&Charm> {
         self.charms.get(&unit.charm)
     }
@@ -464,5 +474,11 @@ fn new_machine(id: MachineId) -> Machine {
         units: Default::default(),
         used: false,
         next_container: 0,
+        name: None,
+        power: Power::On,
+        copy_of: None,
+        copies_due: BTreeSet::new(),
+        restore: None,
+        adopted: None,
     }
 }

@@ -10,7 +10,8 @@
 //! error gets no hook until it is resolved, unless it is dying; then the failed hook is the first to be run.
 
 use crate::model::{
-    Hook, Life, Millis, Model, Presence, Provision, Relation, RelationHook, RelationId, Unit, UnitName, UnitScope,
+    Hook, Life, Machine, Millis, Model, Presence, Provision, Relation, RelationHook, RelationId, Unit, UnitName,
+    UnitScope,
 };
 
 use super::patience;
@@ -30,7 +31,10 @@ pub enum UnitStep {
 /// The next step for `name`; `None` when it is at rest (or waits for its machine, or for an operator).
 pub fn next(model: &Model, name: &UnitName) -> Option<UnitStep> {
     let unit = model.units.get(name)?;
-    let machine_ready = match model.machines.get(&unit.machine).map(|machine| &machine.provision) {
+    let machine = model.machines.get(&unit.machine);
+    let machine_ready = match machine.map(|machine| &machine.provision) {
+        // An operator has stopped it, or it will be back in a moment.
+        Some(Provision::Running { .. }) if !machine.is_some_and(Machine::is_up) => return None,
         Some(Provision::Running { prepared, .. }) => Some(prepared.as_ref() == Some(&unit.charm)),
         _ => None,
     };
@@ -150,7 +154,8 @@ fn declares(model: &Model, unit: &Unit, hook: &Hook) -> bool {
 pub fn wants_update_status(model: &Model, name: &UnitName) -> bool {
     model.units.get(name).is_some_and(|unit| {
         let well = unit.started && unit.failed.is_none() && unit.life == Life::Alive;
-        well && declares(model, unit, &Hook::UpdateStatus)
+        let up = model.machines.get(&unit.machine).is_some_and(Machine::is_up);
+        well && up && declares(model, unit, &Hook::UpdateStatus)
     })
 }
 

@@ -45,13 +45,39 @@ impl Concerned {
             | Event::UnitStatusSet { .. } => {}
             // So that its agent sees to the next try.
             Event::HookFailed { unit, .. } | Event::HookRetried { unit } => self.unit(model, unit),
+            Event::MachineFailed { machine, .. } => {
+                self.machines.insert(*machine);
+                self.origin_of(model, *machine);
+            }
             Event::MachineAdded { machine, .. }
-            | Event::MachineFailed { machine, .. }
+            | Event::MachineAdopted { machine, .. }
             | Event::MachineRetried { machine } => {
                 self.machines.insert(*machine);
             }
+            // Its worker; and one who waits to do the opposite is to stop waiting.
+            Event::MachineStopAsked { machine }
+            | Event::MachineStartAsked { machine }
+            | Event::MachineRestartAsked { machine }
+            | Event::MachineRestoreAsked { machine, .. } => {
+                self.machines.insert(*machine);
+                self.departure = true;
+            }
+            // It adds to what has just happened.
+            Event::MachineNamed { .. } | Event::MachineCloned { .. } => {}
+            Event::SnapshotTaken { .. } | Event::SnapshotDropped { .. } => {}
+            Event::MachineHalted { machine } => {
+                self.machines.insert(*machine);
+            }
+            // Its units have waited for that.
+            Event::MachineUp { machine }
+            | Event::MachineRestored { machine, .. }
+            | Event::MachineRestoreFailed { machine, .. } => {
+                self.machines.insert(*machine);
+                self.units_on(model, *machine);
+            }
             Event::MachineDying { machine } | Event::MachineRemoved { machine } => {
                 self.machines.insert(*machine);
+                self.origin_of(model, *machine);
                 // It may have waited for this container to go.
                 self.machines.extend(machine.host());
                 self.departure = true;
@@ -59,8 +85,8 @@ impl Concerned {
             Event::MachineProvisioned { machine, .. } => {
                 self.machines.insert(*machine);
                 self.exposure = true;
-                let units = model.machines.get(machine).into_iter().flat_map(|machine| &machine.units);
-                units.for_each(|unit| self.unit(model, unit));
+                self.units_on(model, *machine);
+                self.origin_of(model, *machine);
             }
             Event::ServiceConfigured { service, .. }
             | Event::ServiceUnset { service, .. }
@@ -112,6 +138,16 @@ impl Concerned {
             Event::ActionCancelled { .. } => self.departure = true,
             Event::ActionEnded { unit, writes, .. } => self.seen(model, unit, writes),
         }
+    }
+
+    fn units_on(&mut self, model: &Model, machine: MachineId) {
+        let units = model.machines.get(&machine).into_iter().flat_map(|machine| &machine.units);
+        units.for_each(|unit| self.unit(model, unit));
+    }
+
+    /// What a copy is made of may have waited for that to go.
+    fn origin_of(&mut self, model: &Model, copy: MachineId) {
+        self.machines.extend(model.machines.get(&copy).and_then(|machine| machine.copy_of));
     }
 
     fn unit(&mut self, model: &Model, name: &UnitName) {

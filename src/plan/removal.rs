@@ -7,7 +7,8 @@
 use std::fmt;
 
 use crate::model::{
-    Hook, Life, MachineId, Model, Observed, Presence, RelationId, ServiceName, Sighting, UnitActivity, UnitName,
+    Hook, Life, MachineId, Model, Observed, Power, Presence, Provision, RelationId, Restore, ServiceName, Sighting,
+    Unit, UnitActivity, UnitName,
 };
 
 use super::hooks::{self, UnitStep};
@@ -22,8 +23,10 @@ pub enum Obstacle {
     /// A unit that runs no hook before its error is resolved, the command that does not wait for it, and whether the
     /// hook is tried again by itself with some hope.
     Error { unit: UnitName, hook: Hook, force: String, again: bool },
-    /// The same, but its machine is gone.
+    /// A unit that is in error, and its machine is gone.
     Lost { unit: UnitName, machine: MachineId },
+    /// A unit whose machine an operator has stopped, and the command that does not wait for it.
+    Stopped { unit: UnitName, machine: MachineId, force: String },
     /// A unit that is about to be done.
     Unit(UnitName),
     /// Nothing can be done on any machine: why, and whether that failed.
@@ -37,7 +40,10 @@ impl Obstacle {
     pub fn needs_operator(&self) -> bool {
         matches!(
             self,
-            Obstacle::Error { again: false, .. } | Obstacle::Lost { .. } | Obstacle::Host { failed: true, .. }
+            Obstacle::Error { again: false, .. }
+                | Obstacle::Lost { .. }
+                | Obstacle::Stopped { .. }
+                | Obstacle::Host { failed: true, .. }
         )
     }
 }
@@ -59,6 +65,10 @@ impl fmt::Display for Obstacle {
             Obstacle::Lost { unit, machine } => {
                 write!(f, "waits for {unit}, whose machine is gone: `encanto destroy-machine {machine} --force`")
             }
+            Obstacle::Stopped { unit, machine, force } => write!(
+                f,
+                "waits for {unit}, whose machine {machine} is stopped: `encanto machine start {machine}`, or `{force}`"
+            ),
             Obstacle::Unit(unit) => write!(f, "waits for {unit}"),
             Obstacle::Host { words, .. } => write!(f, "waits for the host: {words}"),
             Obstacle::Doing(words) => f.write_str(words),
@@ -109,7 +119,7 @@ pub fn of_service(model: &Model, observed: &Observed, name: &ServiceName) -> Opt
 
 /// `None` for a machine that is not dying.
 pub fn of_machine(model: &Model, observed: &Observed, id: MachineId) -> Option<Obstacle> {
-    model.machines.get(&id).filter(|machine| machine.life == Life::Dying)?;
+    let machine = model.machines.get(&id).filter(|machine| machine.life == Life::Dying)?;
     if let Some(host) = host(observed) {
         return Some(host);
     }
@@ -118,6 +128,7 @@ pub fn of_machine(model: &Model, observed: &Observed, id: MachineId) -> Option<O
     let words = activity.or_else(trouble).unwrap_or_else(|| {
         let containers: Vec<String> = model.containers_of(id).map(|container| container.id.to_string()).collect();
         match containers.is_empty() {
+            true if machine.adopted.is_some() => "waits to be released".to_owned(),
             true => format!("waits for its {} to be destroyed", model.noun(id)),
             false => format!("waits for its containers {}", containers.join(", ")),
         }
@@ -132,6 +143,9 @@ fn awaited(model: &Model, observed: &Observed, name: &UnitName, force: &str) -> 
 
 fn next_of(model: &Model, observed: &Observed, name: &UnitName, force: &str) -> Option<Obstacle> {
     let unit = model.units.get(name)?;
+    if let Some(obstacle) = machine_not_up(model, observed, unit, force) {
+        return Some(obstacle);
+    }
     if let Some(failed) = unit.failed.as_ref().filter(|_| unit.life == Life::Alive) {
         let gone = observed.instances.get(&unit.machine) == Some(&Sighting::Missing);
         return Some(match gone {
@@ -159,6 +173,30 @@ fn next_of(model: &Model, observed: &Observed, name: &UnitName, force: &str) -> 
         return worst(unit.subordinates.iter().map(|other| awaited(model, observed, other, force)));
     };
     host(observed).or_else(|| turn(model, observed, name)).or_else(|| told(due.told(), false))
+}
+
+/// A machine that is there and that no hook can run on now.
+fn machine_not_up(model: &Model, observed: &Observed, unit: &Unit, force: &str) -> Option<Obstacle> {
+    let machine = model.machines.get(&unit.machine)?;
+    if machine.is_up() || !matches!(machine.provision, Provision::Running { .. }) {
+        return None;
+    }
+    let id = machine.id;
+    if machine.is_off() {
+        return Some(Obstacle::Stopped { unit: unit.name.clone(), machine: id, force: force.to_owned() });
+    }
+    let what = match (&machine.restore, machine.power) {
+        (Some(Restore::Due { .. }), _) => "restored",
+        (_, Power::Restarting) => "restarted",
+        _ => "started",
+    };
+    let told = match observed.trouble(id) {
+        Some(trouble) => {
+            format!("waits for machine {id}, which cannot be {}: {}", trouble.work.participle(), trouble.words)
+        }
+        None => format!("waits for machine {id}, which is being {what}"),
+    };
+    Some(Obstacle::Doing(told))
 }
 
 /// Who holds the unit's machine.
@@ -203,7 +241,7 @@ fn worst(obstacles: impl Iterator<Item = Obstacle>) -> Option<Obstacle> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ActionId, Change, EndpointRef, Event};
+    use crate::model::{ActionId, Change, EndpointRef, Event, MachineChange};
 
     /// `app/0` on machine 2, `db/0` on machine 1; they are related, and at rest.
     fn environment() -> (Model, Observed) {
@@ -314,6 +352,30 @@ mod tests {
         let lost = "waits for db/0, whose machine is gone: `encanto destroy-machine 1 --force`";
         assert_eq!(told(&model, &observed), lost);
         assert!(of_relation(&model, &observed, RelationId(0)).unwrap().needs_operator());
+    }
+
+    #[test]
+    fn a_relation_waits_for_a_unit_whose_machine_is_stopped_and_says_how_to_go_on() {
+        let (mut model, mut observed) = environment();
+        let machines = || vec![MachineId::new(1)];
+        ask(&mut model, Change::Machine(MachineChange::Stop { machines: machines() }));
+        part(&mut model);
+        let told = |model: &Model, observed: &Observed| of_relation(model, observed, RelationId(0));
+        let stopped = told(&model, &observed);
+        assert!(stopped.as_ref().is_some_and(Obstacle::needs_operator));
+        assert_eq!(
+            words(stopped),
+            "waits for db/0, whose machine 1 is stopped: `encanto machine start 1`, or \
+             `encanto destroy-relation app:db db:db --force`"
+        );
+        ask(&mut model, Change::Machine(MachineChange::Start { machines: machines() }));
+        fail(&mut model, "app/0");
+        ask(&mut model, Change::DestroyUnits { units: vec![unit("app/0")], force: true });
+        assert_eq!(words(told(&model, &observed)), "waits for machine 1, which is being started");
+        let (work, words_of_it) = (crate::model::MachineWork::Start, "no room".to_owned());
+        let trouble = super::super::patience::failed(None, work, 1, words_of_it);
+        observed.troubles.insert(MachineId::new(1), trouble);
+        assert_eq!(words(told(&model, &observed)), "waits for machine 1, which cannot be started: no room");
     }
 
     #[test]

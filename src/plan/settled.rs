@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::model::{
-    Life, Machine, MachineId, Model, Observed, Provision, Relation, Service, ServiceName, Sighting, Unit, UnitName,
-    WorkloadState,
+    Life, Machine, MachineId, Model, Observed, Power, Provision, Relation, Restore, Service, ServiceName, Sighting,
+    Unit, UnitName, WorkloadState,
 };
 
 use super::{actions, hooks, patience, provision, removal};
@@ -128,13 +128,19 @@ pub fn at_rest(model: &Model, observed: &Observed) -> bool {
         && observed.unit_activity.is_empty()
         && model.machines.keys().all(|id| provision::next(model, *id, observed.instances.get(id).copied()).is_none())
         && model.units.keys().all(|name| hooks::next(model, name).is_none() && actions::next(model, name).is_none())
-        && model.units.values().all(|unit| hooks::promising_retry(unit, observed.retry_hooks).is_none())
+        && model
+            .units
+            .values()
+            .all(|unit| is_off(model, unit) || hooks::promising_retry(unit, observed.retry_hooks).is_none())
+}
+
+/// An operator has stopped its machine: what it would do waits, and nobody waits for it.
+fn is_off(model: &Model, unit: &Unit) -> bool {
+    model.machines.get(&unit.machine).is_some_and(Machine::is_off)
 }
 
 fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condition: Condition) -> Progress {
     let activity = observed.machine_activity.get(&machine.id).cloned();
-    let due = provision::next(model, machine.id, observed.instances.get(&machine.id).copied()).is_some();
-    let missing = observed.instances.get(&machine.id) == Some(&Sighting::Missing);
     let (state, message, verdict) = match (&machine.provision, machine.life) {
         (Provision::Host { .. }, _) => match (observed.host_fault(), &observed.opening) {
             (Some(words), _) if observed.being_mended() => ("error", words.clone(), Verdict::Busy),
@@ -155,22 +161,7 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
             let verdict = if observed.opening_failed { Verdict::Failed } else { Verdict::Busy };
             ("unknown", observed.opening.clone().unwrap_or_default(), verdict)
         }
-        (Provision::Running { .. }, _) if missing => {
-            let advice = format!(
-                "its {} is gone: encanto destroy-machine {} --force, then add its units again",
-                model.noun(machine.id),
-                machine.id
-            );
-            ("down", advice, Verdict::Failed)
-        }
-        (Provision::Running { .. }, _) if due => match (activity, observed.trouble(machine.id)) {
-            (None, Some(trouble)) => {
-                let verdict = if trouble.failures < patience::HOPELESS { Verdict::Busy } else { Verdict::Failed };
-                ("down", trouble.words.clone(), verdict)
-            }
-            (activity, _) => ("down", activity.unwrap_or_default(), Verdict::Busy),
-        },
-        (Provision::Running { .. }, _) => ("started", activity.unwrap_or_default(), Verdict::Reached),
+        (Provision::Running { .. }, _) => instance_progress(model, observed, machine),
     };
     let verdict = match condition {
         Condition::Gone if machine.life == Life::Dying => verdict,
@@ -178,6 +169,36 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
         _ => verdict,
     };
     Progress { entity: format!("machine {}", machine.id), parent: None, state: state.into(), message, verdict }
+}
+
+/// Of a machine that was made: whether it is as an operator wants it.
+fn instance_progress(model: &Model, observed: &Observed, machine: &Machine) -> (&'static str, String, Verdict) {
+    let id = machine.id;
+    let sighting = observed.instances.get(&id).copied();
+    if sighting == Some(Sighting::Missing) && !machine.is_off() {
+        let advice =
+            format!("its {} is gone: encanto destroy-machine {id} --force, then add its units again", model.noun(id));
+        return ("down", advice, Verdict::Failed);
+    }
+    let activity = observed.machine_activity.get(&machine.id).cloned();
+    let due = provision::next(model, machine.id, sighting).is_some();
+    let failed = machine.wish().unwrap_or_default();
+    let state = match (&machine.restore, machine.power) {
+        (Some(Restore::Due { .. }), _) => "restoring",
+        (_, Power::On) if !due => return ("started", activity.unwrap_or(failed), Verdict::Reached),
+        (_, Power::Off) if !due => return ("stopped", activity.unwrap_or(failed), Verdict::Reached),
+        (_, Power::On) => "down",
+        (_, Power::Off) => "stopping",
+        (_, Power::Restarting) => "restarting",
+        (_, Power::Starting) => "starting",
+    };
+    match (activity, observed.trouble(machine.id)) {
+        (None, Some(trouble)) => {
+            let verdict = if trouble.failures < patience::HOPELESS { Verdict::Busy } else { Verdict::Failed };
+            (state, trouble.words.clone(), verdict)
+        }
+        (activity, _) => (state, activity.unwrap_or_default(), Verdict::Busy),
+    }
 }
 
 fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Condition) -> Progress {
@@ -196,7 +217,9 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
         _ => String::new(),
     };
     let workload = unit.workload.state;
-    let (state, message, verdict) = if let Some(failed) = unit.failed.as_ref().filter(|_| unit.life == Life::Alive) {
+    let (state, message, verdict) = if unit.life == Life::Alive && is_off(model, unit) {
+        ("stopped".to_owned(), format!("machine {} is stopped", unit.machine), Verdict::Reached)
+    } else if let Some(failed) = unit.failed.as_ref().filter(|_| unit.life == Life::Alive) {
         let (again, verdict) = mending(observed, unit);
         ("error".to_owned(), format!("hook failed: \"{}\": {}{again}", failed.hook, failed.message), verdict)
     } else if unit.life == Life::Dying {
@@ -245,6 +268,7 @@ fn units_to_come(model: &Model, observed: &Observed, service: &Service) -> Optio
     let units = principals.flat_map(|principal| model.units_of(principal)).filter(|unit| unit.principal.is_none());
     let without: Vec<&Unit> = units
         .filter(|unit| unit.life == Life::Alive && model.subordinate_of(&unit.name, &service.name).is_none())
+        .filter(|unit| !is_off(model, unit))
         .collect();
     let failed = |unit: &&&Unit| unit_progress(model, observed, unit, Condition::Active).verdict == Verdict::Failed;
     let (blocking, verdict) = match without.iter().find(failed) {

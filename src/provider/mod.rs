@@ -24,7 +24,7 @@ pub mod systemd;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::model::LONGEST_INSTANCE_NAME;
+pub use crate::model::Origin;
 
 /// The name of an instance as the hypervisor knows it, e.g. `ana-local-machine-3`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -217,17 +218,10 @@ pub struct Foreign {
     /// As its own tools name it.
     pub name: String,
     pub state: InstanceState,
+    /// The release that is in it, e.g. `bookworm`, as far as that can be seen.
+    pub series: Option<String>,
     /// Why it cannot be adopted as it is; `None` if it can.
     pub obstacle: Option<String>,
-}
-
-/// What is to be adopted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Origin {
-    /// A container or domain, by the name that its own tools know.
-    Named(String),
-    /// A folder with a root filesystem, which is used as it is.
-    Folder(PathBuf),
 }
 
 /// How to write a file. `None` keeps what an existing file has, else 0644 and root.
@@ -265,8 +259,8 @@ pub trait Provider: Send + Sync {
     /// Brings up what all instances share: network, base image, firewall table. Idempotent, also after a reboot.
     async fn open(&self, progress: Progress) -> Result<(), ProviderError>;
 
-    /// Removes everything that [`Provider::open`] made and every instance of this environment. The
-    /// cache of images and layers stays.
+    /// Removes everything that [`Provider::open`] made and every instance of this environment; those that were adopted
+    /// are released. The cache of images and layers stays.
     async fn teardown(&self) -> Result<(), ProviderError>;
 
     /// Returns as soon as something of what all instances share is damaged from outside, at once if it is so already,
@@ -305,7 +299,7 @@ pub trait Provider: Send + Sync {
     /// Returns when the instance does not run, at once if so; a restart from inside it is no end. May be dropped.
     async fn ended(&self, name: &InstanceName);
 
-    /// Ends and removes the instance and all its files.
+    /// Ends and removes the instance and all its files. One that was adopted is released.
     async fn destroy(&self, name: &InstanceName) -> Result<(), ProviderError>;
 
     /// All instances of this environment.
@@ -374,9 +368,18 @@ pub trait Provider: Send + Sync {
         Err(ProviderError::Unsupported { action: "console", name: name.clone() })
     }
 
-    /// What else there is on the host.
+    /// What else there is on the host: neither made nor adopted by this environment.
     async fn foreign(&self) -> Result<Vec<Foreign>, ProviderError> {
         Ok(Vec::new())
+    }
+
+    /// A folder with a root filesystem, as something that could be adopted. Its name is the folder's.
+    async fn inspect(&self, folder: &Path) -> Result<Foreign, ProviderError> {
+        Err(ProviderError::Io {
+            action: "adopt",
+            path: folder.to_owned(),
+            source: std::io::ErrorKind::Unsupported.into(),
+        })
     }
 
     /// Takes what exists under control, as `spec` names it: starts it if need be, and gives it an address beside its own.
@@ -441,6 +444,16 @@ pub enum ProviderError {
     /// One clear refusal for whatever a kind of machines is not able to do.
     #[error("{name} cannot do that: its provider has no {action}")]
     Unsupported { action: &'static str, name: InstanceName },
+    /// What was to be adopted.
+    #[error("there is no {0} on this host")]
+    NoOrigin(String),
+    #[error("{} is adopted by another environment", .0)]
+    Taken(Origin),
+    #[error("{0} has no network of its own, but the host's")]
+    SharedNetwork(String),
+    /// What was to be released.
+    #[error("{0} was not adopted: the environment made it")]
+    OwnMake(InstanceName),
     #[error("there is no kind of machines {kind:?} here (there is {known})")]
     UnknownKind { kind: String, known: String },
     #[error("libvirt: {words}")]

@@ -3,11 +3,16 @@
 //! It keeps state as a real one does, needs no rights and no I/O, and can be told to fail, to lose a machine behind the
 //! controller's back, and what commands shall answer. Thousands of instances are cheap.
 
+mod control;
+mod copies;
 mod exec;
+mod files;
+mod foreign;
 mod kinds;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,10 +20,11 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::{
-    ExecRequest, Execution, FileKind, FileStat, Hardware, Instance, InstanceName, InstanceSpec, InstanceState, Kind,
-    LayerKey, Progress, Provider, ProviderError, PublishedPort, WriteOptions,
+    ExecRequest, Execution, FileStat, Foreign, Hardware, Instance, InstanceName, InstanceSpec, InstanceState, Kind,
+    LayerKey, Origin, Progress, Provider, ProviderError, PublishedPort, Snapshot, WriteOptions,
 };
 
+use files::Files;
 use kinds::Kinds;
 
 pub use exec::ExecScript;
@@ -38,23 +44,16 @@ pub struct SimulatedCall {
 
 type Answer = Arc<dyn Fn(&InstanceName, &ExecRequest) -> ExecScript + Send + Sync>;
 
-#[derive(Clone, Debug)]
-struct SimulatedFile {
-    content: Vec<u8>,
-    mode: u32,
-    uid: u32,
-    gid: u32,
-}
-
-/// Files of an instance or a layer by absolute path; a folder exists as long as something is in it.
-type Files = BTreeMap<String, SimulatedFile>;
-
 #[derive(Debug)]
 struct SimulatedInstance {
     spec: InstanceSpec,
     address: Ipv4Addr,
     state: InstanceState,
     files: Files,
+    /// By age.
+    snapshots: Vec<(Snapshot, Files)>,
+    /// What an adopted one was before.
+    origin: Option<Origin>,
     /// Told when it stops or goes.
     ended: Arc<Notify>,
 }
@@ -65,6 +64,7 @@ struct World {
     kinds: Kinds,
     instances: BTreeMap<InstanceName, SimulatedInstance>,
     layers: BTreeMap<LayerKey, Files>,
+    others: foreign::Others,
     published: Vec<PublishedPort>,
     /// What somebody did to the network, and the ports that were published before.
     damage: Option<(String, Vec<PublishedPort>)>,
@@ -98,75 +98,6 @@ pub struct SimulatedProvider {
 impl SimulatedProvider {
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// The next call of this kind (the method's name, e.g. `create`) fails with these words.
-    pub fn fail_next(&self, kind: &str, words: &str) {
-        self.fail_nth(kind, 1, words);
-    }
-
-    /// The `nth` call of this kind from now (1 is the next) fails. Several are counted one after the other.
-    pub fn fail_nth(&self, kind: &str, nth: usize, words: &str) {
-        let failure = Failure { after: nth.saturating_sub(1), words: words.to_owned() };
-        self.world().failures.entry(kind.to_owned()).or_default().push_back(failure);
-    }
-
-    /// Decides what commands answer; without it each ends at once with 0 and, but for `ip`, no output.
-    pub fn answer_exec(&self, answer: impl Fn(&InstanceName, &ExecRequest) -> ExecScript + Send + Sync + 'static) {
-        self.world().answer = Some(Arc::new(answer));
-    }
-
-    /// How long each call takes from now on.
-    pub fn set_latency(&self, latency: Duration) {
-        self.world().latency = latency;
-    }
-
-    /// Calls of this kind do not come back before [`Self::let_go`].
-    pub fn hold(&self, kind: &str) {
-        self.world().held.insert(kind.to_owned());
-    }
-
-    pub fn let_go(&self, kind: &str) {
-        self.world().held.remove(kind);
-        self.let_go.notify_waiters();
-    }
-
-    /// The instance is deleted behind the controller's back.
-    pub fn vanish(&self, name: &InstanceName) {
-        self.world().remove(name);
-    }
-
-    /// The instance is stopped behind the controller's back.
-    pub fn stop_behind(&self, name: &InstanceName) {
-        if let Some(instance) = self.world().instances.get_mut(name) {
-            instance.state = InstanceState::Stopped;
-            instance.ended.notify_waiters();
-        }
-    }
-
-    /// The network is damaged behind the controller's back, which closes all ports.
-    pub fn disturb(&self, words: &str) {
-        let mut world = self.world();
-        let published = std::mem::take(&mut world.published);
-        let before = world.damage.take().map_or(published, |(_, before)| before);
-        world.damage = Some((words.to_owned(), before));
-        drop(world);
-        self.damaged.notify_waiters();
-    }
-
-    /// The ports that are open now.
-    pub fn published(&self) -> Vec<PublishedPort> {
-        self.world().published.clone()
-    }
-
-    /// What an instance was created as.
-    pub fn spec(&self, name: &InstanceName) -> Option<InstanceSpec> {
-        self.world().instances.get(name).map(|instance| instance.spec.clone())
-    }
-
-    /// The last calls, failed ones too.
-    pub fn calls(&self) -> Vec<SimulatedCall> {
-        self.world().calls.iter().cloned().collect()
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -287,7 +218,7 @@ impl Provider for SimulatedProvider {
         self.begin("teardown", None).await?;
         let mut world = self.world();
         let names: Vec<InstanceName> = world.instances.keys().cloned().collect();
-        names.iter().for_each(|name| drop(world.remove(name)));
+        names.iter().for_each(|name| world.give_back_or_remove(name));
         world.published.clear();
         world.open = false;
         Ok(())
@@ -322,8 +253,11 @@ impl Provider for SimulatedProvider {
             files.extend(layer.iter().map(|(path, file)| (path.clone(), file.clone())));
         }
         if !world.instances.contains_key(&spec.name) {
+            world.kinds.check(spec.kind.as_deref())?;
             let (address, ended) = (world.free_address(), Arc::default());
-            let made = SimulatedInstance { spec: spec.clone(), address, state: InstanceState::Running, files, ended };
+            let (state, origin) = (InstanceState::Running, None);
+            let snapshots = Vec::new();
+            let made = SimulatedInstance { spec: spec.clone(), address, state, files, snapshots, origin, ended };
             world.instances.insert(spec.name.clone(), made);
         }
         let instance = world.instance(&spec.name)?;
@@ -363,7 +297,7 @@ impl Provider for SimulatedProvider {
 
     async fn destroy(&self, name: &InstanceName) -> Result<(), ProviderError> {
         self.begin("destroy", Some(name)).await?;
-        self.world().remove(name);
+        self.world().give_back_or_remove(name);
         Ok(())
     }
 
@@ -409,36 +343,18 @@ impl Provider for SimulatedProvider {
         self.begin("write_file", Some(name)).await?;
         let mut world = self.world();
         let instance = world.running(name)?;
-        let old = instance.files.get(path);
-        let id = |wish: &Option<String>, old: Option<u32>| wish.as_deref().map(simulated_id).or(old).unwrap_or(0);
-        let file = SimulatedFile {
-            content: content.to_owned(),
-            mode: options.mode.or(old.map(|file| file.mode)).unwrap_or(0o644),
-            uid: id(&options.user, old.map(|file| file.uid)),
-            gid: id(options.group.as_ref().map_or(&options.user, |_| &options.group), old.map(|file| file.gid)),
-        };
-        instance.files.insert(path.to_owned(), file);
+        files::write(&mut instance.files, path, content, options);
         Ok(())
     }
 
     async fn stat_file(&self, name: &InstanceName, path: &str) -> Result<Option<FileStat>, ProviderError> {
         self.begin("stat_file", Some(name)).await?;
-        let mut world = self.world();
-        let instance = world.running(name)?;
-        if let Some(file) = instance.files.get(path) {
-            let SimulatedFile { content, mode, uid, gid } = file;
-            let size = content.len() as u64;
-            return Ok(Some(FileStat { kind: FileKind::File, mode: *mode, uid: *uid, gid: *gid, size }));
-        }
-        let folder = folder_prefix(path);
-        let is_folder = instance.files.keys().any(|file| file.starts_with(&folder));
-        Ok(is_folder.then_some(FileStat { kind: FileKind::Directory, mode: 0o755, uid: 0, gid: 0, size: 0 }))
+        Ok(files::stat(&self.world().running(name)?.files, path))
     }
 
     async fn remove_file(&self, name: &InstanceName, path: &str) -> Result<(), ProviderError> {
         self.begin("remove_file", Some(name)).await?;
-        let folder = folder_prefix(path);
-        self.world().running(name)?.files.retain(|file, _| file != path && !file.starts_with(&folder));
+        files::remove(&mut self.world().running(name)?.files, path);
         Ok(())
     }
 
@@ -461,6 +377,58 @@ impl Provider for SimulatedProvider {
         }
     }
 
+    async fn foreign(&self) -> Result<Vec<Foreign>, ProviderError> {
+        self.begin("foreign", None).await?;
+        Ok(self.world().foreign())
+    }
+
+    async fn inspect(&self, folder: &Path) -> Result<Foreign, ProviderError> {
+        self.begin("inspect", None).await?;
+        self.world().others.inspect(folder)
+    }
+
+    async fn adopt(&self, spec: &InstanceSpec, origin: &Origin) -> Result<Instance, ProviderError> {
+        self.begin("adopt", Some(&spec.name)).await?;
+        self.world().adopt(spec, origin)
+    }
+
+    async fn release(&self, name: &InstanceName) -> Result<(), ProviderError> {
+        self.begin("release", Some(name)).await?;
+        self.world().release(name)
+    }
+
+    async fn clone_instance(&self, from: &InstanceName, spec: &InstanceSpec) -> Result<Instance, ProviderError> {
+        self.begin("clone", Some(&spec.name)).await?;
+        self.world().copy(from, spec)
+    }
+
+    async fn snapshot(&self, name: &InstanceName, snapshot: &str) -> Result<Snapshot, ProviderError> {
+        self.begin("snapshot", Some(name)).await?;
+        self.world().keep(name, snapshot)
+    }
+
+    async fn restore(&self, name: &InstanceName, snapshot: &str) -> Result<(), ProviderError> {
+        self.begin("restore", Some(name)).await?;
+        self.world().give_back(name, snapshot)
+    }
+
+    async fn drop_snapshot(&self, name: &InstanceName, snapshot: &str) -> Result<(), ProviderError> {
+        self.begin("drop_snapshot", Some(name)).await?;
+        self.world().with_own_disk(name)?.snapshots.retain(|(kept, _)| kept.name != snapshot);
+        Ok(())
+    }
+
+    async fn snapshots(&self, name: &InstanceName) -> Result<Vec<Snapshot>, ProviderError> {
+        self.begin("snapshots", Some(name)).await?;
+        Ok(self.world().with_own_disk(name)?.snapshots.iter().map(|(kept, _)| kept.clone()).collect())
+    }
+
+    async fn console(&self, name: &InstanceName, terminal: (u16, u16)) -> Result<Execution, ProviderError> {
+        self.begin("console", Some(name)).await?;
+        self.world().running(name)?;
+        Ok(ExecScript::console(name, terminal).execution(None))
+    }
+
     async fn publish(&self, ports: &[PublishedPort]) -> Result<(), ProviderError> {
         self.begin("publish", None).await?;
         let mut world = self.world();
@@ -470,19 +438,5 @@ impl Provider for SimulatedProvider {
             *before = ports.to_vec();
         }
         Ok(())
-    }
-}
-
-fn folder_prefix(path: &str) -> String {
-    format!("{}/", path.trim_end_matches('/'))
-}
-
-/// Ids as a Debian has them; names it does not know are users made later.
-fn simulated_id(name: &str) -> u32 {
-    match name {
-        "root" => 0,
-        "www-data" => 33,
-        "nobody" | "nogroup" => 65534,
-        _ => 1000,
     }
 }

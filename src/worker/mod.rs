@@ -7,7 +7,8 @@
 //!
 //! - [`ledger`]: the only writer. Change → events → journal → model, in batches.
 //! - [`driver`]: runs a reconciler for many names, one at a time each, again while there is more to do.
-//! - [`provisioner`]: machines. [`kinds`]: what they can be. [`layers`]: what charms prepare, once each.
+//! - [`provisioner`]: machines. [`kinds`]: what they can be. [`adoption`]: those that were there before. [`wishes`]: stopped,
+//!   copied, set back. [`layers`]: what charms prepare, once each.
 //! - [`unit_agent`]: hooks. [`action_agent`]: actions. [`command`]: `run`. They take turns on a machine by [`locks`].
 //! - [`debugging`]: who is asked before hooks. [`firewaller`]: ports that are open to the outside.
 //! - [`observer`]: what became of the instances while nobody looked. [`caretaker`]: the network they share.
@@ -21,6 +22,7 @@
 pub mod access;
 pub mod action_agent;
 pub mod activity;
+pub mod adoption;
 pub mod capped;
 pub mod caretaker;
 pub mod charms;
@@ -40,6 +42,7 @@ pub mod observer;
 pub mod provisioner;
 pub mod unit_agent;
 pub mod waiter;
+pub mod wishes;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -115,8 +118,8 @@ const BUILD: &str = "build-";
 /// How long to wait before trying again what the world, not the operator, refused.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// An error and its causes on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
+/// An error and its causes on one line, and what to do about it if its provider knows.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     // Rust adds the number; nobody needs it.
     let told = |error: &dyn std::error::Error| {
         let text = error.to_string();
@@ -135,5 +138,21 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
+    if let Some(remedy) = error.downcast_ref().and_then(ProviderError::remedy) {
+        text.push_str("; ");
+        text.push_str(&remedy);
+    }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_about_an_error_is_told_with_it() {
+        let words = "Failed to connect socket".to_owned();
+        let error = ProviderError::Libvirt { words, remedy: Some("start libvirt with `libvirtd --daemon`".into()) };
+        assert_eq!(chain(&error), "libvirt: Failed to connect socket; start libvirt with `libvirtd --daemon`");
+    }
 }

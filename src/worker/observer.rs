@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::model::{Life, MachineId, Model, Provision, Sighting};
+use crate::model::{Life, Machine, MachineId, Model, Provision, Sighting};
 use crate::plan::patience;
 use crate::provider::{InstanceName, InstanceState, ProviderError};
 
@@ -43,10 +43,17 @@ impl Watches {
             watched.insert(id, AbortOnDropHandle::new(watch));
         }
     }
+
+    /// It is going to be stopped on purpose.
+    pub fn forget(&self, id: MachineId) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
 }
 
+/// The instance of a machine that is to run.
 fn running_instance(model: &Model, id: MachineId) -> Option<InstanceName> {
-    let machine = model.machines.get(&id).filter(|machine| machine.life == Life::Alive)?;
+    let wanted = |machine: &&Machine| machine.life == Life::Alive && !machine.power.goes_down();
+    let machine = model.machines.get(&id).filter(wanted)?;
     match &machine.provision {
         Provision::Running { instance, .. } => InstanceName::new(instance.clone()).ok(),
         _ => None,

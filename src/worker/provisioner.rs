@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use crate::model::{Change, Charm, CharmUrl, Constraints, HardwareFacts, MachineId, MachineWork, Sighting, Trouble};
+use crate::model::{
+    Change, Charm, CharmUrl, Constraints, HardwareFacts, MachineChange, MachineId, MachineWork, Sighting, Trouble,
+};
 use crate::plan::patience;
 use crate::plan::provision::{self, MachineStep};
 use crate::provider::{Hardware, Instance, InstanceName, InstanceSpec, LayerKey, ProviderError};
 
+use super::adoption;
 use super::driver::Next;
 use super::layers::Layers;
 use super::ledger::LedgerError;
 use super::observer::Watches;
-use super::{RETRY, World, chain, kinds};
+use super::{RETRY, World, chain, kinds, wishes};
 
 /// How long the creation of a machine may go on after its destruction was asked for.
 const GIVE_UP: Duration = Duration::from_secs(2);
@@ -42,8 +45,19 @@ pub async fn reconcile(world: World, layers: Layers, watches: Watches, id: Machi
             MachineStep::Create { series, constraints, charm } => {
                 create(&world, &layers, id, Wanted { series, constraints, charm }).await
             }
+            MachineStep::Adopt { series, constraints, adopted } => {
+                adoption::adopt(&world, id, &adopted, (series, constraints)).await
+            }
+            MachineStep::Clone(copying) => wishes::clone(&world, id, *copying).await,
             MachineStep::Start { instance } => start(&world, id, instance).await,
+            MachineStep::Stop { instance } => wishes::stop(&world, &watches, id, instance).await,
+            MachineStep::Halted => wishes::report(&world, MachineChange::Halted { machine: id }).await,
+            MachineStep::Up => wishes::up(&world, id).await,
+            MachineStep::Restore { instance, snapshot } => {
+                wishes::restore(&world, &watches, id, (instance, snapshot)).await
+            }
             MachineStep::Destroy { instance } => destroy(&world, id, instance).await,
+            MachineStep::Release { instance } => adoption::release(&world, id, instance).await,
         };
         if let Err(error) = done {
             let words = chain(error.as_ref());
@@ -80,7 +94,7 @@ fn failed(world: &World, id: MachineId, work: MachineWork, words: String) {
     });
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 struct Wanted {
     series: String,
@@ -104,34 +118,36 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
             return Ok(());
         }
     };
-    tell(world, id, "creating");
-    let spec = InstanceSpec {
-        name,
-        kind: wanted.constraints.virt_type,
-        series: wanted.series,
-        layers: layer.clone().into_iter().collect(),
-        memory: wanted.constraints.mem,
-        cores: wanted.constraints.cpu_cores,
-        build: false,
-    };
+    doing(world, id, "creating");
+    let layers = layer.clone().into_iter().collect();
+    let spec = InstanceSpec { layers, ..spec(name, wanted.series, &wanted.constraints) };
+    let prepared = layer.and(wanted.charm).map(|charm| charm.url);
+    made(world, id, world.provider.create(&spec), prepared).await
+}
+
+/// An instance as constraints want it, without layers.
+pub(super) fn spec(name: InstanceName, series: String, constraints: &Constraints) -> InstanceSpec {
+    let (kind, memory, cores) = (constraints.virt_type.clone(), constraints.mem, constraints.cpu_cores);
+    InstanceSpec { name, kind, series, layers: Vec::new(), memory, cores, build: false }
+}
+
+/// Sees the making of an instance to its end, unless nobody wants it any more, and says what came of it.
+pub(super) async fn made(
+    world: &World,
+    id: MachineId,
+    making: impl Future<Output = Result<Instance, ProviderError>>,
+    prepared: Option<CharmUrl>,
+) -> Result<(), Failure> {
     let created = tokio::select! {
         biased;
-        created = world.provider.create(&spec) => created,
+        created = making => created,
         () = given_up(world, id) => {
             idle(world, id);
             return Ok(());
         }
     };
     let change = match created {
-        Ok(instance) => {
-            world.ledger.observe(|observed| {
-                observed.instances.insert(id, Sighting::Running);
-                // Before the commit: a machine that is started has nothing of this left on it.
-                observed.machine_activity.remove(&id);
-                observed.troubles.remove(&id);
-            });
-            provisioned(id, instance, layer.and(wanted.charm).map(|charm| charm.url))
-        }
+        Ok(instance) => came_up(world, id, instance, prepared),
         Err(error) => not_created(world, id, &error),
     };
     world.ledger.commit("@provisioner", change).await?;
@@ -146,7 +162,14 @@ async fn layer_of(world: &World, layers: &Layers, id: MachineId, wanted: &Wanted
     layers.ensure(world, charm, (wanted.constraints.virt_type.as_deref(), &wanted.series), id).await
 }
 
-fn provisioned(machine: MachineId, instance: Instance, prepared: Option<CharmUrl>) -> Change {
+/// The machine runs.
+fn came_up(world: &World, machine: MachineId, instance: Instance, prepared: Option<CharmUrl>) -> Change {
+    world.ledger.observe(|observed| {
+        observed.instances.insert(machine, Sighting::Running);
+        // Before the commit: a machine that is started has nothing of this left on it.
+        observed.machine_activity.remove(&machine);
+        observed.troubles.remove(&machine);
+    });
     let Hardware { arch, cores, memory: mem } = instance.hardware;
     Change::MachineProvisioned {
         machine,
@@ -157,10 +180,11 @@ fn provisioned(machine: MachineId, instance: Instance, prepared: Option<CharmUrl
     }
 }
 
-fn not_created(world: &World, id: MachineId, error: &ProviderError) -> Change {
+pub(super) fn not_created(world: &World, id: MachineId, error: &ProviderError) -> Change {
     let message = chain(error);
     world.logbook.machine_error(id, "provisioner", &message);
-    failed(world, id, MachineWork::Create, message.clone());
+    let work = world.ledger.model().machines.get(&id).map_or(MachineWork::Create, provision::making);
+    failed(world, id, work, message.clone());
     Change::MachineFailed { machine: id, message }
 }
 
@@ -171,12 +195,12 @@ async fn given_up(world: &World, id: MachineId) {
     tokio::time::sleep(GIVE_UP).await;
 }
 
-fn still_wanted(model: &crate::model::Model, id: MachineId) -> bool {
+pub(super) fn still_wanted(model: &crate::model::Model, id: MachineId) -> bool {
     model.machines.get(&id).is_some_and(|machine| machine.life == crate::model::Life::Alive)
 }
 
 async fn start(world: &World, id: MachineId, instance: String) -> Result<(), Failure> {
-    tell(world, id, "starting");
+    doing(world, id, "starting");
     let started = world.provider.start(&InstanceName::new(instance)?).await;
     let now = world.ledger.now();
     match started {
@@ -199,7 +223,7 @@ async fn start(world: &World, id: MachineId, instance: String) -> Result<(), Fai
 }
 
 async fn destroy(world: &World, id: MachineId, instance: Option<String>) -> Result<(), Failure> {
-    tell(world, id, "destroying");
+    doing(world, id, "destroying");
     // An instance may be there that was never recorded: the controller was killed in between.
     match instance.map_or_else(|| world.instance_name(id), InstanceName::new) {
         Ok(name) => match world.provider.destroy(&name).await {
@@ -209,6 +233,11 @@ async fn destroy(world: &World, id: MachineId, instance: Option<String>) -> Resu
         // Nothing can have been made by a name that does not fit.
         Err(error) => tracing::debug!("machine {id} has no instance: {error}"),
     }
+    gone(world, id).await
+}
+
+/// The machine has left the host, or is no concern of the environment any more.
+pub(super) async fn gone(world: &World, id: MachineId) -> Result<(), Failure> {
     world.ledger.commit("@provisioner", Change::MachineGone { machine: id }).await?;
     world.ledger.observe(|observed| {
         observed.instances.remove(&id);
@@ -218,21 +247,26 @@ async fn destroy(world: &World, id: MachineId, instance: Option<String>) -> Resu
     Ok(())
 }
 
-fn idle(world: &World, id: MachineId) {
+pub(super) fn idle(world: &World, id: MachineId) {
     world.ledger.observe(|observed| {
         observed.machine_activity.remove(&id);
     });
 }
 
-/// In the log and in `status`: what is done to the container, or whatever it is.
-fn tell(world: &World, id: MachineId, doing: &str) {
-    let activity = format!("{doing} the {}", world.ledger.model().noun(id));
+/// What is done to the container, or whatever it is.
+pub(super) fn doing(world: &World, id: MachineId, what: &str) {
+    let activity = format!("{what} the {}", world.ledger.model().noun(id));
+    tell(world, id, activity);
+}
+
+/// In the log and in `status`.
+pub(super) fn tell(world: &World, id: MachineId, activity: String) {
     world.logbook.machine_info(id, "provisioner", &activity);
     show(world, id, activity);
 }
 
 /// In `status` only.
-fn show(world: &World, id: MachineId, activity: String) {
+pub(super) fn show(world: &World, id: MachineId, activity: String) {
     world.ledger.observe(|observed| {
         observed.machine_activity.insert(id, activity);
     });

@@ -99,7 +99,11 @@ pub async fn reconcile(world: World, agents: Agents, name: UnitName) -> Next {
 
 /// How long until the failed hook of this unit is run again, if it has one; zero is now.
 fn retry(world: &World, name: &UnitName) -> Option<Duration> {
-    let left = hooks::retry_in(world.ledger.model().units.get(name)?, world.retry_hooks?, world.ledger.now())?;
+    let model = world.ledger.model();
+    let unit = model.units.get(name)?;
+    // Its agent is nudged when the machine is up again.
+    model.machines.get(&unit.machine).filter(|machine| machine.is_up())?;
+    let left = hooks::retry_in(unit, world.retry_hooks?, world.ledger.now())?;
     Some(Duration::from_millis(left.unsigned_abs()))
 }
 
@@ -148,7 +152,7 @@ struct Prepared {
 /// All of one moment of the model. `None` if the hook is not due any more.
 fn prepared(model: &Model, name: &UnitName, hook: &Hook) -> Option<Prepared> {
     let due = match hooks::next(model, name) {
-        None => *hook == Hook::UpdateStatus,
+        None => *hook == Hook::UpdateStatus && hooks::wants_update_status(model, name),
         Some(step) => step == UnitStep::Run(hook.clone()),
     };
     let unit = model.units.get(name).filter(|_| due)?;

@@ -1,5 +1,7 @@
 //! Actions: each begins at most once, in its turn, and comes to an end that it had.
 
+use std::collections::BTreeSet;
+
 use encanto::charm::HookContext;
 use encanto::model::{ActionEnd, ActionId, ActionName, Event, Hook, HookWrites, MachineId, Model, UnitName};
 
@@ -55,10 +57,15 @@ impl Oracle {
         }
     }
 
+    /// Whether it is there, and nobody has stopped it.
+    pub(super) fn takes_work(&self, machine: MachineId) -> bool {
+        self.up.contains(&machine) && self.held.get(&machine).is_none_or(BTreeSet::is_empty)
+    }
+
     /// Whether the unit may begin an action.
     fn acts(&self, unit: &UnitSeen) -> bool {
         let whole = unit.started && !unit.upgrading;
-        self.up.contains(&unit.machine) && unit.installed && !unit.dying && (whole || unit.failed.is_some())
+        self.takes_work(unit.machine) && unit.installed && !unit.dying && (whole || unit.failed.is_some())
     }
 
     fn action_starts(&mut self, id: ActionId, unit: &UnitName) {

@@ -34,6 +34,8 @@ pub struct Oracle {
     actions: BTreeMap<ActionId, act::ActionSeen>,
     /// Machines that came up.
     up: BTreeSet<MachineId>,
+    /// Why nothing begins on a machine that came up.
+    held: BTreeMap<MachineId, BTreeSet<&'static str>>,
     /// What is recorded now was asked for by force: hooks are left out.
     force: bool,
     problems: Vec<String>,
@@ -196,7 +198,20 @@ impl Oracle {
         match event {
             Event::CharmAdded { url, meta, .. } => drop(self.charms.insert(url.clone(), (**meta).clone())),
             Event::MachineProvisioned { machine, .. } => drop(self.up.insert(*machine)),
-            Event::MachineRemoved { machine } => drop(self.up.remove(machine)),
+            Event::MachineRemoved { machine } => {
+                self.up.remove(machine);
+                self.held.remove(machine);
+            }
+            Event::MachineStopAsked { machine }
+            | Event::MachineRestartAsked { machine }
+            | Event::MachineStartAsked { machine } => drop(self.held.entry(*machine).or_default().insert("power")),
+            Event::MachineUp { machine } => drop(self.held.entry(*machine).or_default().remove("power")),
+            Event::MachineRestoreAsked { machine, .. } => {
+                self.held.entry(*machine).or_default().insert("restore");
+            }
+            Event::MachineRestored { machine, .. } | Event::MachineRestoreFailed { machine, .. } => {
+                self.held.entry(*machine).or_default().remove("restore");
+            }
             Event::ServiceAdded { service, charm, .. } => {
                 let added =
                     ServiceSeen { charm: charm.clone(), previous: None, dying: false, ticks: 0, led: Settings::new() };

@@ -9,7 +9,7 @@ impl Oracle {
     pub fn at_rest(&mut self, model: &Model) -> Vec<String> {
         let mut found = self.problems();
         found.extend(self.actions_left(model));
-        let well = |unit: &UnitSeen| unit.failed.is_none() && !unit.dying && self.up.contains(&unit.machine);
+        let well = |unit: &UnitSeen| unit.failed.is_none() && !unit.dying && self.takes_work(unit.machine);
         for (name, unit) in &self.units {
             // What only looked, and wrote nothing, is not written down; nor what lost its cause while the disk was full.
             let counts = |hook: &Hook| match hook {

@@ -7,7 +7,7 @@ use encanto::provider::{ExecEnd, InstanceSpec, InstanceState, ProviderError};
 use futures_util::future::join_all;
 
 use crate::bed::{Bed, Environment};
-use crate::tools::{command, exec, read, run, shell, write};
+use crate::tools::{command, exec, read, run, shell, try_to_finish, write};
 
 pub async fn a_machine_is_made_once(on: &Environment) {
     let name = on.name_of_one();
@@ -106,8 +106,8 @@ pub async fn a_restart_from_inside_is_no_end(on: &Environment) {
         loop {
             let look = shell("test ! -e /run/before && cat /srv/before");
             if let Ok(asked) = on.provider.exec(&name, look).await {
-                let asked = tokio::time::timeout(Duration::from_secs(10), crate::tools::finish(asked, b"")).await;
-                if asked.is_ok_and(|ended| ended.text() == "kept") {
+                let asked = tokio::time::timeout(Duration::from_secs(10), try_to_finish(asked, b"")).await;
+                if matches!(asked, Ok(Ok(ended)) if ended.text() == "kept") {
                     return;
                 }
             }

@@ -104,6 +104,7 @@ const CONTRACT: &[Rule] = contract! {
         much_comes_out_of_both
         nothing_is_held_up_by_what_is_left_behind
         whole_groups_are_killed
+        whoever_is_killed_at_once_is_ended
     }
     Shared REAL terminal {
         terminals_have_a_size

@@ -119,3 +119,16 @@ pub async fn whole_groups_are_killed(on: &Environment) {
     assert_eq!(exec(provider, &one, deaf, b"").await.end, ExecEnd::TimedOut);
     counted(provider, &one, "sleep 4326", "0").await;
 }
+
+/// There is no moment at which a command cannot be killed, also not before it is one.
+pub async fn whoever_is_killed_at_once_is_ended(on: &Environment) {
+    let one = on.machine().await;
+    for _ in 0..on.bed.many_commands() {
+        let mut killed = on.provider.exec(&one, command(&["sleep", "4329"])).await.unwrap();
+        killed.control.kill();
+        let end = tokio::time::timeout(on.bed.moment(), killed.control.wait()).await;
+        assert_eq!(end.unwrap().unwrap(), ExecEnd::Exited(137));
+        drop(on.provider.exec(&one, command(&["sleep", "4329"])).await.unwrap());
+    }
+    counted(&*on.provider, &one, "sleep 4329", "0").await;
+}

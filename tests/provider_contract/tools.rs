@@ -47,7 +47,15 @@ pub async fn exec(provider: &dyn Provider, name: &InstanceName, request: ExecReq
 }
 
 /// Gives a command its input, and takes all that it says.
-pub async fn finish(mut run: Execution, input: &[u8]) -> Ended {
+pub async fn finish(run: Execution, input: &[u8]) -> Ended {
+    try_to_finish(run, input).await.unwrap()
+}
+
+/// The same, where the machine may go away meanwhile.
+pub async fn try_to_finish(
+    mut run: Execution,
+    input: &[u8],
+) -> Result<Ended, Box<dyn std::error::Error + Send + Sync>> {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let feed = async {
         // Whoever does not read its input closes it, which is its right.
@@ -61,9 +69,9 @@ pub async fn finish(mut run: Execution, input: &[u8]) -> Ended {
         run.stderr.read_to_end(&mut stderr),
         run.control.wait()
     );
-    out.unwrap();
-    err.unwrap();
-    Ended { end: end.unwrap(), stdout, stderr }
+    out?;
+    err?;
+    Ok(Ended { end: end?, stdout, stderr })
 }
 
 /// Runs a script as root that must succeed.

@@ -35,7 +35,9 @@ story!(what_a_charm_prepares_is_made_once_and_shared, s, {
 });
 
 story!(a_used_machine_is_prepared_in_place, s, {
-    s.ask(encanto::api::AddMachine { count: 1, series: None, constraints: None, placement: None }).await.unwrap();
+    s.ask(encanto::api::AddMachine { count: 1, series: None, constraints: None, placement: None, name: None })
+        .await
+        .unwrap();
     s.settle().await;
     s.deploy("prepared", 1).await;
     s.settle().await;

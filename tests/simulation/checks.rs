@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use encanto::model::{Event, MachineId, Model, Provision, Sighting, UnitName, check};
+use encanto::model::{Event, MachineId, Model, Power, Provision, Sighting, UnitName, check};
 use encanto::provider::{InstanceState, Provider, PublishedPort};
 use encanto::store::Entry;
 use encanto::worker::World;
@@ -49,18 +49,23 @@ pub async fn at_rest(world: &World, sim: &Sim, provider: &FlakyProvider) -> Vec<
     found.extend(sim.state().oracle.at_rest(&model));
     found.extend(errors(&model, world, sim));
     let wanted: BTreeMap<String, MachineId> = model.machines.values().filter_map(instance).collect();
+    let stopped = |name: &str| wanted.get(name).is_some_and(|id| model.machines[id].is_off());
     let lost = lost_machines(world);
     for (name, state) in &instances {
         if !wanted.contains_key(name.as_str()) {
             found.push(format!("{name} belongs to no machine"));
         }
-        if *state != InstanceState::Running {
-            found.push(format!("{name} does not run"));
+        if (*state == InstanceState::Stopped) != stopped(name.as_str()) {
+            found.push(format!("{name} is {state:?}, and is not to be"));
         }
+    }
+    for machine in model.machines.values().filter(|machine| machine.power != Power::On && !machine.is_off()) {
+        found.push(format!("machine {} is {:?} still", machine.id, machine.power));
     }
     for (name, id) in &wanted {
         let there = instances.keys().any(|instance| instance.as_str() == name);
-        if there == lost.contains(id) {
+        // Nobody looks after what stands still: that it is gone is seen when it is to start.
+        if there == lost.contains(id) && !model.machines[id].is_off() {
             found.push(format!("machine {id} is {}there, and seen otherwise", if there { "" } else { "not " }));
         }
     }
@@ -92,7 +97,8 @@ pub fn curable(model: &Model, world: &World, sim: &Sim) -> Vec<UnitName> {
     let state = sim.state();
     let failed = model.units.values().filter_map(|unit| Some((unit, unit.failed.as_ref()?)));
     let curable = failed.filter(|(unit, failed)| {
-        !lost.contains(&unit.machine) && !state.broken.contains(&(unit.name.clone(), failed.hook.to_string()))
+        let idle = lost.contains(&unit.machine) || model.machines[&unit.machine].is_off();
+        !idle && !state.broken.contains(&(unit.name.clone(), failed.hook.to_string()))
     });
     curable.map(|(unit, _)| unit.name.clone()).collect()
 }

@@ -1,8 +1,8 @@
 //! An operator without a plan, and a world that is no kinder.
 
 use encanto::model::{
-    ActionCall, ActionId, Change, Constraints, Deployment, EndpointRef, Life, MachineId, Millis, Model, Placement,
-    Port, Protocol, Provision, PublishedMapping, ServiceName, UnitName, Upgrade,
+    ActionCall, ActionId, Change, Cloning, Constraints, Deployment, EndpointRef, Life, MachineChange, MachineId,
+    Millis, Model, Placement, Port, Protocol, Provision, PublishedMapping, ServiceName, UnitName, Upgrade,
 };
 use indexmap::IndexMap;
 
@@ -28,7 +28,7 @@ impl Operator<'_> {
         let full = self.model.units.len() >= MOST_UNITS || self.model.machines.len() >= MOST_MACHINES;
         let service = self.service();
         // There is little to ask of an empty environment.
-        let dice = if self.model.services.len() < 2 && self.rng.chance(800) { 0 } else { self.rng.below(47) };
+        let dice = if self.model.services.len() < 2 && self.rng.chance(800) { 0 } else { self.rng.below(53) };
         Some(match dice {
             0..8 if !full => ("deploy", self.deploy()),
             8..11 if !full => {
@@ -40,8 +40,10 @@ impl Operator<'_> {
                 let machines: Vec<MachineId> = self.model.machines.keys().copied().collect();
                 let host = self.rng.chance(500).then(|| self.rng.pick(&machines).copied()).flatten();
                 match host {
-                    Some(machine) => ("add-machine", Change::AddContainers { machine, count: 1, constraints }),
-                    None => ("add-machine", Change::AddMachines { count: 1, series: None, constraints }),
+                    Some(machine) => {
+                        ("add-machine", Change::AddContainers { machine, count: 1, constraints, name: None })
+                    }
+                    None => ("add-machine", Change::AddMachines { count: 1, series: None, constraints, name: None }),
                 }
             }
             39 => {
@@ -85,8 +87,33 @@ impl Operator<'_> {
             40..44 => ("run-action", self.run_action()?),
             44..46 => ("cancel-action", self.cancel_action()?),
             46 => ("backup", Change::BackUp),
+            47..50 => ("machine", self.power()?),
+            50 if !full => {
+                let (from, constraints) = (self.machine()?, Constraints::default());
+                let cloning = Cloning { from, count: 1, constraints, name: None };
+                ("machine clone", Change::Machine(MachineChange::Clone(cloning)))
+            }
+            51 => {
+                let snapshot = "monday".parse().unwrap();
+                let machine = self.machine()?;
+                ("machine restore", Change::Machine(MachineChange::Restore { machine, snapshot }))
+            }
             _ => return None,
         })
+    }
+
+    fn machine(&mut self) -> Option<MachineId> {
+        let machines: Vec<MachineId> = self.model.machines.keys().copied().collect();
+        self.rng.pick(&machines).copied()
+    }
+
+    fn power(&mut self) -> Option<Change> {
+        let machines = vec![self.machine()?];
+        Some(Change::Machine(match self.rng.below(3) {
+            0 => MachineChange::Stop { machines },
+            1 => MachineChange::Start { machines },
+            _ => MachineChange::Restart { machines },
+        }))
     }
 
     fn service(&mut self) -> ServiceName {

@@ -127,6 +127,14 @@ impl Provider for FlakyProvider {
         self.call(&format!("seal {name}"), self.inner.seal(name, key)).await
     }
 
+    async fn clone_instance(&self, from: &InstanceName, spec: &InstanceSpec) -> Result<Instance, ProviderError> {
+        self.call(&format!("clone {from} as {}", spec.name), self.inner.clone_instance(from, spec)).await
+    }
+
+    async fn restore(&self, name: &InstanceName, snapshot: &str) -> Result<(), ProviderError> {
+        self.call(&format!("restore {name}"), self.inner.restore(name, snapshot)).await
+    }
+
     async fn publish(&self, ports: &[PublishedPort]) -> Result<(), ProviderError> {
         self.call("publish", self.inner.publish(ports)).await
     }

@@ -206,6 +206,7 @@ impl Play {
                 self.sim.say("--- somebody takes the network away");
                 self.provider.inner.disturb("the network was taken away");
             }
+            85..87 => self.keep(world).await,
             _ => {}
         }
         self.pass_time().await;
@@ -238,6 +239,17 @@ impl Play {
         let Some(Ok(name)) = machine.map(|machine| world.instance_name(machine)) else { return };
         self.sim.say(&format!("--- {name} {}", if gone { "vanishes" } else { "stops" }));
         if gone { self.provider.inner.vanish(&name) } else { self.provider.inner.stop_behind(&name) }
+    }
+
+    /// Somebody takes a snapshot, which an operator may restore.
+    async fn keep(&self, world: &World) {
+        let machines: Vec<MachineId> = world.ledger.model().machines.keys().skip(1).copied().collect();
+        let machine = self.sim.state().rng.pick(&machines).copied();
+        if let Some(Ok(name)) = machine.map(|machine| world.instance_name(machine)) {
+            // It may not be there.
+            let kept = encanto::provider::Provider::snapshot(&self.provider.inner, &name, "monday").await;
+            self.sim.say(&format!("--- snapshot of {name}: {}", if kept.is_ok() { "taken" } else { "none" }));
+        }
     }
 
     /// Everything stops, the controller first.
@@ -294,7 +306,18 @@ impl Play {
     /// What an operator would do about what he is shown. True if there was something, or soon will be.
     async fn mend(&self, world: &World) -> bool {
         let model = world.ledger.model().clone();
-        let machines = failed_machines(&model);
+        // Nothing can be copied of what is gone.
+        let gone = checks::lost_machines(world);
+        let can_be_made = |id: &MachineId| {
+            let machine = &model.machines[id];
+            model.can_be_made(machine) && machine.copy_of.is_none_or(|from| !gone.contains(&from))
+        };
+        let (machines, orphans): (Vec<MachineId>, Vec<MachineId>) =
+            failed_machines(&model).into_iter().partition(can_be_made);
+        if !orphans.is_empty() {
+            world.ledger.submit("destroy-machine", Change::DestroyMachines { machines: orphans, force: true });
+            return true;
+        }
         let curable = checks::curable(&model, world, &self.sim);
         let something = !machines.is_empty() || !curable.is_empty();
         if !machines.is_empty() {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a browser and a look at the host from outside are processes")]
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -14,28 +15,75 @@ pub fn tool(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// What an environment may leave on the host: containers, mounts, links, firewall tables, processes, files, cgroups.
+/// What an environment may leave on the host: containers, domains, mounts, links, firewall tables, processes, files,
+/// cgroups.
 pub fn traces(environment: &str) -> Vec<String> {
     let own = format!("-{environment}-");
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     let mut found: Vec<String> = mounts.lines().filter(|line| line.contains(&own)).map(str::to_owned).collect();
     found.extend(tool("nft", &["list", "tables"]).lines().filter(|t| t.contains(environment)).map(str::to_owned));
-    let links = tool("ip", &["-brief", "link"]);
-    let name = |line: &str| line.split([' ', '@']).next().unwrap().to_owned();
-    found.extend(links.lines().map(name).filter(|name| name.starts_with("enc") || name.starts_with("ve")));
-    for folder in ["/var/lib/lxc", "/run/encanto", "/run/lxc/lock/var/lib/lxc", "/var/cache/encanto/scratch"] {
-        let Ok(entries) = std::fs::read_dir(folder) else { continue };
-        let names = entries.map(|entry| entry.unwrap().path().display().to_string());
-        found.extend(names.filter(|name| name.contains(&own)));
+    found.extend(links(&own));
+    for (folder, depth) in FOLDERS {
+        below(Path::new(folder), depth, &own, &mut found);
     }
-    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap() {
-        let Ok(groups) = std::fs::read_dir(hierarchy.unwrap().path()) else { continue };
-        let names = groups.filter_map(Result::ok).map(|group| group.path().display().to_string());
-        found.extend(names.filter(|name| name.contains(&own)));
-    }
+    found.extend(domains(&own));
     found.extend(processes(environment));
     found.sort();
     found
+}
+
+/// Bridges and the cables that hang on them, or on nothing any more; but not those of other environments, which may come
+/// and go meanwhile.
+fn links(own: &str) -> Vec<String> {
+    let runtime = std::fs::read_dir("/run/encanto").into_iter().flatten().filter_map(Result::ok);
+    let names = runtime.map(|entry| entry.file_name().display().to_string()).filter(|name| !name.contains(own));
+    let others: Vec<String> = names.filter_map(|name| Some(format!("enc{}", name.rsplit_once('-')?.1))).collect();
+    let text = tool("ip", &["-oneline", "link"]);
+    let words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let ours = words.filter_map(|words| {
+        let name = words.get(1)?.trim_end_matches(':').split('@').next()?;
+        let master = words.iter().position(|word| *word == "master").and_then(|at| words.get(at + 1));
+        let bridge = master.map_or(name, |master| *master);
+        let is_kind = ["enc", "ve", "vnet", "tap"].iter().any(|begin| name.starts_with(begin));
+        (is_kind && !others.iter().any(|other| other == bridge)).then(|| name.to_owned())
+    });
+    ours.collect()
+}
+
+/// Where something of a machine may lie, and how far below.
+const FOLDERS: [(&str, usize); 12] = [
+    ("/var/lib/lxc", 1),
+    ("/run/lxc/lock/var/lib/lxc", 1),
+    ("/run/encanto", 2),
+    ("/var/cache/encanto", 2),
+    ("/var/lib/encanto", 3),
+    ("/etc/libvirt", 3),
+    ("/run/libvirt", 3),
+    ("/var/lib/libvirt", 4),
+    ("/var/log/libvirt", 2),
+    ("/var/cache/libvirt", 3),
+    ("/sys/fs/cgroup", 5),
+    ("/run/netns", 1),
+];
+
+/// Everything below a folder whose name says that it is the environment's; what is in it is not told apart.
+fn below(folder: &Path, depth: usize, own: &str, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+        // Names may lack what comes before the environment's.
+        if format!("-{}-", entry.file_name().display()).contains(own) {
+            found.push(entry.path().display().to_string());
+        } else if depth > 1 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            below(&entry.path(), depth - 1, own, found);
+        }
+    }
+}
+
+/// What libvirt knows, if there is one.
+fn domains(own: &str) -> Vec<String> {
+    let asked = |uri: &str| Command::new("virsh").args(["-c", uri, "list", "--all", "--name"]).output();
+    let answers = ["lxc:///", "qemu:///system"].map(asked).into_iter().filter_map(Result::ok);
+    let text: String = answers.map(|answer| String::from_utf8_lossy(&answer.stdout).into_owned()).collect();
+    text.lines().filter(|name| name.contains(own)).map(|name| format!("domain {name}")).collect()
 }
 
 fn processes(environment: &str) -> Vec<String> {

@@ -9,6 +9,7 @@ pub mod fake;
 pub mod host;
 pub mod scenario;
 mod story_charms;
+pub mod wiki;
 
 use std::fs;
 use std::io::Write;
@@ -176,30 +177,44 @@ impl Drop for Running {
     }
 }
 
-/// An environment of real containers on this host, destroyed with the test.
+/// An environment of real machines on this host, destroyed with the test.
 pub struct RealEnv {
     env: Env,
     name: String,
 }
 
 impl RealEnv {
-    /// `None` if real containers are not asked for.
-    #[allow(clippy::print_stdout, reason = "who runs the tests is to see what was left out")]
+    /// One of LXC; `None` if real containers are not asked for.
     pub fn bootstrapped(name: &str) -> Option<Self> {
-        if std::env::var_os("ENCANTO_TEST_LXC").is_none_or(|value| value != "1") {
-            println!("skipped: real containers are tried with ENCANTO_TEST_LXC=1 as root");
-            return None;
+        Self::wanted("ENCANTO_TEST_LXC").then(|| Self::bootstrapped_as(name, "type: local"))
+    }
+
+    /// One with these settings; `None` if machines of libvirt are not asked for.
+    pub fn of_libvirt(name: &str, settings: &str) -> Option<Self> {
+        Self::wanted("ENCANTO_TEST_LIBVIRT").then(|| Self::bootstrapped_as(name, settings))
+    }
+
+    #[allow(clippy::print_stdout, reason = "who runs the tests is to see what was left out")]
+    fn wanted(variable: &str) -> bool {
+        let wanted = std::env::var_os(variable).is_some_and(|value| value == "1");
+        if !wanted {
+            println!("skipped: real machines are tried with {variable}=1 as root");
         }
+        wanted
+    }
+
+    fn bootstrapped_as(name: &str, settings: &str) -> Self {
         let env = Env::bare();
         env.run("init").succeeds();
-        let settings = env.read("home/environments.yaml");
-        let own = format!("environments:\n  {name}:\n    type: local\n");
-        env.write("home/environments.yaml", &settings.replace("environments:\n", &own));
+        let written = env.read("home/environments.yaml");
+        let lines: String = settings.lines().map(|line| format!("    {line}\n")).collect();
+        let own = format!("environments:\n  {name}:\n{lines}");
+        env.write("home/environments.yaml", &written.replace("environments:\n", &own));
         env.run(&format!("switch {name}")).succeeds();
         let real = Self { env, name: name.to_owned() };
         real.run("doctor --fix");
         real.run("bootstrap --wait=15m").succeeds();
-        Some(real)
+        real
     }
 }
 

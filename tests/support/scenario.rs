@@ -83,6 +83,8 @@ pub struct Scenario {
     pub update_status: Option<Duration>,
     /// What names of instances begin with.
     pub prefix: String,
+    /// What the environment takes itself for.
+    pub kind: api::EnvironmentKind,
     running: Option<(Controller, Arc<ControllerBackend>)>,
 }
 
@@ -97,6 +99,7 @@ impl Scenario {
             retry_hooks: None,
             update_status: None,
             prefix: "me-test-".into(),
+            kind: api::EnvironmentKind::Simulated,
             running: None,
         };
         scenario.provider.answer_exec(move |_, request| match request.argv.as_slice() {
@@ -113,7 +116,7 @@ impl Scenario {
             environment: "test".parse().unwrap(),
             series: "bookworm".into(),
             prefix: self.prefix.clone(),
-            origin: Origin { kind: api::EnvironmentKind::Simulated, user: "me".into() },
+            origin: Origin { kind: self.kind.clone(), user: "me".into() },
             folder: Some(self.folder.path().to_owned()),
             log_size: api::LOG_SIZE,
             repository: None,

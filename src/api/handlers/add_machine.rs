@@ -2,17 +2,17 @@
 
 use async_trait::async_trait;
 
-use crate::model::{Change, Constraints, Event, Kinds};
+use crate::model::{Change, Constraints, Event, Kinds, Model};
 
 use super::super::backend::{Asker, Backend};
 use super::super::requests::{AddMachine, Done, Refusal};
 use super::super::server::Handle;
-use super::{Place, PlaceError, cautions, constraint_notes, constraints, done, place, refusal};
+use super::{Place, PlaceError, cautions, constraint_notes, constraints, done, name, place, refusal};
 
 #[async_trait]
 impl Handle for AddMachine {
     async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
-        let place = host(self.placement.as_deref(), &backend.model().kinds)?;
+        let place = host(self.placement.as_deref(), &backend.model())?;
         let known = backend.model().series.clone();
         if let Some(series) = self.series.as_ref().filter(|series| **series != known) {
             return Err(Refusal::new(format!("series \"{series}\" is not supported"))
@@ -29,9 +29,10 @@ impl Handle for AddMachine {
             constraints.virt_type = of_kind(word, &constraints, &backend.model().kinds)?;
         }
         let notes = constraint_notes(&backend.model(), &constraints);
+        let (count, called) = (self.count, self.name.as_deref().map(name).transpose()?);
         let change = match place {
-            Some(Place::Inside(machine)) => Change::AddContainers { machine, count: self.count, constraints },
-            _ => Change::AddMachines { count: self.count, series: self.series, constraints },
+            Some(Place::Inside(machine)) => Change::AddContainers { machine, count, constraints, name: called },
+            _ => Change::AddMachines { count, series: self.series, constraints, name: called },
         };
         let events = backend.commit(by, change).await?;
         let mut done = done(&events);
@@ -49,13 +50,13 @@ impl Handle for AddMachine {
 }
 
 /// Nothing is a machine of the default kind, `kvm` one of that kind, `lxc:1` a container on machine 1.
-fn host(placement: Option<&str>, kinds: &Kinds) -> Result<Option<Place>, Refusal> {
+fn host(placement: Option<&str>, model: &Model) -> Result<Option<Place>, Refusal> {
     let Some(text) = placement else { return Ok(None) };
-    match place(text, kinds) {
+    match place(text, model) {
         Ok(place) => Ok(Some(place)),
         Err(PlaceError::Refused(refusal)) => Err(refusal),
         Err(PlaceError::Unknown) => Err(Refusal::new(format!("malformed container argument \"{text}\""))
-            .hint(format!("a kind of machine: {}", kinds.words()))
+            .hint(format!("a kind of machine: {}", model.kinds.words()))
             .hint("`encanto add-machine` makes a machine, `encanto add-machine lxc:1` a container on machine 1")),
     }
 }

@@ -12,7 +12,7 @@ use super::{cautions, done, name, placement};
 #[async_trait]
 impl Handle for AddUnit {
     async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
-        let placement = placement(self.to.as_deref(), &backend.model().kinds)?;
+        let placement = placement(self.to.as_deref(), &backend.model())?;
         let change = Change::AddUnits { service: name(&self.service)?, count: self.units, placement };
         let events = backend.commit(by, change).await?;
         let mut done = done(&events);

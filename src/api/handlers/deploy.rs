@@ -12,7 +12,7 @@ use super::{cautions, constraint_notes, constraints, done, generated, name, plac
 #[async_trait]
 impl Handle for Deploy {
     async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
-        let placement = placement(self.to.as_deref(), &backend.model().kinds)?;
+        let placement = placement(self.to.as_deref(), &backend.model())?;
         let constraints = constraints(self.constraints.as_deref())?;
         let given: Option<ServiceName> = self.service.as_deref().map(name).transpose()?;
         let charm = backend.load_charm(&self.charm).await?;

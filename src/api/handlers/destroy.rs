@@ -2,19 +2,19 @@
 
 use async_trait::async_trait;
 
-use crate::model::{Change, MachineId, ServiceName, UnitName};
+use crate::model::{Change, ServiceName, UnitName};
 
 use super::super::backend::{Asker, Backend};
 use super::super::requests::{DestroyMachine, DestroyService, DestroyUnit, Done, Refusal};
 use super::super::server::Handle;
-use super::name;
+use super::{done, machines, name};
 
 #[async_trait]
 impl Handle for DestroyUnit {
     async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let units = names::<UnitName>(&self.units, "no units specified")?;
-        backend.commit(by, Change::DestroyUnits { units, force: self.force }).await?;
-        Ok(Done { notes: Vec::new(), targets: self.units })
+        let events = backend.commit(by, Change::DestroyUnits { units, force: self.force }).await?;
+        Ok(Done { notes: done(&events).notes, targets: self.units })
     }
 }
 
@@ -22,17 +22,18 @@ impl Handle for DestroyUnit {
 impl Handle for DestroyService {
     async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let services = names::<ServiceName>(&self.services, "no service specified")?;
-        backend.commit(by, Change::DestroyServices { services, force: self.force }).await?;
-        Ok(Done { notes: Vec::new(), targets: self.services })
+        let events = backend.commit(by, Change::DestroyServices { services, force: self.force }).await?;
+        Ok(Done { notes: done(&events).notes, targets: self.services })
     }
 }
 
 #[async_trait]
 impl Handle for DestroyMachine {
     async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
-        let machines = names::<MachineId>(&self.machines, "no machines specified")?;
+        let machines = machines(&backend.model(), &self.machines)?;
+        let targets = machines.iter().map(ToString::to_string).collect();
         backend.commit(by, Change::DestroyMachines { machines, force: self.force }).await?;
-        Ok(Done { notes: Vec::new(), targets: self.machines })
+        Ok(Done { notes: Vec::new(), targets })
     }
 }
 

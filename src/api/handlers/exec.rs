@@ -33,8 +33,8 @@ fn place(model: &Model, text: &str) -> Result<ExecPlace, Refusal> {
     Ok(ExecPlace { machine: machine(model, target)?, user })
 }
 
-fn machine(model: &Model, text: &str) -> Result<MachineId, Refusal> {
-    match subject(text)? {
+pub(super) fn machine(model: &Model, text: &str) -> Result<MachineId, Refusal> {
+    match subject(model, text)? {
         Subject::Machine(id) => {
             let found = model.machines.get(&id);
             found.map(|machine| machine.id).ok_or_else(|| refusal::of(&ChangeError::NoMachine(id), model))

@@ -98,7 +98,7 @@ fn mentions(text: &str, about: &str) -> bool {
 #[async_trait]
 impl Handle for StatusLog {
     async fn handle(self, backend: &dyn Backend, _by: &Asker) -> Result<StatusLogAnswer, Refusal> {
-        let subject = subject(&self.entity)?;
+        let subject = subject(&backend.model(), &self.entity)?;
         let recorded = backend.recorded(Some(&subject), u64::MAX, self.lines.max(1)).await?;
         if recorded.is_empty() {
             return Err(Refusal::new(format!("nothing is recorded of \"{}\"", self.entity))
@@ -158,6 +158,9 @@ fn of_unit(recorded: &Recorded, wanted: &UnitName) -> Option<StatusLogEntry> {
 fn of_machine(recorded: &Recorded, wanted: MachineId) -> Option<StatusLogEntry> {
     match &recorded.event {
         Event::MachineAdded { machine, .. } if *machine == wanted => Some(entry(recorded, "machine", "pending", "")),
+        Event::MachineAdopted { machine, adopted, .. } if *machine == wanted => {
+            Some(entry(recorded, "machine", "pending", format!("adopting {adopted}")))
+        }
         Event::MachineProvisioned { machine, instance, address, .. } if *machine == wanted => {
             Some(entry(recorded, "machine", "started", format!("{instance} at {address}")))
         }
@@ -167,6 +170,31 @@ fn of_machine(recorded: &Recorded, wanted: MachineId) -> Option<StatusLogEntry> 
         Event::MachineRetried { machine } if *machine == wanted => Some(entry(recorded, "machine", "retrying", "")),
         Event::MachineDying { machine } if *machine == wanted => Some(entry(recorded, "machine", "dying", "")),
         Event::MachineRemoved { machine } if *machine == wanted => Some(entry(recorded, "machine", "removed", "")),
+        other => wish(recorded, other, wanted),
+    }
+}
+
+/// What operators wanted of it once it was there.
+fn wish(recorded: &Recorded, event: &Event, wanted: MachineId) -> Option<StatusLogEntry> {
+    if event.subject() != Some(Subject::Machine(wanted)) {
+        return None;
+    }
+    let told = |state: &str, message: String| Some(entry(recorded, "machine", state, message));
+    match event {
+        Event::MachineNamed { name, .. } => told("named", name.to_string()),
+        Event::MachineCloned { from, .. } => told("pending", format!("a copy of machine {from}")),
+        Event::MachineStopAsked { .. } => told("stopped", String::new()),
+        Event::MachineStartAsked { .. } => told("starting", String::new()),
+        Event::MachineRestartAsked { .. } => told("restarting", String::new()),
+        Event::MachineHalted { .. } => told("down", "to be started again".to_owned()),
+        Event::MachineUp { .. } => told("started", String::new()),
+        Event::MachineRestoreAsked { snapshot, .. } => told("restoring", format!("snapshot {snapshot}")),
+        Event::MachineRestored { snapshot, .. } => told("restored", format!("snapshot {snapshot}")),
+        Event::MachineRestoreFailed { snapshot, message, .. } => {
+            told("error", format!("snapshot {snapshot} was not restored: {message}"))
+        }
+        Event::SnapshotTaken { snapshot, .. } => told("snapshot", format!("{snapshot} taken")),
+        Event::SnapshotDropped { snapshot, .. } => told("snapshot", format!("{snapshot} deleted")),
         _ => None,
     }
 }
@@ -180,9 +208,20 @@ fn told(event: &Event) -> Option<String> {
             format!("state of the environment restored from the backup of {}", time_text(*taken))
         }
         Event::MachineAdded { machine, .. } => format!("machine {machine} added"),
+        Event::MachineAdopted { machine, adopted, .. } => format!("machine {machine} adopted: {adopted}"),
         Event::MachineRetried { machine } => format!("machine {machine} tried again"),
         Event::MachineDying { machine } => format!("machine {machine} dying"),
         Event::MachineRemoved { machine } => format!("machine {machine} removed"),
+        Event::MachineNamed { machine, name } => format!("machine {machine} called {name}"),
+        Event::MachineCloned { machine, from } => format!("machine {machine} becomes a copy of {from}"),
+        Event::MachineStopAsked { machine } => format!("machine {machine} stopped"),
+        Event::MachineStartAsked { machine } => format!("machine {machine} started"),
+        Event::MachineRestartAsked { machine } => format!("machine {machine} restarted"),
+        Event::MachineRestoreAsked { machine, snapshot } => {
+            format!("machine {machine} set back to snapshot {snapshot}")
+        }
+        Event::SnapshotTaken { machine, snapshot } => format!("snapshot {snapshot} of machine {machine} taken"),
+        Event::SnapshotDropped { machine, snapshot } => format!("snapshot {snapshot} of machine {machine} deleted"),
         Event::ServiceAdded { service, charm, .. } => format!("service {service} added from {charm}"),
         Event::ServiceConfigured { service, changes } => {
             format!("service {service}: {} set", changes.keys().cloned().collect::<Vec<_>>().join(", "))

@@ -4,8 +4,11 @@ mod action;
 mod add_machine;
 mod add_relation;
 mod add_unit;
+mod adopt_machine;
 pub(super) mod backup;
 mod check;
+mod clone_machine;
+pub(super) mod console;
 mod controller;
 pub(super) mod debug_hooks;
 pub(super) mod debug_log;
@@ -17,12 +20,17 @@ mod expose;
 mod get;
 mod get_constraints;
 mod history;
+mod list_machines;
 pub mod refusal;
+mod release_machine;
 mod resolved;
+mod restore_machine;
 mod run;
 mod set;
 mod set_constraints;
+mod snapshot;
 mod status;
+mod stop_machine;
 mod stream;
 mod upgrade_charm;
 pub(super) mod wait;
@@ -33,8 +41,8 @@ use std::collections::BTreeSet;
 use indexmap::IndexMap;
 
 use crate::model::{
-    ConstraintError, Constraints, Event, INSIDE, KindError, Kinds, MachineId, Model, NameError, OptionDecl, Placement,
-    Provision, Subject,
+    ConstraintError, Constraints, Event, INSIDE, KindError, MachineId, MachineName, Model, NameError, OptionDecl,
+    Placement, Provision, Sighting, Subject,
 };
 
 use super::backend::Backend;
@@ -49,6 +57,20 @@ fn done(events: &[Event]) -> Done {
                 let kind = if machine.host().is_some() { "container" } else { "machine" };
                 done.notes.push(format!("created {kind} {machine}"));
             }
+            Event::MachineAdopted { machine, adopted, .. } => {
+                done.notes.push(format!("adopting {adopted} as machine {machine}"));
+                done.targets.push(machine.to_string());
+            }
+            Event::MachineCloned { machine, from } => {
+                done.notes.push(format!("machine {machine} becomes a copy of machine {from}"));
+            }
+            Event::MachineNamed { machine, name } => {
+                done.notes.push(format!("machine {machine} is called {name}"));
+            }
+            // Of itself only if what is removed needs it.
+            Event::MachineStartAsked { machine } => {
+                done.notes.push(format!("machine {machine} is started for the last hooks of its units"));
+            }
             Event::UnitAdded { unit, machine, .. } => {
                 done.notes.push(format!("unit {unit} is placed on machine {machine}"));
                 done.targets.push(unit.to_string());
@@ -60,19 +82,19 @@ fn done(events: &[Event]) -> Done {
 }
 
 /// `--to`: nothing, a kind (a new machine of it), `lxc:1` (a new container on machine 1) or a machine: `1`, `1/lxc/0`.
-fn placement(to: Option<&str>, kinds: &Kinds) -> Result<Placement, Refusal> {
+fn placement(to: Option<&str>, model: &Model) -> Result<Placement, Refusal> {
     let Some(text) = to else { return Ok(Placement::Automatic) };
-    match place(text, kinds) {
+    match place(text, model) {
         _ if text == "new" => Ok(Placement::New),
         Ok(Place::New(word)) => Ok(Placement::Kind(word)),
         Ok(Place::Inside(machine)) => Ok(Placement::Inside(machine)),
         Err(PlaceError::Refused(refusal)) => Err(refusal),
-        Err(PlaceError::Unknown) => match text.parse() {
+        Err(PlaceError::Unknown) => match named_machine(model, text) {
             Ok(machine) => Ok(Placement::On(machine)),
             Err(error @ NameError::NestedMachine(_)) => Err(refusal::bad_name(&error)),
             Err(_) => Err(Refusal::new(format!("invalid --to parameter \"{text}\"")).hint(format!(
                 "a machine, {} for a new one, or `lxc:1` for a new container on machine 1",
-                kinds.words()
+                model.kinds.words()
             ))),
         },
     }
@@ -93,18 +115,18 @@ enum PlaceError {
 }
 
 /// `kvm` is a new machine of that kind, `lxc:1` a new container on machine 1.
-fn place(text: &str, kinds: &Kinds) -> Result<Place, PlaceError> {
+fn place(text: &str, model: &Model) -> Result<Place, PlaceError> {
     let refused = |refusal| Err(PlaceError::Refused(refusal));
     let (word, machine) = match text.split_once(':') {
         None => (text, None),
         Some((word, machine)) => (word, Some(machine)),
     };
-    let kind = match kinds.named(word) {
+    let kind = match model.kinds.named(word) {
         Ok(kind) => Some(kind),
         Err(error @ KindError::Absent { .. }) => return refused(refusal::bad_kind(&error)),
         Err(_) => None,
     };
-    match (machine.map(str::parse::<MachineId>), kind) {
+    match (machine.map(|text| named_machine(model, text)), kind) {
         (None, Some(_)) => Ok(Place::New(word.to_owned())),
         // Before the provider was asked for its kinds it makes one at least.
         (None, None) if word == INSIDE => Ok(Place::New(word.to_owned())),
@@ -139,12 +161,44 @@ fn is_machine(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_digit())
 }
 
+/// The machine of this id, or the one that is called so. Whether there is one of that id is not looked at.
+fn named_machine(model: &Model, text: &str) -> Result<MachineId, NameError> {
+    let called = || text.parse().ok().and_then(|name: MachineName| Some(model.machine_named(&name)?.id));
+    text.parse().or_else(|error| called().ok_or(error))
+}
+
+/// The same, as an operator has to hear it.
+fn machine(model: &Model, text: &str) -> Result<MachineId, Refusal> {
+    named_machine(model, text).map_err(|error| refusal::bad_name(&error))
+}
+
+/// All of them, and at least one.
+fn machines(model: &Model, texts: &[String]) -> Result<Vec<MachineId>, Refusal> {
+    if texts.is_empty() {
+        return Err(Refusal::new("no machines specified"));
+    }
+    texts.iter().map(|text| machine(model, text)).collect()
+}
+
+/// # Errors
+/// An instance is known to be gone: only destroying the machine is left.
+fn not_lost(backend: &dyn Backend, machines: &[MachineId]) -> Result<(), Refusal> {
+    let (model, observed) = (backend.model(), backend.observed());
+    let gone = |id: &&MachineId| observed.instances.get(id) == Some(&Sighting::Missing);
+    match machines.iter().find(gone) {
+        Some(id) => Err(refusal::lost(*id, model.noun(*id))),
+        None => Ok(()),
+    }
+}
+
 /// A unit or a machine.
-fn subject(text: &str) -> Result<Subject, Refusal> {
+fn subject(model: &Model, text: &str) -> Result<Subject, Refusal> {
     if is_machine(text) {
         Ok(Subject::Machine(name(text)?))
     } else if text.contains('/') {
         Ok(Subject::Unit(name(text)?))
+    } else if let Ok(machine) = named_machine(model, text) {
+        Ok(Subject::Machine(machine))
     } else {
         Err(Refusal::new(format!("\"{text}\" is neither a unit nor a machine")).hint("for example `mysql/0` or `1`"))
     }

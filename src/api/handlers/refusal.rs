@@ -1,6 +1,9 @@
 //! What to type next, for each way in which a change is refused.
 
-use crate::model::{ChangeError, ConfigError, KindError, MachineRefusal, Model, NameError, ServiceName, UnitRefusal};
+use crate::model::{
+    ChangeError, ConfigError, KindError, MachineError, MachineId, MachineRefusal, Model, NameError, ServiceName,
+    UnitRefusal,
+};
 
 use super::super::requests::Refusal;
 
@@ -47,6 +50,10 @@ pub fn of(error: &ChangeError, model: &Model) -> Refusal {
             refusal.hint("`encanto status` shows what is in error")
         }
         ChangeError::AlreadyResolved(_) => refusal.hint("its hook is being tried again; `encanto status` shows it"),
+        ChangeError::NoMachinesReleased(refused) => refused.iter().map(why_it_is_kept).fold(refusal, with_new_hint),
+        ChangeError::AlreadyAdopted { machine, .. } => {
+            refusal.hint(format!("`encanto deploy CHARM --to {machine}` puts a unit on it"))
+        }
         ChangeError::NoMachinesDestroyed(refused) => refused.iter().map(why_it_stays).fold(refusal, with_new_hint),
         ChangeError::CannotAssign { .. } => refusal.hint("without --to it gets a machine of its own"),
         ChangeError::CannotHost { .. } => refusal.hint("name another machine, e.g. `lxc:1`, or `lxc` for a new one"),
@@ -76,8 +83,39 @@ pub fn of(error: &ChangeError, model: &Model) -> Refusal {
         | ChangeError::ConstraintsOfSubordinate => {
             refusal.hint("its units live on the machines of the services that you relate it to")
         }
+        ChangeError::Machine(error) => why_nothing_is_done(error).into_iter().fold(refusal, Refusal::hint),
         _ => refusal,
     }
+}
+
+/// What to do about a machine that is not stopped, started or copied.
+fn why_nothing_is_done(error: &MachineError) -> Vec<String> {
+    match error {
+        MachineError::Host { .. } => vec!["its machines have numbers from 1 on: `encanto machine list`".to_owned()],
+        MachineError::NotThere { machine, .. } => {
+            vec![format!("`encanto wait {machine} --for started` returns when it is")]
+        }
+        MachineError::Farewell { unit, .. } => vec![
+            format!("`encanto wait {unit} --for gone` returns when it is removed"),
+            format!("`encanto destroy-unit {unit} --force` removes it without its hooks"),
+        ],
+        MachineError::BeingRestored { machine, .. } => vec![format!("encanto machine list # shows machine {machine}")],
+        MachineError::NameTaken { .. } | MachineError::NameOfKind(_) => {
+            vec!["give it another name, or none".to_owned()]
+        }
+        MachineError::SeveralNamed => vec!["make them one by one, or name none".to_owned()],
+        MachineError::OtherKind { machine } => {
+            vec![format!("a copy is of the kind of machine {machine}: leave out virt-type and container")]
+        }
+        MachineError::OriginGone { machine, .. } => vec![format!("encanto destroy-machine {machine}")],
+        MachineError::NotAlive { .. } | MachineError::Adopted { .. } => Vec::new(),
+    }
+}
+
+/// A machine whose instance is gone.
+pub fn lost(machine: MachineId, noun: &str) -> Refusal {
+    Refusal::new(format!("machine {machine} has lost its {noun}"))
+        .hint(format!("`encanto destroy-machine {machine} --force` removes what is left of it"))
 }
 
 /// What to do about a machine that is not destroyed.
@@ -91,6 +129,23 @@ fn why_it_stays(refused: &MachineRefusal) -> String {
             "destroy its containers first, or use --force to destroy them with it".to_owned()
         }
         MachineRefusal::HasUnit { .. } => "destroy its units first, or use --force to destroy both at once".to_owned(),
+        MachineRefusal::Adopted { machine, .. } => {
+            format!("`encanto machine release {machine}` gives it back as it was found")
+        }
+        MachineRefusal::OwnMake(machine) => format!("`encanto destroy-machine {machine}` removes it"),
+    }
+}
+
+/// What to do about a machine that is not released.
+fn why_it_is_kept(refused: &MachineRefusal) -> String {
+    match refused {
+        MachineRefusal::HostsContainers { .. } => "destroy its containers first".to_owned(),
+        MachineRefusal::HasUnit { machine, .. } => {
+            format!(
+                "destroy its units first; `encanto destroy-machine {machine} --force` does not wait for their hooks"
+            )
+        }
+        other => why_it_stays(other),
     }
 }
 
@@ -145,8 +200,13 @@ pub fn bad_name(error: &NameError) -> Refusal {
         NameError::Action(_) => refusal.hint("`encanto action list SERVICE` lists the actions"),
         NameError::ActionId(_) => refusal.hint("an action's id is a number; `encanto action status` lists them"),
         NameError::Machine(_) => refusal.hint(
-            "a machine is a number, e.g. `1`, or a container on one, e.g. `1/lxc/0`; `encanto status` lists them",
+            "a machine is a number, e.g. `1`, a container on one, e.g. `1/lxc/0`, or the name of one; `encanto status` \
+             lists them",
         ),
+        NameError::MachineName(_) => {
+            refusal.hint("lower-case letters, digits and dashes, beginning with a letter, e.g. `big-box`")
+        }
+        NameError::Snapshot(_) => refusal.hint("letters, digits, `-`, `_` and `.`, e.g. `before-upgrade`"),
         NameError::NestedMachine(_) => refusal.hint("`lxc:1` makes a container on machine 1"),
         NameError::Port(_) => refusal.hint("a port is a number from 1 to 65535, e.g. `80` or `53/udp`"),
         _ => refusal,

@@ -69,7 +69,7 @@ fn targets(model: &Model, asked: &Run) -> Result<Vec<RunTarget>, Refusal> {
     }
     let mut machines = BTreeSet::new();
     for text in &asked.machines {
-        let machine: MachineId = name(text)?;
+        let machine = super::machine(model, text)?;
         match model.machines.contains_key(&machine) {
             true => machines.insert(machine),
             false => return Err(refusal::of(&ChangeError::NoMachine(machine), model)),

@@ -124,15 +124,18 @@ fn shown(patterns: &[Pattern], unit: &Unit) -> bool {
     company.into_iter().any(|name| patterns.iter().any(|pattern| pattern.matches(name)))
 }
 
-fn machine_status(model: &Model, observed: &Observed, machine: &Machine) -> MachineStatus {
+pub(super) fn machine_status(model: &Model, observed: &Observed, machine: &Machine) -> MachineStatus {
     let sighting = observed.instances.get(&machine.id);
     let activity = observed.machine_activity.get(&machine.id).cloned();
     let trouble = observed.trouble(machine.id).map(trouble_text);
     let base = MachineStatus {
         life: life(machine.life),
         series: machine.series.clone(),
+        adopted: machine.adopted.as_ref().map(ToString::to_string),
         virt_type: machine.constraints.virt_type.clone(),
         agent_version: Some(VERSION.to_owned()),
+        name: machine.name.as_ref().map(ToString::to_string),
+        copy_of: machine.copy_of.map(|from| from.to_string()),
         ..MachineStatus::default()
     };
     match &machine.provision {
@@ -160,8 +163,11 @@ fn machine_status(model: &Model, observed: &Observed, machine: &Machine) -> Mach
         Provision::Running { instance, address, hardware, .. } => {
             let down = matches!(sighting, Some(Sighting::Missing | Sighting::Stopped));
             MachineStatus {
-                agent_state: Some(if down { "down" } else { "started" }.to_owned()),
-                agent_state_info: activity.or(trouble).or_else(|| down.then(|| "(started)".to_owned())),
+                agent_state: Some(instance_state(machine, sighting).to_owned()),
+                agent_state_info: activity
+                    .or(trouble)
+                    .or_else(|| machine.wish())
+                    .or_else(|| (down && !machine.is_off()).then(|| "(started)".to_owned())),
                 dns_name: Some(address.to_string()),
                 instance_id: instance.clone(),
                 instance_state: sighting.map(|sighting| sighting.as_str().to_owned()),
@@ -169,6 +175,16 @@ fn machine_status(model: &Model, observed: &Observed, machine: &Machine) -> Mach
                 ..base
             }
         }
+    }
+}
+
+/// Of a machine that was made. One that an operator has stopped is not down.
+fn instance_state(machine: &Machine, sighting: Option<&Sighting>) -> &'static str {
+    match sighting {
+        Some(Sighting::Missing) => "down",
+        Some(Sighting::Stopped) if machine.is_off() => "stopped",
+        Some(Sighting::Stopped) => "down",
+        Some(Sighting::Running) | None => "started",
     }
 }
 
@@ -232,11 +248,13 @@ fn subordinate_to(model: &Model, service: &Service) -> Vec<String> {
 fn unit_status(model: &Model, observed: &Observed, unit: &Unit) -> UnitStatus {
     let machine = model.machines.get(&unit.machine);
     let down = matches!(observed.instances.get(&unit.machine), Some(Sighting::Missing | Sighting::Stopped));
+    let off = machine.is_some_and(Machine::is_off);
     let running = observed.unit_activity.get(&unit.name).map(ToString::to_string);
     // What is dying skips the hooks that fail.
     let failed = unit.failed.as_ref().filter(|_| unit.life == Life::Alive);
     let (state, info) = match failed {
         Some(failed) => ("error", Some(format!("hook failed: \"{}\": {}", failed.hook, failed.message))),
+        None if down && off => ("down", Some(stopped(unit.machine))),
         None if down && unit.started => ("down", Some("(started)".to_owned())),
         None if unit.stopped => ("stopped", running),
         None if unit.started => ("started", running),
@@ -265,7 +283,14 @@ fn unit_status(model: &Model, observed: &Observed, unit: &Unit) -> UnitStatus {
     }
 }
 
+fn stopped(machine: MachineId) -> String {
+    format!("machine {machine} is stopped")
+}
+
 fn awaited(machine: Option<&Machine>) -> String {
+    if let Some(machine) = machine.filter(|machine| machine.is_off()) {
+        return stopped(machine.id);
+    }
     match machine.map(|machine| &machine.provision) {
         Some(Provision::Failed { .. }) => "its machine could not be created".to_owned(),
         Some(Provision::Running { .. }) => "waiting for its first hook".to_owned(),

@@ -10,12 +10,12 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::model::{ChangeError, Model};
+use crate::model::{ChangeError, MachineId, Model};
 
 use super::super::backend::{Backend, WaitFor, WaitTarget};
 use super::super::requests::{Refusal, Wait};
 use super::super::server::Shared;
-use super::{is_machine, name, refusal};
+use super::{is_machine, name, named_machine, refusal};
 
 pub async fn handle(State(backend): State<Shared>, Json(request): Json<Wait>) -> Response {
     let (targets, what) = match asked(backend.as_ref(), &request) {
@@ -44,6 +44,12 @@ fn asked(backend: &dyn Backend, request: &Wait) -> Result<(Vec<WaitTarget>, Wait
     Ok((targets, what))
 }
 
+/// A machine that is called so, unless a service is.
+fn called(model: &Model, text: &str) -> Option<MachineId> {
+    let service = text.parse().is_ok_and(|name: crate::model::ServiceName| model.services.contains_key(&name));
+    named_machine(model, text).ok().filter(|_| !service)
+}
+
 /// What is waited for must be there, unless it is waited for to go.
 fn target(model: &Model, text: &str, what: WaitFor) -> Result<WaitTarget, Refusal> {
     let gone_is_well = what == WaitFor::Gone;
@@ -54,6 +60,8 @@ fn target(model: &Model, text: &str, what: WaitFor) -> Result<WaitTarget, Refusa
         let unit: crate::model::UnitName = name(text)?;
         let missing = (!model.units.contains_key(&unit)).then(|| ChangeError::NoUnit(unit.clone()));
         (WaitTarget::Unit(unit), missing)
+    } else if let Some(id) = called(model, text) {
+        (WaitTarget::Machine(id), None)
     } else {
         let service: crate::model::ServiceName = name(text)?;
         let missing = (!model.services.contains_key(&service)).then(|| ChangeError::NoService(service.clone()));

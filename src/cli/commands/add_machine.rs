@@ -4,7 +4,7 @@ use crate::api::AddMachine as Request;
 use crate::cli::error::Outcome;
 use crate::cli::progress::WaitOption;
 use crate::cli::session::Session;
-use crate::cli::values::count;
+use crate::cli::values::{Hardware, count};
 
 /// Add machines that units can be put on later
 #[derive(Debug, clap::Args)]
@@ -21,6 +21,11 @@ pub struct AddMachine {
     /// The Debian release in it
     #[arg(long, value_name = "SERIES")]
     series: Option<String>,
+    /// What it is to be called beside its number
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    hardware: Hardware,
     #[command(flatten)]
     wait: WaitOption,
 }
@@ -30,8 +35,9 @@ impl AddMachine {
         let request = Request {
             count: self.count,
             series: self.series,
-            constraints: self.constraints,
+            constraints: self.hardware.or(self.constraints)?,
             placement: self.placement,
+            name: self.name,
         };
         session.start("add-machine", &request, self.wait.until_started())
     }

@@ -1,7 +1,7 @@
 //! `destroy-environment`: takes everything down, with the controller's help or, if it is dead, without.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::api::{Client, ClientError, ControllerInfo, DestroyEnvironment as Request, EnvironmentSettings};
@@ -80,23 +80,13 @@ fn teardown(session: &Session<'_>, settings: &EnvironmentSettings) -> Result<(),
 }
 
 fn confirm(session: &Session<'_>, settings: &EnvironmentSettings) -> Result<(), Failure> {
-    session.output.stderr_raw(&format!(
+    let warning = format!(
         "WARNING: this command will destroy the \"{}\" environment (type: {})\nThis includes all machines, services, \
-         data and other resources.\n\nContinue [y/N]? ",
+         data and other resources.",
         settings.name,
         settings.kind.as_str()
-    ));
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer).map_err(|error| Failure::io("cannot read the answer", &error))?;
-    match answer.trim().to_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => {
-            if answer.is_empty() {
-                session.output.stderr_raw("\n");
-            }
-            Err(Failure::failed("environment destruction aborted").hint("-y destroys without asking"))
-        }
-    }
+    );
+    session.confirm(&warning, "environment destruction aborted", "-y destroys without asking")
 }
 
 /// Returns when the controller's process is gone too.

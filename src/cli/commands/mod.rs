@@ -23,6 +23,7 @@ mod get;
 mod get_constraints;
 mod history;
 mod init;
+mod machine;
 mod resolved;
 mod restore;
 mod retry_provisioning;
@@ -113,6 +114,7 @@ commands! {
     #[command(visible_alias = "debug-hook")]
     DebugHooks(debug_hooks);
     AddMachine(add_machine);
+    Machine(machine);
     #[command(visible_alias = "remove-relation")]
     DestroyRelation(destroy_relation);
     #[command(visible_alias = "remove-unit")]

@@ -11,6 +11,9 @@ pub struct Version {}
 impl Version {
     pub fn run(self, session: &Session<'_>) -> Outcome {
         session.output.data(&format!("encanto {VERSION}\n"))?;
+        if !cfg!(feature = "libvirt") {
+            session.output.note("built without libvirt: all machines are containers of LXC");
+        }
         Ok(DONE)
     }
 }

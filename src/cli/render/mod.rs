@@ -5,6 +5,7 @@ pub mod dot;
 mod graph;
 mod layout;
 pub mod log;
+pub mod machine;
 pub mod record;
 pub mod run;
 pub mod short;

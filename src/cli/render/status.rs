@@ -122,7 +122,10 @@ fn machine_row(id: &str, machine: &MachineStatus) -> [Cell; 8] {
     let agent = machine.agent_state.as_deref().unwrap_or("pending");
     let message = match machine.instance_state.as_deref() {
         Some("missing") => "the instance is missing".to_owned(),
-        _ => machine.agent_state_info.clone().unwrap_or_default(),
+        _ => {
+            let adopted = machine.adopted.as_ref().map(|what| format!("adopted: {what}"));
+            machine.agent_state_info.clone().or(adopted).unwrap_or_default()
+        }
     };
     [
         id.into(),

@@ -3,7 +3,7 @@
 use super::super::constraints::Constraints;
 use super::super::entities::Life;
 use super::super::event::Event;
-use super::super::names::MachineId;
+use super::super::names::{MachineId, MachineName};
 use super::deploy::check_count;
 use super::{ChangeError, Decider, Placement};
 
@@ -11,16 +11,18 @@ impl Decider<'_> {
     pub(super) fn add_containers(
         &mut self,
         machine: MachineId,
-        count: u32,
+        (count, name): (u32, Option<MachineName>),
         constraints: &Constraints,
     ) -> Result<(), ChangeError> {
         check_count(count, &Placement::New)?;
+        self.name_is_free(name.as_ref(), count)?;
         self.can_host(machine)?;
         self.satisfiable(constraints)?;
         let constraints = self.fitted(constraints, &Placement::Inside(machine))?;
         let series = self.model.series.clone();
         for _ in 0..count {
-            self.new_container(machine, &series, &constraints);
+            let container = self.new_container(machine, &series, &constraints);
+            self.name_machine(container, name.as_ref());
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::super::config::{self, ConfigError, ConfigValue, OptionDecl};
 use super::super::constraints::Constraints;
 use super::super::entities::{Life, Machine, Provision};
 use super::super::event::Event;
-use super::super::names::{MachineId, ServiceName, UnitName};
+use super::super::names::{MachineId, MachineName, ServiceName, UnitName};
 use super::{ChangeError, Decider, Deployment, MOST_AT_ONCE, Placement};
 
 impl Decider<'_> {
@@ -97,16 +97,18 @@ impl Decider<'_> {
 
     pub(super) fn add_machines(
         &mut self,
-        count: u32,
+        (count, name): (u32, Option<MachineName>),
         series: Option<String>,
         constraints: &Constraints,
     ) -> Result<(), ChangeError> {
         check_count(count, &Placement::New)?;
+        self.name_is_free(name.as_ref(), count)?;
         self.satisfiable(constraints)?;
         let constraints = self.fitted(constraints, &Placement::New)?;
         let series = series.unwrap_or_else(|| self.model.series.clone());
         for _ in 0..count {
-            self.new_machine(&series, &constraints);
+            let machine = self.new_machine(&series, &constraints);
+            self.name_machine(machine, name.as_ref());
         }
         Ok(())
     }
@@ -201,6 +203,7 @@ impl Decider<'_> {
                 && self.model.containers_of(machine.id).next().is_none()
                 && machine.life == Life::Alive
                 && !machine.used
+                && !machine.is_off()
                 && !matches!(machine.provision, Provision::Failed { .. })
                 && machine.series == series
                 && machine.constraints.same_limits(wanted)

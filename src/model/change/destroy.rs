@@ -1,9 +1,41 @@
 //! destroy-unit, destroy-service, destroy-machine, and what follows when the last reference goes.
 
+use std::collections::BTreeSet;
+
 use super::super::entities::{Life, Machine, Presence, Provision, Unit};
 use super::super::event::Event;
 use super::super::names::{MachineId, RelationId, ServiceName, UnitName};
-use super::{ChangeError, Decider, MachineRefusal, UnitRefusal};
+use super::{ChangeError, Decider};
+
+/// Why one machine is not destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MachineRefusal {
+    #[error("machine {0} does not exist")]
+    Missing(MachineId),
+    #[error("machine {0} is required by the environment")]
+    Required(MachineId),
+    #[error("machine {machine} has unit \"{unit}\" assigned")]
+    HasUnit { machine: MachineId, unit: UnitName },
+    #[error("machine {machine} is hosting containers \"{}\"", listed(.containers))]
+    HostsContainers { machine: MachineId, containers: Vec<MachineId> },
+    #[error("machine {machine} was adopted: it is {what}, and not the environment's to destroy")]
+    Adopted { machine: MachineId, what: String },
+    #[error("machine {0} was not adopted: the environment made it")]
+    OwnMake(MachineId),
+}
+
+fn listed(machines: &[MachineId]) -> String {
+    machines.iter().map(MachineId::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Why one unit is not destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnitRefusal {
+    #[error("unit \"{0}\" does not exist")]
+    Missing(UnitName),
+    #[error("unit \"{unit}\" is a subordinate")]
+    Subordinate { unit: UnitName, principal: UnitName },
+}
 
 impl Decider<'_> {
     pub(super) fn destroy_units(&mut self, units: &[UnitName], force: bool) -> Result<(), ChangeError> {
@@ -34,7 +66,9 @@ impl Decider<'_> {
             let Some(service) = self.model.services.get(name) else { continue };
             let alive = service.life == Life::Alive;
             // Units of other services are told by their hooks, unless they cannot run any, or it was asked for twice.
-            let unable = |unit: &Unit| unit.failed.is_some() || !alive;
+            let off: BTreeSet<MachineId> =
+                self.model.machines.values().filter(|machine| machine.is_off()).map(|machine| machine.id).collect();
+            let unable = |unit: &Unit| unit.failed.is_some() || off.contains(&unit.machine) || !alive;
             let relations: Vec<RelationId> = service.relations.iter().copied().collect();
             let units: Vec<UnitName> =
                 service.units.iter().map(|number| UnitName { service: name.clone(), number: *number }).collect();
@@ -62,7 +96,7 @@ impl Decider<'_> {
                 None => refused.push(MachineRefusal::Missing(*id)),
                 Some(_) if *id == MachineId::HOST => refused.push(MachineRefusal::Required(*id)),
                 Some(_) if force => {}
-                Some(machine) => refused.extend(self.what_holds(machine, machines)),
+                Some(machine) => refused.extend(self.not_ours(*id).or_else(|| self.what_holds(machine, machines))),
             }
         }
         if !refused.is_empty() {
@@ -75,7 +109,7 @@ impl Decider<'_> {
     }
 
     /// Why a machine cannot go without force: its containers, unless they go with it or before it, or its units.
-    fn what_holds(&self, machine: &Machine, going: &[MachineId]) -> Option<MachineRefusal> {
+    pub(super) fn what_holds(&self, machine: &Machine, going: &[MachineId]) -> Option<MachineRefusal> {
         let stays = |container: &&Machine| container.life == Life::Alive && !going.contains(&container.id);
         let containers: Vec<MachineId> = self.model.containers_of(machine.id).filter(stays).map(|c| c.id).collect();
         if !containers.is_empty() {
@@ -86,7 +120,7 @@ impl Decider<'_> {
     }
 
     /// With all that is on it: its containers go first.
-    fn destroy_machine(&mut self, id: MachineId) {
+    pub(super) fn destroy_machine(&mut self, id: MachineId) {
         let containers: Vec<MachineId> = self.model.containers_of(id).map(|container| container.id).collect();
         for container in containers {
             self.destroy_machine(container);
@@ -104,11 +138,13 @@ impl Decider<'_> {
     /// A unit that has not run a hook yet goes at once, as in Juju; so does any with force.
     fn destroy_unit(&mut self, name: &UnitName, force: bool) {
         let Some(unit) = self.model.units.get(name) else { return };
-        let untouched = !unit.installed && unit.scopes.is_empty() && self.not_provisioned(unit.machine);
+        let untouched = !unit.installed && unit.scopes.is_empty() && self.runs_nothing(unit.machine);
+        let machine = unit.machine;
         if force || untouched {
             self.remove_unit(name);
         } else if unit.life == Life::Alive {
             let subordinates = unit.subordinates.clone();
+            self.start_for_farewell(machine);
             self.emit(Event::UnitDying { unit: name.clone() });
             for subordinate in subordinates {
                 self.destroy_unit(&subordinate, false);
@@ -116,9 +152,12 @@ impl Decider<'_> {
         }
     }
 
-    fn not_provisioned(&self, machine: MachineId) -> bool {
+    /// It is not there yet, or an operator has stopped it.
+    fn runs_nothing(&self, machine: MachineId) -> bool {
         let machine = self.model.machines.get(&machine);
-        machine.is_none_or(|machine| matches!(machine.provision, Provision::Pending | Provision::Failed { .. }))
+        machine.is_none_or(|machine| {
+            machine.is_off() || matches!(machine.provision, Provision::Pending | Provision::Failed { .. })
+        })
     }
 
     /// Takes the unit out of the model, after its subordinates, and follows up whatever waited for it.

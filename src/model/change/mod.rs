@@ -3,10 +3,12 @@
 //! **Invariant:** on an error nothing was changed. Every function here checks first and emits afterwards.
 
 mod act;
+mod adopt;
 mod constraints;
 mod container;
 mod deploy;
 mod destroy;
+mod machine;
 mod relate;
 mod report;
 mod upgrade;
@@ -24,11 +26,16 @@ use super::entities::{HardwareFacts, Life, Millis, PublishedMapping, Service};
 use super::event::{Event, HookWrites};
 use super::hook::Hook;
 use super::kinds::{KindError, Kinds};
-use super::names::{ActionId, ActionName, EndpointName, EnvironmentName, MachineId, RelationId, ServiceName, UnitName};
+use super::names::{
+    ActionId, ActionName, EndpointName, EnvironmentName, MachineId, MachineName, RelationId, ServiceName, UnitName,
+};
 use super::state::Model;
 use super::status::WorkloadStatus;
 
 pub use act::ActionCall;
+pub use adopt::Adoption;
+pub use destroy::{MachineRefusal, UnitRefusal};
+pub use machine::{Cloning, MachineChange, MachineError};
 
 /// Something asked of the model, by an operator or by a worker that reports.
 #[derive(Clone, Debug)]
@@ -63,11 +70,18 @@ pub enum Change {
         count: u32,
         series: Option<String>,
         constraints: Constraints,
+        name: Option<MachineName>,
     },
     AddContainers {
         machine: MachineId,
         count: u32,
         constraints: Constraints,
+        name: Option<MachineName>,
+    },
+    AdoptMachine(Box<Adoption>),
+    /// Adopted machines are given back.
+    ReleaseMachines {
+        machines: Vec<MachineId>,
     },
     /// Of a service, or of the whole environment. Machines that are there stay as they are.
     SetConstraints {
@@ -121,6 +135,9 @@ pub enum Change {
         machines: Vec<MachineId>,
         force: bool,
     },
+
+    /// Machines that are there: stopped, copied, set back.
+    Machine(MachineChange),
 
     MachineProvisioned {
         machine: MachineId,
@@ -310,6 +327,10 @@ pub enum ChangeError {
     MachineNotInError(MachineId),
     #[error("no machines were destroyed: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoMachinesDestroyed(Vec<MachineRefusal>),
+    #[error("no machines were released: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    NoMachinesReleased(Vec<MachineRefusal>),
+    #[error("cannot adopt {what}: it is machine {machine} already")]
+    AlreadyAdopted { what: String, machine: MachineId },
     #[error("no units were destroyed: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoUnitsDestroyed(Vec<UnitRefusal>),
     #[error("unit \"{0}\" is not alive")]
@@ -328,37 +349,13 @@ pub enum ChangeError {
     NoActionId(ActionId),
     #[error("action {action} is {state} already")]
     ActionOver { action: ActionId, state: &'static str },
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     #[error("the environment exists already")]
     EnvironmentExists,
     /// A worker reported on something that has gone meanwhile: nothing to do.
     #[error("{0} is not there any more")]
     Outdated(String),
-}
-
-/// Why one machine is not destroyed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MachineRefusal {
-    #[error("machine {0} does not exist")]
-    Missing(MachineId),
-    #[error("machine {0} is required by the environment")]
-    Required(MachineId),
-    #[error("machine {machine} has unit \"{unit}\" assigned")]
-    HasUnit { machine: MachineId, unit: UnitName },
-    #[error("machine {machine} is hosting containers \"{}\"", listed(.containers))]
-    HostsContainers { machine: MachineId, containers: Vec<MachineId> },
-}
-
-fn listed(machines: &[MachineId]) -> String {
-    machines.iter().map(MachineId::to_string).collect::<Vec<_>>().join(",")
-}
-
-/// Why one unit is not destroyed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnitRefusal {
-    #[error("unit \"{0}\" does not exist")]
-    Missing(UnitName),
-    #[error("unit \"{unit}\" is a subordinate")]
-    Subordinate { unit: UnitName, principal: UnitName },
 }
 
 impl Model {
@@ -413,8 +410,15 @@ impl Decider<'_> {
             }
             Change::Deploy(deployment) => self.deploy(*deployment),
             Change::AddUnits { service, count, placement } => self.add_units(&service, count, &placement),
-            Change::AddMachines { count, series, constraints } => self.add_machines(count, series, &constraints),
-            Change::AddContainers { machine, count, constraints } => self.add_containers(machine, count, &constraints),
+            Change::AddMachines { count, series, constraints, name } => {
+                self.add_machines((count, name), series, &constraints)
+            }
+            Change::AddContainers { machine, count, constraints, name } => {
+                self.add_containers(machine, (count, name), &constraints)
+            }
+            Change::AdoptMachine(adoption) => self.adopt_machine(*adoption),
+            Change::ReleaseMachines { machines } => self.release_machines(&machines),
+            Change::Machine(change) => self.machine_change(change),
             Change::SetConstraints { service, constraints } => self.set_constraints(service, constraints),
             Change::AddRelation { one, other } => self.add_relation(&one, &other),
             Change::Expose { service, published } => self.expose(service, published),

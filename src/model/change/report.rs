@@ -1,10 +1,10 @@
 //! What workers report: machines that came up, hooks that ran.
 
-use super::super::entities::{Life, Provision};
+use super::super::entities::{Life, Machine, Provision};
 use super::super::event::Event;
 use super::super::hook::{Hook, RelationHook};
 use super::super::names::{MachineId, RelationId, UnitName};
-use super::{Change, ChangeError, Decider};
+use super::{Change, ChangeError, Decider, MachineError};
 
 impl Decider<'_> {
     pub(super) fn report(&mut self, change: Change) -> Result<(), ChangeError> {
@@ -111,7 +111,7 @@ impl Decider<'_> {
         for id in machines {
             match self.model.machines.get(id).map(|machine| &machine.provision) {
                 None => return Err(ChangeError::NoMachine(*id)),
-                Some(Provision::Failed { .. }) => {}
+                Some(Provision::Failed { .. }) => self.has_origin(*id)?,
                 Some(_) => return Err(ChangeError::MachineNotInError(*id)),
             }
         }
@@ -119,6 +119,15 @@ impl Decider<'_> {
             self.emit(Event::MachineRetried { machine: *id });
         }
         Ok(())
+    }
+
+    fn has_origin(&self, id: MachineId) -> Result<(), ChangeError> {
+        match self.model.machines.get(&id).filter(|machine| !self.model.can_be_made(machine)) {
+            Some(Machine { copy_of: Some(from), .. }) => {
+                Err(MachineError::OriginGone { machine: id, from: *from }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn after_hook(&mut self, event: Event, hook: &Hook) {

@@ -186,6 +186,6 @@ mod tests {
     fn a_binary_without_libvirt_says_so_and_nothing_else() {
         let found = judge(CONTAINER, Facts { built_in: false, daemon_answers: false, ..well() });
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].problem, "this encanto was built without libvirt");
+        assert_eq!(found[0].problem, super::super::WITHOUT_LIBVIRT);
     }
 }

@@ -38,16 +38,25 @@ impl Owner {
     }
 
     pub fn owns(&self, domain: &Domain) -> Result<bool, Error> {
-        let kind = VIR_DOMAIN_METADATA_ELEMENT.cast_signed();
-        match domain.get_metadata(kind, Some(NAMESPACE), 0) {
-            Ok(element) => Ok(self.is_named_in(&element)),
-            Err(error) if error.code() == ErrorNumber::NoDomainMetadata => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(element_of(domain)?.is_some_and(|element| self.is_named_in(&element)))
     }
 
     fn is_named_in(&self, element: &str) -> bool {
         attribute(element, "environment").as_deref() == Some(self.0.as_str())
+    }
+}
+
+/// Whether an environment made the domain, whichever.
+pub fn is_somebodys_instance(domain: &Domain) -> Result<bool, Error> {
+    Ok(element_of(domain)?.is_some())
+}
+
+fn element_of(domain: &Domain) -> Result<Option<String>, Error> {
+    let kind = VIR_DOMAIN_METADATA_ELEMENT.cast_signed();
+    match domain.get_metadata(kind, Some(NAMESPACE), 0) {
+        Ok(element) => Ok(Some(element)),
+        Err(error) if error.code() == ErrorNumber::NoDomainMetadata => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -63,9 +63,10 @@ impl Lack {
     }
 }
 
-/// Without the words that say nothing.
+/// Without the words that say nothing. Of a container that does not start libvirt quotes its log, which begins with the
+/// whole command line of its init.
 fn plainly(message: &str) -> String {
-    let message = message.trim();
+    let message = message.rsplit("Failure in libvirt_lxc startup: ").next().unwrap_or(message).trim();
     message.strip_prefix("internal error: ").unwrap_or(message).to_owned()
 }
 
@@ -96,6 +97,14 @@ mod tests {
         ] {
             assert_eq!(lack(code, words), expected, "{words}");
         }
+    }
+
+    #[test]
+    fn of_a_log_only_the_failure_is_told() {
+        let quoted = "internal error: guest failed to start: umount -R\nwhile read; do\n /sbin/init\n\
+                      Failure in libvirt_lxc startup: Cannot get interface MTU on 'x': No such device\n";
+        assert_eq!(plainly(quoted), "Cannot get interface MTU on 'x': No such device");
+        assert_eq!(plainly("internal error: no such thing"), "no such thing");
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub fn cable(name: &InstanceName) -> String {
     format!("ve{}", &digest_hex(name.as_str().as_bytes())[..12])
 }
 
-fn port(cable: &str) -> PathBuf {
+pub(super) fn port(cable: &str) -> PathBuf {
     Path::new("/sys/class/net").join(cable)
 }
 

@@ -116,6 +116,14 @@ fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
+/// Nothing is put beside what is somebody's, and nothing in its place.
+fn has_own_disk(machine: &Machine) -> Result<(), ProviderError> {
+    match machine.record.origin {
+        Some(_) => Err(ProviderError::Unsupported { action: "snapshot", name: machine.name.clone() }),
+        None => Ok(()),
+    }
+}
+
 impl LocalProvider {
     pub(super) async fn clone_to(&self, from: &InstanceName, spec: &InstanceSpec) -> Result<Instance, ProviderError> {
         let network = self.opened_network()?;
@@ -153,6 +161,7 @@ impl LocalProvider {
     pub(super) async fn take_snapshot(&self, name: &InstanceName, snapshot: &str) -> Result<Snapshot, ProviderError> {
         InstanceName::new(snapshot)?;
         let (turn, driver, machine) = self.hold(name).await?;
+        has_own_disk(&machine)?;
         let data = driver.data(&machine);
         let kept = Kept::on(&shelf(&data), snapshot);
         if let Some(known) = kept.read()? {
@@ -166,7 +175,7 @@ impl LocalProvider {
         let taken = now();
         let (from, to) = (data, kept.data());
         let copying = async move { copy(&from, &to).await };
-        if let Err(error) = self.while_still(driver, &machine, (turn.clone(), turn), copying).await {
+        if let Err(error) = self.while_still(driver, &machine, (turn.clone(), turn.clone()), copying).await {
             kept.remove().await?;
             return Err(error);
         }
@@ -180,6 +189,7 @@ impl LocalProvider {
     pub(super) async fn restore_snapshot(&self, name: &InstanceName, snapshot: &str) -> Result<(), ProviderError> {
         InstanceName::new(snapshot)?;
         let (turn, driver, machine) = self.hold(name).await?;
+        has_own_disk(&machine)?;
         let data = driver.data(&machine);
         let kept = Kept::on(&shelf(&data), snapshot);
         if kept.read()?.is_none() {
@@ -206,11 +216,13 @@ impl LocalProvider {
     pub(super) async fn remove_snapshot(&self, name: &InstanceName, snapshot: &str) -> Result<(), ProviderError> {
         InstanceName::new(snapshot)?;
         let (_turn, driver, machine) = self.hold(name).await?;
+        has_own_disk(&machine)?;
         Kept::on(&shelf(&driver.data(&machine)), snapshot).remove().await
     }
 
     pub(super) async fn list_snapshots(&self, name: &InstanceName) -> Result<Vec<Snapshot>, ProviderError> {
         let machine = self.machine(name)?;
+        has_own_disk(&machine)?;
         let driver = self.drivers.of(Some(&machine.record.kind))?;
         let shelf = shelf(&driver.data(&machine));
         let mut found = Vec::new();
@@ -293,4 +305,30 @@ impl LocalProvider {
 /// Swaps two files or folders in one step.
 fn exchange(one: &Path, other: &Path) -> Result<(), ProviderError> {
     renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).map_err(|e| io_error("exchange", other, e.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[tokio::test]
+    async fn a_copy_keeps_what_files_are_and_replaces_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("-from"), folder.path().join("to"));
+        std::fs::create_dir_all(from.join("etc")).unwrap();
+        std::fs::write(from.join("etc/key"), "secret").unwrap();
+        std::fs::set_permissions(from.join("etc/key"), std::fs::Permissions::from_mode(0o4750)).unwrap();
+        std::fs::hard_link(from.join("etc/key"), from.join("same")).unwrap();
+        symlink("/nowhere", from.join("link")).unwrap();
+        std::fs::File::create(from.join("holes")).unwrap().set_len(1 << 30).unwrap();
+        std::fs::create_dir_all(to.join("left")).unwrap();
+        copy(&from, &to).await.unwrap();
+        let data = |name: &str| std::fs::symlink_metadata(to.join(name)).unwrap();
+        assert_eq!((data("etc/key").mode() & 0o7777, data("same").ino()), (0o4750, data("etc/key").ino()));
+        assert_eq!(std::fs::read_link(to.join("link")).unwrap(), Path::new("/nowhere"));
+        assert!(data("holes").len() == 1 << 30 && data("holes").blocks() < 2048, "holes stay holes");
+        assert!(!to.join("left").exists() && size_on_disk(&to).unwrap() < 1 << 20);
+        assert!(copy(&folder.path().join("none"), &to).await.is_err());
+    }
 }

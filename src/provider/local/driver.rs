@@ -29,6 +29,11 @@ impl Machine {
             Some(Origin::Folder(_)) | None => self.name.as_str(),
         }
     }
+
+    /// Whether it was there before and is somebody's, with a network of its own.
+    pub fn is_guest(&self) -> bool {
+        matches!(self.record.origin, Some(Origin::Named(_)))
+    }
 }
 
 /// How a machine is connected.
@@ -86,7 +91,7 @@ pub trait Driver: Send + Sync {
     /// Shuts the machine down, after a while by force; nothing if it does not run.
     async fn halt(&self, machine: &Machine) -> Result<(), ProviderError>;
 
-    /// Ends it at once and removes all of it but the record.
+    /// Ends it at once and removes all of it but the record. What was adopted is released.
     async fn end(&self, machine: &Machine) -> Result<(), ProviderError>;
 
     /// Names of everything of this kind that runs on the host, whoever made it.
@@ -131,13 +136,13 @@ pub trait Driver: Send + Sync {
 
     async fn resume(&self, machine: &Machine) -> Result<(), ProviderError>;
 
-    /// Everything of this kind on the host that does not bear the prefix.
+    /// Everything of this kind on the host that does not bear the prefix, whoever has adopted it.
     async fn foreign(&self, prefix: &str) -> Result<Vec<Foreign>, ProviderError>;
 
     /// Takes what exists under control: starts it unless it runs, connects a second cable to the bridge with the
-    /// wiring's address. `machine.record.origin` says what it is.
+    /// wiring's address. `machine.record.origin` says what it is; a folder gets a machine of this kind made for it.
     async fn adopt(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError>;
 
-    /// Takes away what [`Driver::adopt`] added; the machine runs on.
+    /// Takes away what [`Driver::adopt`] added, also if it is not there any more. A machine that was there runs on.
     async fn release(&self, machine: &Machine) -> Result<(), ProviderError>;
 }

@@ -12,7 +12,7 @@ use super::record::InstanceRecord;
 use super::turn::Turn;
 use super::{LocalProvider, locked};
 use crate::model::MachineId;
-use crate::provider::{InstanceName, InstanceSpec, ProviderError};
+use crate::provider::{InstanceName, InstanceSpec, Origin, ProviderError};
 
 impl LocalProvider {
     pub(super) fn recipe(&self, flavour: Flavour, series: &str) -> Result<ImageRecipe, ProviderError> {
@@ -40,7 +40,7 @@ impl LocalProvider {
 
     fn described(&self, name: &InstanceName, record: InstanceRecord) -> Machine {
         let network = locked(&self.network).clone();
-        let interface = if record.origin.is_some() { "encanto0" } else { "eth0" };
+        let interface = if matches!(record.origin, Some(Origin::Named(_))) { "encanto0" } else { "eth0" };
         let wiring = Wiring {
             bridge: network.as_ref().map(|network| network.bridge.clone()).unwrap_or_default(),
             cable: cable(name),
@@ -109,12 +109,15 @@ impl LocalProvider {
         Ok((turn, driver, machine))
     }
 
-    /// Removes everything of the instance, the record last.
+    /// Removes everything of the instance, the record last. What was adopted is released.
     pub(super) async fn end(&self, name: &InstanceName) -> Result<(), ProviderError> {
         let (_turn, driver, machine) = match self.hold(name).await {
             Err(ProviderError::NoInstance(_)) => return Ok(()),
             other => other?,
         };
+        if machine.record.origin.is_some() {
+            return self.give_back(&machine).await;
+        }
         remove_tree(&super::copies::shelf(&driver.data(&machine)))?;
         driver.end(&machine).await?;
         self.record_folder.remove(name)?;

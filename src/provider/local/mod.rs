@@ -6,6 +6,7 @@
 //! - [`helper`] runs in a process of its own: it enters machines and mounts their roots.
 //! - [`instance`] knows each instance and its driver; they work on it one call at a time ([`turn`]); [`record`] is what is
 //!   remembered of it. [`drivers`] are opened when they are first needed.
+//! - [`adopt`] takes over what others made ([`look`] looks into it, [`claims`] say whose it is), and gives it back.
 //! - [`container`] is what containers of every kind have in common. [`copies`] clones and keeps what instances wrote.
 //! - [`image`] builds the base image; [`apt`] finds its sources; [`layer`] makes layers.
 //! - [`host`] does and [`network`] decides what concerns bridge, names and firewall. [`disturbance`] sees what others do
@@ -15,8 +16,10 @@
 //! On disk everything is unshifted; ids are shifted by idmapped mounts only. The folders that hold it are closed to all
 //! but root. Machines, bridge, firewall and name server survive the end of the controller, `kill -9` included.
 
+mod adopt;
 mod apt;
 mod cable;
+mod claims;
 pub mod container;
 pub mod copies;
 mod disturbance;
@@ -28,6 +31,7 @@ pub mod host;
 pub mod image;
 mod instance;
 pub mod layer;
+pub mod look;
 mod network;
 pub mod record;
 mod settings;
@@ -50,8 +54,8 @@ use self::network::{NetworkChoice, POOL};
 use self::record::{InstanceRecord, RecordFolder, load_json, store_json};
 pub use self::settings::LocalSettings;
 use super::{
-    ExecRequest, Execution, FileStat, Hardware, Instance, InstanceName, InstanceSpec, InstanceState, Kind, LayerKey,
-    Progress, Provider, ProviderError, PublishedPort, Snapshot, WriteOptions,
+    ExecRequest, Execution, FileStat, Foreign, Hardware, Instance, InstanceName, InstanceSpec, InstanceState, Kind,
+    LayerKey, Origin, Progress, Provider, ProviderError, PublishedPort, Snapshot, WriteOptions,
 };
 
 /// How many instances are ended at the same time.
@@ -411,6 +415,22 @@ impl Provider for LocalProvider {
     async fn console(&self, name: &InstanceName, terminal: (u16, u16)) -> Result<Execution, ProviderError> {
         let (driver, machine) = self.reach(name).await?;
         driver.console(&machine, terminal).await
+    }
+
+    async fn foreign(&self) -> Result<Vec<Foreign>, ProviderError> {
+        self.find_foreign().await
+    }
+
+    async fn inspect(&self, folder: &Path) -> Result<Foreign, ProviderError> {
+        self.look_into(folder)
+    }
+
+    async fn adopt(&self, spec: &InstanceSpec, origin: &Origin) -> Result<Instance, ProviderError> {
+        self.adopt_as(spec, origin).await
+    }
+
+    async fn release(&self, name: &InstanceName) -> Result<(), ProviderError> {
+        self.release_machine(name).await
     }
 
     async fn publish(&self, ports: &[PublishedPort]) -> Result<(), ProviderError> {

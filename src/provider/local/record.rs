@@ -58,6 +58,10 @@ impl RecordFolder {
         Self(folder)
     }
 
+    pub fn file(&self, name: &InstanceName) -> PathBuf {
+        self.0.join(format!("{name}.json"))
+    }
+
     pub fn load_all(&self) -> Result<BTreeMap<InstanceName, InstanceRecord>, ProviderError> {
         let mut records = BTreeMap::new();
         for name in folder_entries(&self.0)? {
@@ -70,11 +74,11 @@ impl RecordFolder {
     }
 
     pub fn store(&self, name: &InstanceName, record: &InstanceRecord) -> Result<(), ProviderError> {
-        store_json(&self.0.join(format!("{name}.json")), record)
+        store_json(&self.file(name), record)
     }
 
     pub fn remove(&self, name: &InstanceName) -> Result<(), ProviderError> {
-        let path = self.0.join(format!("{name}.json"));
+        let path = self.file(name);
         absent_is_fine(std::fs::remove_file(&path)).map_err(|e| io_error("remove", &path, e))
     }
 }

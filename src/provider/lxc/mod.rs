@@ -9,10 +9,12 @@
 
 mod cgroups;
 mod config;
+mod foreign;
 pub(super) mod idmap;
 mod words;
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -54,10 +56,15 @@ impl Lxc {
         self.settings.lxc_path.join(machine.label())
     }
 
-    fn tool(&self, tool: &str, machine: &Machine, arguments: &[&str]) -> Vec<String> {
+    fn tool(&self, tool: &str, name: &str, arguments: &[&str]) -> Vec<String> {
         let path = self.settings.lxc_path.display().to_string();
-        let place = [tool, "-P", &path, "-n", machine.label()];
+        let place = [tool, "-P", &path, "-n", name];
         place.iter().chain(arguments).map(|word| (*word).to_owned()).collect()
+    }
+
+    async fn init_of(&self, name: &str) -> Result<Option<i32>, ProviderError> {
+        let output = run_tool(&self.tool("lxc-info", name, &["-p", "-H"])).await.map_err(words::plainly)?;
+        Ok(String::from_utf8_lossy(&output).trim().parse().ok())
     }
 
     fn running_now(&self) -> Result<BTreeSet<String>, ProviderError> {
@@ -83,11 +90,31 @@ impl Lxc {
             cores: machine.record.cores,
             cgroups: host_cgroups(),
         });
-        replace_file(&disk.configuration(), config.as_bytes())
+        replace_file(&disk.configuration(), (config + &self.name_server(machine)?).as_bytes())
+    }
+
+    /// Whom somebody's folder asks for names while it is a machine: put over its own file, which stays as it is.
+    fn name_server(&self, machine: &Machine) -> Result<String, ProviderError> {
+        if machine.record.origin.is_none() {
+            return Ok(String::new());
+        }
+        let file = self.folder(machine).join("resolv.conf");
+        replace_file(&file, format!("nameserver {}\n", machine.wiring.gateway).as_bytes())?;
+        let readable = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(&file, readable).map_err(|e| io_error("open up", &file, e))?;
+        Ok(format!("lxc.mount.entry = {} etc/resolv.conf none bind,optional 0 0\n", file.display()))
+    }
+
+    /// What the tools have to say of a container's start. Nothing is put into the folder of one that is somebody's.
+    fn log(&self, machine: &Machine) -> PathBuf {
+        match machine.is_guest() {
+            true => self.settings.state_dir.join(format!("lxc/{}.log", machine.name)),
+            false => self.folder(machine).join("lxc.log"),
+        }
     }
 
     fn errors(&self, machine: &Machine) -> String {
-        let output = std::fs::read_to_string(self.folder(machine).join("lxc.log")).unwrap_or_default();
+        let output = std::fs::read_to_string(self.log(machine)).unwrap_or_default();
         let errors: Vec<&str> = output.lines().filter(|line| line.contains(" ERROR ")).collect();
         errors.join("\n")
     }
@@ -117,12 +144,19 @@ impl Runtime for Lxc {
         idmap::first_id().map(drop)
     }
 
+    /// All that it knows of one is in its folder.
+    async fn knows(&self, machine: &Machine) -> Result<bool, ProviderError> {
+        Ok(self.has_container(machine.label()))
+    }
+
     async fn start(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {
-        self.write_configuration(machine)?;
-        let log = self.folder(machine).join("lxc.log");
+        if !machine.is_guest() {
+            self.write_configuration(machine)?;
+        }
+        let log = self.log(machine);
         absent_is_fine(std::fs::remove_file(&log)).map_err(|e| io_error("remove", &log, e))?;
         let log_text = log.display().to_string();
-        let argv = self.tool("lxc-start", machine, &["-d", "-o", &log_text, "-l", "WARN"]);
+        let argv = self.tool("lxc-start", machine.label(), &["-d", "-o", &log_text, "-l", "WARN"]);
         let started = to_the_end(turn, async move { run_tool(&argv).await }).await;
         let Err(error) = started else { return Ok(()) };
         // The start of a controller that was killed may have come first.
@@ -149,7 +183,7 @@ impl Runtime for Lxc {
             Some(seconds) => &["-t", seconds],
             None => &["-k"],
         };
-        run_tool(&self.tool("lxc-stop", machine, how)).await.map(drop).map_err(words::plainly)
+        run_tool(&self.tool("lxc-stop", machine.label(), how)).await.map(drop).map_err(words::plainly)
     }
 
     async fn forget(&self, machine: &Machine) -> Result<(), ProviderError> {
@@ -164,12 +198,11 @@ impl Runtime for Lxc {
     }
 
     async fn init(&self, machine: &Machine) -> Result<Option<i32>, ProviderError> {
-        let output = run_tool(&self.tool("lxc-info", machine, &["-p", "-H"])).await.map_err(words::plainly)?;
-        Ok(String::from_utf8_lossy(&output).trim().parse().ok())
+        self.init_of(machine.label()).await
     }
 
     fn console_log(&self, machine: &Machine) -> Option<PathBuf> {
-        Some(self.folder(machine).join(CONSOLE_LOG))
+        (!machine.is_guest()).then(|| self.folder(machine).join(CONSOLE_LOG))
     }
 
     async fn named(&self, prefix: &str) -> Result<Vec<InstanceName>, ProviderError> {
@@ -179,16 +212,11 @@ impl Runtime for Lxc {
     }
 
     async fn foreign(&self, prefix: &str) -> Result<Vec<Foreign>, ProviderError> {
-        let _ = prefix;
-        Ok(Vec::new())
+        self.others(prefix).await
     }
 
-    async fn adopt(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {
-        let _ = turn;
-        Err(ProviderError::Unsupported { action: "adopt", name: machine.name.clone() })
-    }
-
-    async fn release(&self, machine: &Machine) -> Result<(), ProviderError> {
-        Err(ProviderError::Unsupported { action: "release", name: machine.name.clone() })
+    async fn forget_guest(&self, machine: &Machine) -> Result<(), ProviderError> {
+        let log = self.log(machine);
+        absent_is_fine(std::fs::remove_file(&log)).map_err(|e| io_error("remove", &log, e))
     }
 }

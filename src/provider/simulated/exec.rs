@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::super::{ExecControl, ExecEnd, ExecRequest, Execution, ProviderError};
+use super::super::{ExecControl, ExecEnd, ExecRequest, Execution, InstanceName, ProviderError};
 
 /// What a simulated command answers.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,12 @@ impl ExecScript {
             _ => String::new(),
         };
         ExecScript { stdout: stdout.into(), ..ExecScript::default() }
+    }
+
+    /// What a console shows: it does not end by itself.
+    pub(super) fn console(name: &InstanceName, (columns, rows): (u16, u16)) -> ExecScript {
+        let stdout = format!("{name} console, {columns} columns, {rows} rows\r\nroot@{name}:~# ").into();
+        ExecScript { stdout, hangs: true, ..ExecScript::default() }
     }
 
     /// The command, as it has begun.

@@ -1,7 +1,7 @@
 //! The kinds of machines that are simulated, and what a test makes of them.
 
 use super::SimulatedProvider;
-use crate::provider::Kind;
+use crate::provider::{Kind, ProviderError};
 
 /// The kinds of a real host, so that what is planned here can be made there.
 const ALL: [Kind; 3] = [
@@ -39,6 +39,19 @@ impl Kinds {
     pub fn absent(&self) -> Vec<(Kind, String)> {
         let known = |name: &str| ALL.into_iter().find(|kind| kind.name == name);
         self.absent.iter().filter_map(|(name, why)| Some((known(name)?, why.clone()))).collect()
+    }
+
+    /// # Errors
+    /// No machine of this kind can be made.
+    pub fn check(&self, kind: Option<&str>) -> Result<(), ProviderError> {
+        let made = self.made();
+        match kind.filter(|wanted| !made.iter().any(|kind| kind.name == *wanted)) {
+            None => Ok(()),
+            Some(wanted) => {
+                let known: Vec<&str> = made.iter().map(|kind| kind.name).collect();
+                Err(ProviderError::UnknownKind { kind: wanted.to_owned(), known: known.join(", ") })
+            }
+        }
     }
 
     /// Those that share layers have the same base.

@@ -10,6 +10,7 @@
 
 mod daemon;
 mod domain;
+mod foreign;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -20,10 +21,10 @@ use rustix::process::Signal;
 use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::error::{Error, ErrorNumber};
-use virt::sys::{VIR_CONNECT_LIST_DOMAINS_ACTIVE, VIR_DOMAIN_UNDEFINE_MANAGED_SAVE};
+use virt::sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE;
 
 use self::domain::{Host, own_group, render_domain};
-use super::connection::{Hypervisor, absent_is_none};
+use super::connection::{Hypervisor, absent_is_none, lookup};
 use super::ownership::Owner;
 use crate::provider::command::replace_file;
 use crate::provider::local::LocalSettings;
@@ -34,7 +35,7 @@ use crate::provider::local::driver::Machine;
 use crate::provider::local::hardware::host_hardware;
 use crate::provider::local::record::folder_entries;
 use crate::provider::local::turn::{Turn, to_the_end};
-use crate::provider::{Foreign, InstanceName, InstanceState, Kind, ProviderError};
+use crate::provider::{Foreign, InstanceName, Kind, ProviderError};
 
 pub const KIND: Kind = Kind {
     name: "libvirt-lxc",
@@ -67,12 +68,18 @@ impl LibvirtLxc {
         Disk::new(&self.settings, &self.settings.filesystems_path, machine)
     }
 
-    /// Does work with the machine's domain if there is one.
+    /// Does work with the machine's domain if there is one. One that was adopted is somebody's.
     async fn domain<T: Send + 'static>(
         &self,
         machine: &Machine,
         work: impl Fn(&Domain) -> Result<T, Error> + Send + 'static,
     ) -> Result<Option<T>, ProviderError> {
+        if machine.is_guest() {
+            let name = machine.label().to_owned();
+            let with_it =
+                move |connection: &Connect| lookup(connection, &name)?.map(|domain| work(&domain)).transpose();
+            return self.hypervisor.call(with_it).await;
+        }
         self.hypervisor.domain((machine.label(), &self.owner), work).await
     }
 
@@ -101,7 +108,14 @@ impl Runtime for LibvirtLxc {
         self.hypervisor.call(Connect::get_lib_version).await.map(drop)
     }
 
+    async fn knows(&self, machine: &Machine) -> Result<bool, ProviderError> {
+        Ok(self.domain(machine, |_| Ok(())).await?.is_some())
+    }
+
     async fn start(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {
+        if machine.is_guest() {
+            return self.start_guest(machine, turn).await;
+        }
         let disk = self.disk(machine);
         let hardware = host_hardware();
         let counts_swap = Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists();
@@ -131,16 +145,17 @@ impl Runtime for LibvirtLxc {
         }
         // libvirt itself asks in ways that systemd does not hear, and waits for it. This only clears away.
         self.domain(machine, |domain| not_running_is_fine(domain.destroy())).await?;
+        if machine.is_guest() {
+            return Ok(());
+        }
         remove_groups(&own_group(machine.label()));
         daemon::hide(self.hypervisor.uri(), &self.disk(machine).root()).await
     }
 
     async fn forget(&self, machine: &Machine) -> Result<(), ProviderError> {
-        let undefine = |domain: &Domain| absent_is_none(domain.undefine_flags(VIR_DOMAIN_UNDEFINE_MANAGED_SAVE));
-        self.domain(machine, undefine).await?;
+        self.domain(machine, |domain| absent_is_none(domain.undefine())).await?;
         remove_groups(&own_group(machine.label()));
-        // Best effort: libvirt begins a new one for a domain of the same name.
-        let _ = std::fs::remove_file(log_file(machine));
+        remove_leavings(machine);
         Ok(())
     }
 
@@ -149,6 +164,11 @@ impl Runtime for LibvirtLxc {
             connection.list_all_domains(VIR_CONNECT_LIST_DOMAINS_ACTIVE)?.iter().map(Domain::get_name).collect()
         };
         self.hypervisor.call(names).await
+    }
+
+    /// libvirt keeps nothing of what a container's terminal shows.
+    fn console_log(&self, _machine: &Machine) -> Option<PathBuf> {
+        None
     }
 
     /// A domain's id is the process that holds the container; init is its only child.
@@ -176,27 +196,12 @@ impl Runtime for LibvirtLxc {
     }
 
     async fn foreign(&self, prefix: &str) -> Result<Vec<Foreign>, ProviderError> {
-        let prefix = prefix.to_owned();
-        let all = move |connection: &Connect| {
-            let mut found = Vec::new();
-            for domain in connection.list_all_domains(0)? {
-                let (name, active) = (domain.get_name()?, domain.is_active()?);
-                if !name.starts_with(&prefix) {
-                    let state = if active { InstanceState::Running } else { InstanceState::Stopped };
-                    found.push(Foreign { kind: KIND.name.into(), name, state, obstacle: None });
-                }
-            }
-            Ok(found)
-        };
-        self.hypervisor.call(all).await
+        self.others(prefix).await
     }
 
-    async fn adopt(&self, machine: &Machine, _turn: &Turn) -> Result<(), ProviderError> {
-        Err(ProviderError::Unsupported { action: "adopt", name: machine.name.clone() })
-    }
-
-    async fn release(&self, machine: &Machine) -> Result<(), ProviderError> {
-        Err(ProviderError::Unsupported { action: "release", name: machine.name.clone() })
+    /// There is nothing beside it.
+    async fn forget_guest(&self, _machine: &Machine) -> Result<(), ProviderError> {
+        Ok(())
     }
 }
 
@@ -236,6 +241,17 @@ async fn end_init(machine: &Machine, init: &Init, limit: Option<Duration>) -> Re
 fn first_child(process: u32) -> Option<i32> {
     let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()
+}
+
+/// The log, and what libvirt made to hang the container's devices on. Best effort: they are empty, and made again for a
+/// domain of the same name.
+fn remove_leavings(machine: &Machine) {
+    let _ = std::fs::remove_file(log_file(machine));
+    let left = |kind: &str| Path::new("/run/libvirt/lxc").join(format!("{}.{kind}", machine.label()));
+    let _ = std::fs::remove_file(left("sock"));
+    for folder in ["dev", "devpts", "fuse"] {
+        let _ = std::fs::remove_dir(left(folder));
+    }
 }
 
 fn log_file(machine: &Machine) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -12,13 +12,13 @@ use super::exec::mount_root;
 use crate::provider::command::replace_file;
 use crate::provider::local::copies::copy;
 use crate::provider::local::driver::Machine;
-use crate::provider::local::helper::MountOrder;
+use crate::provider::local::helper::{HelperRequest, MountOrder, ViewOrder, is_mount_point};
 use crate::provider::local::image::{make_private_folder, remove_tree};
 use crate::provider::local::layer::{open_inside, remove_entry, through};
 use crate::provider::local::record::{absent_is_fine, io_error};
 use crate::provider::local::settings::LocalSettings;
 use crate::provider::local::turn::{Turn, to_the_end};
-use crate::provider::{InstanceName, ProviderError};
+use crate::provider::{InstanceName, Origin, ProviderError};
 
 /// No hosts file that is worth keeping is larger.
 const HOSTS_LIMIT: u64 = 1 << 20;
@@ -61,9 +61,18 @@ impl<'a> Disk<'a> {
         self.scratch(self.machine.record.build).join("upper")
     }
 
+    /// Somebody's folder that is the root, as it is.
+    fn adopted(&self) -> Option<&Path> {
+        match &self.machine.record.origin {
+            Some(Origin::Folder(folder)) => Some(folder),
+            Some(Origin::Named(_)) | None => None,
+        }
+    }
+
     /// Whether everything was put on disk. One whose own writing was deleted by hand is none any more.
     pub fn is_whole(&self) -> bool {
-        self.configuration().exists() && self.upper().exists()
+        let own = self.adopted().map_or_else(|| self.upper(), Path::to_owned);
+        self.configuration().exists() && own.exists()
     }
 
     /// Puts everything on disk, with a copy of another's writing if `seed` names it.
@@ -78,6 +87,10 @@ impl<'a> Disk<'a> {
             .mode(0o711)
             .create(folder)
             .map_err(|e| io_error("create", folder, e))?;
+        if self.adopted().is_some() {
+            std::fs::create_dir(self.root()).map_err(|e| io_error("create", &self.root(), e))?;
+            return replace_file(&self.configuration(), b"");
+        }
         let scratch = self.scratch(self.machine.record.build);
         // Set-id files of the machine lie in there with the real root as owner.
         make_private_folder(&scratch)?;
@@ -98,6 +111,12 @@ impl<'a> Disk<'a> {
         if is_mounted(&target)? {
             return Ok(());
         }
+        let helper = self.settings.helper.clone();
+        if let Some(source) = self.adopted() {
+            let order = ViewOrder { target: target.clone(), source: source.to_owned(), first_id };
+            return to_the_end(turn, async move { mount_root(&helper, target, HelperRequest::View(order)).await })
+                .await;
+        }
         let scratch = self.scratch(record.build);
         let work = scratch.join("work");
         if record.build {
@@ -110,9 +129,8 @@ impl<'a> Disk<'a> {
         }
         let mut lowers = vec![self.settings.images().join(&record.image)];
         lowers.extend(record.layers.iter().map(|key| self.settings.layers().join(key)));
-        let order = MountOrder { target, lowers, scratch, first_id, volatile: record.build };
-        let helper = self.settings.helper.clone();
-        to_the_end(turn, async move { mount_root(&helper, order).await }).await
+        let order = MountOrder { target: target.clone(), lowers, scratch, first_id, volatile: record.build };
+        to_the_end(turn, async move { mount_root(&helper, target, HelperRequest::Mount(order)).await }).await
     }
 
     pub fn unmount(&self) -> Result<(), ProviderError> {
@@ -122,12 +140,17 @@ impl<'a> Disk<'a> {
     /// Removes all of it.
     pub async fn remove(&self) -> Result<(), ProviderError> {
         let (root, folder) = (self.root(), self.folder.clone());
-        let scratches = [self.scratch(true), self.scratch(false)];
+        let locked = [self.scratch(true), self.scratch(false), self.folder.clone()];
+        let is_somebodys = self.adopted().is_some();
         let removal = tokio::task::spawn_blocking(move || {
             // The helper of a controller that was killed may still be about to mount.
-            let _locked: Vec<OwnedFd> = scratches.iter().filter_map(|scratch| lock_folder(scratch)).collect();
+            let _locked: Vec<OwnedFd> = locked.iter().filter_map(|folder| lock_folder(folder)).collect();
             unmount_all(&root)?;
-            remove_tree(&scratches[0])?;
+            if is_somebodys {
+                // Not with all that is in it, should it be somebody's folder in spite of all.
+                absent_is_fine(std::fs::remove_dir(&root)).map_err(|e| io_error("remove", &root, e))?;
+            }
+            remove_tree(&locked[0])?;
             remove_tree(&folder)
         });
         removal.await.map_err(|e| io_error("remove", &self.folder, std::io::Error::other(e)))?
@@ -197,15 +220,11 @@ fn render_hosts(before: &str, earlier: &str, (name, address): (&InstanceName, Ip
     others.map(|line| format!("{line}\n")).chain([own]).collect()
 }
 
-/// A mount point lies on another device than its folder.
 fn is_mounted(target: &Path) -> Result<bool, ProviderError> {
-    let device = |path: &Path| match std::fs::metadata(path) {
-        Ok(data) => Ok(Some(data.dev())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io_error("stat", path, error)),
-    };
-    let parent = target.parent().map(device).transpose()?.flatten();
-    Ok(device(target)?.is_some_and(|own| parent.is_some_and(|parent| parent != own)))
+    match is_mount_point(target) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        other => other.map_err(|e| io_error("stat", target, e)),
+    }
 }
 
 fn unmount_all(target: &Path) -> Result<(), ProviderError> {

@@ -22,8 +22,7 @@ use tokio::process::Child;
 #[cfg(feature = "libvirt")]
 use crate::provider::local::helper::ShareOrder;
 use crate::provider::local::helper::{
-    ExecOrder, FileAction, FileOrder, HELPER_ARGUMENT, HelperReply, HelperRequest, MountOrder, decode_reply,
-    encode_request,
+    ExecOrder, FileAction, FileOrder, HELPER_ARGUMENT, HelperReply, HelperRequest, decode_reply, encode_request,
 };
 use crate::provider::{
     ExecControl, ExecEnd, ExecRequest, Execution, FileKind, FileStat, InstanceName, ProviderError, WriteOptions,
@@ -225,10 +224,9 @@ async fn ask(helper: &Path, request: &HelperRequest, content: &[u8]) -> Result<(
     Ok((reply, rest))
 }
 
-/// Mounts a machine's root.
-pub async fn mount_root(helper: &Path, order: MountOrder) -> Result<(), ProviderError> {
-    let target = order.target.clone();
-    mounted(helper, target, &HelperRequest::Mount(order)).await
+/// Mounts a machine's root at `target`, as `order` says.
+pub async fn mount_root(helper: &Path, target: PathBuf, order: HelperRequest) -> Result<(), ProviderError> {
+    mounted(helper, target, &order).await
 }
 
 /// Mounts a machine's root also where another process has its mounts.

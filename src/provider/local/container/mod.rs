@@ -8,6 +8,7 @@ pub mod cgroups;
 mod console;
 mod disk;
 mod exec;
+pub mod guest;
 pub mod init;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ pub use self::disk::Disk;
 use self::exec::Door;
 #[cfg(feature = "libvirt")]
 pub use self::exec::share_mount;
+use self::guest::unplug;
 use self::init::{Init, RESTART_LIMIT, wait_ready};
 use super::driver::{Driver, Flavour, Machine};
 use super::host::allow_hairpin;
@@ -53,7 +55,10 @@ pub trait Runtime: Send + Sync + 'static {
     /// As [`Driver::open`].
     async fn open(&self) -> Result<(), ProviderError>;
 
-    /// Starts the container. It is not running.
+    /// Whether the hypervisor knows the container, whose files are there if they are ours.
+    async fn knows(&self, machine: &Machine) -> Result<bool, ProviderError>;
+
+    /// Starts the container. It is not running. One that is somebody's is started as it is.
     async fn start(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError>;
 
     /// Why a container that was just started does not run any more.
@@ -84,11 +89,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// As [`Driver::foreign`].
     async fn foreign(&self, prefix: &str) -> Result<Vec<Foreign>, ProviderError>;
 
-    /// As [`Driver::adopt`].
-    async fn adopt(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError>;
-
-    /// As [`Driver::release`].
-    async fn release(&self, machine: &Machine) -> Result<(), ProviderError>;
+    /// Removes what is kept beside a container that is somebody's; it stays, and may run.
+    async fn forget_guest(&self, machine: &Machine) -> Result<(), ProviderError>;
 }
 
 /// Containers of one kind.
@@ -120,7 +122,7 @@ impl<R: Runtime> ContainerDriver<R> {
         }
         let not_running = || ProviderError::NotRunning { name: name.clone() };
         if !self.runs(machine).await? {
-            let made = self.disk(machine).is_whole();
+            let made = self.is_made(machine).await?;
             return Err(if made { not_running() } else { ProviderError::NoInstance(name.clone()) });
         }
         let pid = self.runtime.init(machine).await?.ok_or_else(not_running)?;
@@ -135,14 +137,39 @@ impl<R: Runtime> ContainerDriver<R> {
         Ok(Door { helper: &self.settings.helper, name: machine.name.clone(), init: init.pid })
     }
 
+    /// The init of a container that runs, else `None`. One that ends or restarts itself has none for a moment.
+    async fn settled(&self, machine: &Machine) -> Result<Option<Arc<Init>>, ProviderError> {
+        let begun = Instant::now();
+        while self.runs(machine).await? {
+            match self.init(machine).await {
+                Err(ProviderError::NotRunning { .. } | ProviderError::NoInstance(_))
+                    if begun.elapsed() < RESTART_LIMIT => {}
+                other => return other.map(Some),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(None)
+    }
+
+    /// Waits for the end of a container that is ending: what a killed controller began, the hypervisor's tools finish.
+    async fn let_end(&self, machine: &Machine) -> Result<(), ProviderError> {
+        if let Some(init) = self.settled(machine).await?
+            && matches!(wait_ready(&machine.name, &init).await, Err(ProviderError::NotRunning { .. }))
+        {
+            self.settled(machine).await?;
+        }
+        Ok(())
+    }
+
     async fn stop(&self, machine: &Machine, limit: Option<Duration>) -> Result<(), ProviderError> {
         if !self.runs(machine).await? {
             return Ok(());
         }
         let stopped = self.runtime.stop(machine, limit).await;
         // It may have ended by itself meanwhile, or its configuration was deleted by hand.
-        if stopped.is_err() && self.runs(machine).await? {
-            let init = self.init(machine).await?;
+        if stopped.is_err()
+            && let Some(init) = self.settled(machine).await?
+        {
             let killed = pidfd_send_signal(&init.handle, Signal::KILL);
             killed.map_err(|source| ProviderError::Enter { name: machine.name.clone(), source: source.into() })?;
             let deadline = Instant::now() + KILL_LIMIT;
@@ -151,6 +178,19 @@ impl<R: Runtime> ContainerDriver<R> {
             }
         }
         Ok(())
+    }
+
+    /// Starts one that is somebody's unless it runs, and connects it.
+    async fn begin_guest(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {
+        if !self.runs(machine).await? {
+            if !self.is_made(machine).await? {
+                return Err(ProviderError::NoInstance(machine.name.clone()));
+            }
+            self.runtime.start(machine, turn).await?;
+        }
+        let init = self.init(machine).await?;
+        wait_ready(&machine.name, &init).await?;
+        self.plug(machine, &init).await
     }
 
     /// Runs a tool of the machine's own, whatever comes of it.
@@ -178,7 +218,7 @@ impl<R: Runtime> Driver for ContainerDriver<R> {
     }
 
     async fn is_made(&self, machine: &Machine) -> Result<bool, ProviderError> {
-        Ok(self.disk(machine).is_whole())
+        Ok((machine.is_guest() || self.disk(machine).is_whole()) && self.runtime.knows(machine).await?)
     }
 
     async fn make(&self, machine: &Machine, seed: Option<&Path>) -> Result<(), ProviderError> {
@@ -186,6 +226,10 @@ impl<R: Runtime> Driver for ContainerDriver<R> {
     }
 
     async fn begin(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {
+        if machine.is_guest() {
+            return self.begin_guest(machine, turn).await;
+        }
+        self.let_end(machine).await?;
         if !self.runs(machine).await? {
             self.disk(machine).mount(self.runtime.first_id()?, turn).await?;
             self.runtime.start(machine, turn).await?;
@@ -200,10 +244,13 @@ impl<R: Runtime> Driver for ContainerDriver<R> {
 
     async fn halt(&self, machine: &Machine) -> Result<(), ProviderError> {
         self.stop(machine, Some(HALT_LIMIT)).await?;
-        self.disk(machine).unmount()
+        if machine.is_guest() { Ok(()) } else { self.disk(machine).unmount() }
     }
 
     async fn end(&self, machine: &Machine) -> Result<(), ProviderError> {
+        if machine.record.origin.is_some() {
+            return self.release(machine).await;
+        }
         self.stop(machine, None).await?;
         self.disk(machine).remove().await?;
         self.runtime.forget(machine).await?;
@@ -238,7 +285,11 @@ impl<R: Runtime> Driver for ContainerDriver<R> {
     }
 
     async fn lay_cable(&self, machine: &Machine) -> Result<(), ProviderError> {
-        let pid = self.init(machine).await?.pid.to_string();
+        let init = self.init(machine).await?;
+        if machine.is_guest() {
+            return self.lay_second_cable(machine, &init).await;
+        }
+        let pid = init.pid.to_string();
         let wiring = &machine.wiring;
         let own = wiring.interface.as_str();
         let peer = ["peer", "name", own, "address", &wiring.hardware, "netns", &pid];
@@ -248,10 +299,7 @@ impl<R: Runtime> Driver for ContainerDriver<R> {
         let gateway = wiring.gateway.to_string();
         self.run_inside(machine, &["ip", "address", "replace", &address, "dev", own]).await?;
         self.run_inside(machine, &["ip", "link", "set", own, "up"]).await?;
-        if machine.record.origin.is_none() {
-            self.run_inside(machine, &["ip", "route", "replace", "default", "via", &gateway]).await?;
-        }
-        Ok(())
+        self.run_inside(machine, &["ip", "route", "replace", "default", "via", &gateway]).await
     }
 
     async fn exec(&self, machine: &Machine, request: ExecRequest) -> Result<Execution, ProviderError> {
@@ -308,10 +356,27 @@ impl<R: Runtime> Driver for ContainerDriver<R> {
     }
 
     async fn adopt(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {
-        self.runtime.adopt(machine, turn).await
+        if !machine.is_guest() {
+            self.disk(machine).make(None).await?;
+        }
+        self.begin(machine, turn).await
     }
 
+    /// The container that was made for a folder ends; one that was there before runs on.
     async fn release(&self, machine: &Machine) -> Result<(), ProviderError> {
-        self.runtime.release(machine).await
+        if machine.is_guest() {
+            let init = match self.init(machine).await {
+                Err(ProviderError::NotRunning { .. } | ProviderError::NoInstance(_)) => None,
+                other => Some(other?),
+            };
+            unplug(machine, init.as_deref()).await?;
+            self.runtime.forget_guest(machine).await?;
+        } else {
+            self.halt(machine).await?;
+            self.disk(machine).remove().await?;
+            self.runtime.forget(machine).await?;
+        }
+        locked(&self.inits).remove(&machine.name);
+        Ok(())
     }
 }

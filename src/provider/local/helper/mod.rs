@@ -14,7 +14,7 @@ use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 
 pub use enter::payload_folders;
-pub use overlay::ID_COUNT;
+pub use overlay::{ID_COUNT, is_mount_point};
 pub use protocol::*;
 
 /// A step that the kernel refused.
@@ -62,6 +62,10 @@ fn serve() -> Step<()> {
     match serde_json::from_slice(&json).at("understand the request")? {
         HelperRequest::Mount(order) => {
             overlay::mount(&order)?;
+            reply_line(&HelperReply::Done);
+        }
+        HelperRequest::View(order) => {
+            overlay::mount_view(&order)?;
             reply_line(&HelperReply::Done);
         }
         HelperRequest::Share(order) => {

@@ -6,10 +6,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rustix::fs::{CWD, FlockOperation, flock};
+use rustix::fs::{AtFlags, CWD, FlockOperation, StatxAttributes, StatxFlags, flock, statx};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
     fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount as mount_new, mount_change,
@@ -17,7 +16,7 @@ use rustix::mount::{
 };
 
 use super::enter::c_string;
-use super::{At as _, MountOrder, Refused, ShareOrder, Step, checked};
+use super::{At as _, MountOrder, Refused, ShareOrder, Step, ViewOrder, checked};
 
 /// Ids of one machine: those of 16 bits, as `/etc/subuid` grants them.
 pub const ID_COUNT: u32 = 65536;
@@ -29,7 +28,7 @@ pub fn mount(order: &MountOrder) -> Step<()> {
     // A helper whose controller was killed may still be at it.
     let lock = std::fs::File::open(&order.scratch).at(format!("open {}", order.scratch.display()))?;
     flock(&lock, FlockOperation::LockExclusive).at("wait for another mount")?;
-    if is_mounted(&order.target).at("look at the mount point")? {
+    if is_mount_point(&order.target).at("look at the mount point")? {
         return Ok(());
     }
     let shift = order.first_id.map(id_shift).transpose()?;
@@ -64,10 +63,27 @@ pub fn share(order: &ShareOrder) -> Step<()> {
     move_mount(&mount, "", CWD, &order.target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at("attach it there")
 }
 
-/// A mount point lies on another device than the folder that it is in.
-fn is_mounted(target: &Path) -> std::io::Result<bool> {
-    let parent = target.parent().unwrap_or(target);
-    Ok(std::fs::metadata(target)?.dev() != std::fs::metadata(parent)?.dev())
+/// A view of the folder at the target, unless something is mounted there.
+pub fn mount_view(order: &ViewOrder) -> Step<()> {
+    let place = order.target.parent().unwrap_or(&order.target);
+    let lock = std::fs::File::open(place).at(format!("open {}", place.display()))?;
+    flock(&lock, FlockOperation::LockExclusive).at("wait for another mount")?;
+    if is_mount_point(&order.target).at("look at the mount point")? {
+        return Ok(());
+    }
+    let shift = order.first_id.map(id_shift).transpose()?;
+    let source = view(&order.source, shift.as_ref())?;
+    let target = order.target.as_path();
+    move_mount(&source, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at("attach the folder")
+}
+
+/// Whether something is mounted there; the device does not tell, for a folder may be seen at two places.
+///
+/// # Errors
+/// There is nothing at all.
+pub fn is_mount_point(target: &Path) -> std::io::Result<bool> {
+    let data = statx(CWD, target, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())?;
+    Ok(data.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 fn overlay(lowerdir: &str, scratch: &str, volatile: bool) -> Step<OwnedFd> {

@@ -16,6 +16,7 @@ pub const HELPER_ARGUMENT: &str = "__enter";
 #[derive(Debug, Serialize, Deserialize)]
 pub enum HelperRequest {
     Mount(MountOrder),
+    View(ViewOrder),
     Share(ShareOrder),
     Exec(ExecOrder),
     File(FileOrder),
@@ -32,6 +33,15 @@ pub struct MountOrder {
     /// First host id of the machine's range; `None` if it has the host's own ids.
     pub first_id: Option<u32>,
     pub volatile: bool,
+}
+
+/// A folder as it is, seen with the machine's ids. What is written there lands in it with the ids that it had inside.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ViewOrder {
+    pub target: PathBuf,
+    pub source: PathBuf,
+    /// As in [`MountOrder`].
+    pub first_id: Option<u32>,
 }
 
 /// A mount of ours, where another process has mounts of its own.

@@ -1,0 +1,57 @@
+//! machine stop, start, restart
+
+use async_trait::async_trait;
+
+use crate::model::{Change, Event, MachineChange, MachineId};
+
+use super::super::backend::{Asker, Backend};
+use super::super::machines::{RestartMachine, StartMachine, StopMachine};
+use super::super::requests::{Done, Refusal};
+use super::super::server::Handle;
+use super::{machines, not_lost};
+
+#[async_trait]
+impl Handle for StopMachine {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
+        let machines = machines(&backend.model(), &self.machines)?;
+        let change = MachineChange::Stop { machines: machines.clone() };
+        let events = backend.commit(by, Change::Machine(change)).await?;
+        Ok(told(&machines, &events, "is stopped already"))
+    }
+}
+
+#[async_trait]
+impl Handle for StartMachine {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
+        let machines = machines(&backend.model(), &self.machines)?;
+        not_lost(backend, &machines)?;
+        let change = MachineChange::Start { machines: machines.clone() };
+        let events = backend.commit(by, Change::Machine(change)).await?;
+        Ok(told(&machines, &events, "is started already"))
+    }
+}
+
+#[async_trait]
+impl Handle for RestartMachine {
+    async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
+        let machines = machines(&backend.model(), &self.machines)?;
+        not_lost(backend, &machines)?;
+        let change = MachineChange::Restart { machines: machines.clone() };
+        let events = backend.commit(by, Change::Machine(change)).await?;
+        Ok(told(&machines, &events, "is being started already"))
+    }
+}
+
+/// What becomes of each; `already` of those that need nothing.
+fn told(machines: &[MachineId], events: &[Event], already: &str) -> Done {
+    let of = |id: &MachineId| {
+        let what = events.iter().find_map(|event| match event {
+            Event::MachineStopAsked { machine } if machine == id => Some("is being stopped"),
+            Event::MachineStartAsked { machine } if machine == id => Some("is being started"),
+            Event::MachineRestartAsked { machine } if machine == id => Some("is being restarted"),
+            _ => None,
+        });
+        format!("machine {id} {}", what.unwrap_or(already))
+    };
+    Done { notes: machines.iter().map(of).collect(), targets: machines.iter().map(ToString::to_string).collect() }
+}
