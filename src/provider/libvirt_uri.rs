@@ -24,36 +24,13 @@ impl LibvirtUri {
     /// The other host on which the machines are; `None` on this one.
     pub fn elsewhere(&self) -> Option<Destination> {
         let (_, rest) = self.0.split_once("://")?;
-        destination(rest.split(['/', '?']).next().unwrap_or_default()).ok().flatten()
+        rest.split(['/', '?']).next()?.parse().ok()
     }
 
     /// The same on the host itself.
     pub fn local(&self) -> String {
         let path = DRIVERS.iter().find(|(driver, _)| *driver == self.driver()).map_or("/", |(_, path)| *path);
         format!("{}://{path}", self.driver())
-    }
-}
-
-/// `[user@]host[:port]`, or nothing.
-fn destination(text: &str) -> Result<Option<Destination>, ()> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let (user, rest) = match text.rsplit_once('@') {
-        Some((user, rest)) => (Some(user.to_owned()), rest),
-        None => (None, text),
-    };
-    // An address of IPv6 has colons of its own, and brackets around them.
-    let end = rest.find(']').map_or(0, |end| end + 1);
-    let (host, port) = match rest[end..].split_once(':') {
-        Some((_, port)) => (&rest[..rest.len() - port.len() - 1], Some(port.parse().map_err(drop)?)),
-        None => (rest, None),
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let is_word = |text: &str| !text.is_empty() && !text.starts_with('-') && text.bytes().all(|b| b.is_ascii_graphic());
-    match is_word(&host) && user.as_deref().is_none_or(is_word) {
-        true => Ok(Some(Destination { user, host, port })),
-        false => Err(()),
     }
 }
 
@@ -73,18 +50,19 @@ impl FromStr for LibvirtUri {
         };
         let address = rest.split('?').next().unwrap_or_default();
         let path = address.find('/').map_or("/", |at| &address[at..]);
-        let (transport, host) = (scheme.split_once('+').map(|(_, transport)| transport), address.split('/').next());
-        match (destination(host.unwrap_or_default()), transport) {
-            (Ok(None), None | Some("unix")) => {}
-            (Ok(Some(_)), Some("ssh")) if rest.contains('?') => {
+        let transport = scheme.split_once('+').map(|(_, transport)| transport);
+        let host = address.split('/').next().unwrap_or_default();
+        match (host.is_empty(), transport) {
+            (true, None | Some("unix")) => {}
+            (false, Some("ssh")) if rest.contains('?') => {
                 return problem("keys and all else are said in the configuration of ssh; ");
             }
-            (Ok(Some(_)), Some("ssh")) => {}
-            (Ok(Some(_)), _) => {
+            (false, Some("ssh")) if host.parse::<Destination>().is_ok() => {}
+            (true, _) | (false, Some("ssh")) => return problem(""),
+            (false, _) => {
                 let words = format!("another host is reached by ssh only, as in `{driver}+ssh://root@host{wanted}`; ");
                 return problem(&words);
             }
-            _ => return problem(""),
         }
         match path == *wanted && !text.contains(char::is_whitespace) {
             true => Ok(Self(text.to_owned())),

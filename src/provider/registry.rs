@@ -59,9 +59,16 @@ impl Said<'_> {
                     None => Meant::Local(Some((kind, uri))),
                 })
             }
+            ("remote", uri) => {
+                let address = uri.and_then(|uri| uri.strip_prefix("ssh://")).map(|rest| rest.trim_end_matches('/'));
+                match address.and_then(|address| address.parse::<Destination>().ok()) {
+                    Some(destination) => Ok(Meant::Remote(lxc::KIND.name, destination)),
+                    None => Err("`type: remote` needs a `uri:` like `ssh://root@host`".to_owned()),
+                }
+            }
             ("libvirt", None) => Err("`type: libvirt` needs a `uri:`, e.g. `uri: qemu:///system`".to_owned()),
-            ("local" | "simulated", Some(_)) => Err("only `type: libvirt` has a `uri:`".to_owned()),
-            (other, _) => Err(format!("unknown type \"{other}\": write `local`, `libvirt` or `simulated`")),
+            ("local" | "simulated", Some(_)) => Err("only `type: libvirt` and `type: remote` have a `uri:`".to_owned()),
+            (other, _) => Err(format!("unknown type \"{other}\": write `local`, `remote`, `libvirt` or `simulated`")),
         }
     }
 
@@ -235,13 +242,17 @@ mod tests {
             ("libvirt", Some("lxc:///")),
             ("libvirt", Some("qemu:///system")),
             ("libvirt", Some("qemu+ssh://far/system")),
+            ("remote", Some("ssh://root@far:2222/")),
         ] {
             assert_eq!(said(r#type, uri).problem(), None, "{type} {uri:?}");
         }
         let problem = |r#type, uri| said(r#type, uri).problem().unwrap();
         assert_eq!(problem("libvirt", None), "`type: libvirt` needs a `uri:`, e.g. `uri: qemu:///system`");
-        assert_eq!(problem("local", Some("lxc:///")), "only `type: libvirt` has a `uri:`");
-        assert_eq!(problem("ec2", None), "unknown type \"ec2\": write `local`, `libvirt` or `simulated`");
+        assert_eq!(problem("local", Some("lxc:///")), "only `type: libvirt` and `type: remote` have a `uri:`");
+        assert_eq!(problem("ec2", None), "unknown type \"ec2\": write `local`, `remote`, `libvirt` or `simulated`");
+        for uri in [None, Some("far"), Some("ssh://"), Some("ssh://far/system"), Some("ssh://-x")] {
+            assert_eq!(problem("remote", uri), "`type: remote` needs a `uri:` like `ssh://root@host`");
+        }
         assert!(problem("libvirt", Some("xen:///")).starts_with("invalid uri \"xen:///\": "));
     }
 

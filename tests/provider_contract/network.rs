@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use encanto::provider::{ExecEnd, PublishedPort};
 
-use crate::bed::{Bed, Environment};
+use crate::bed::Environment;
 use crate::host::tool;
 use crate::tools::{exec, run, shell, shell_on_host};
 

@@ -22,7 +22,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -315,6 +315,10 @@ impl Provider for RemoteProvider {
 
     async fn foreign(&self) -> Result<Vec<Foreign>, ProviderError> {
         self.call(Call::Foreign).await
+    }
+
+    async fn inspect(&self, folder: &Path) -> Result<Foreign, ProviderError> {
+        self.call(Call::Inspect(folder.to_owned())).await
     }
 
     async fn adopt(&self, spec: &InstanceSpec, origin: &Origin) -> Result<Instance, ProviderError> {

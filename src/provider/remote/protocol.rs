@@ -199,6 +199,7 @@ pub enum Call {
     Snapshots(InstanceName),
     Console(InstanceName, (u16, u16)),
     Foreign,
+    Inspect(PathBuf),
     Adopt(InstanceSpec, Origin),
     Release(InstanceName),
     Publish(Vec<PublishedPort>),

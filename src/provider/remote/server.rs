@@ -207,6 +207,7 @@ impl Server {
             Call::DropSnapshot(name, snapshot) => told(provider.drop_snapshot(&name, &snapshot).await),
             Call::Snapshots(name) => told(provider.snapshots(&name).await),
             Call::Foreign => told(provider.foreign().await),
+            Call::Inspect(folder) => told(provider.inspect(&folder).await),
             Call::Adopt(spec, origin) => told(provider.adopt(&spec, &origin).await),
             Call::Release(name) => told(provider.release(&name).await),
             Call::Publish(ports) => told(provider.publish(&ports).await),

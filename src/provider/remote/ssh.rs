@@ -4,6 +4,7 @@
 //! The binary over there is named by its content, so that both ends are always the same; it is copied when it is missing.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,28 @@ pub struct Destination {
     pub user: Option<String>,
     pub host: String,
     pub port: Option<u16>,
+}
+
+impl FromStr for Destination {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (user, rest) = match text.rsplit_once('@') {
+            Some((user, rest)) => (Some(user.to_owned()), rest),
+            None => (None, text),
+        };
+        // An address of IPv6 has colons of its own, and brackets around them.
+        let end = rest.find(']').map_or(0, |end| end + 1);
+        let (host, port) = match rest[end..].split_once(':') {
+            Some((_, port)) => (&rest[..rest.len() - port.len() - 1], Some(port.parse().map_err(drop)?)),
+            None => (rest, None),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let is_word =
+            |word: &str| !word.is_empty() && !word.starts_with('-') && word.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
+        let is_name = is_word(&host) && user.as_deref().is_none_or(is_word);
+        if is_name { Ok(Self { user, host, port }) } else { Err(()) }
+    }
 }
 
 /// What `ssh` needs to find out that nobody is there any more, and to ask nobody.
