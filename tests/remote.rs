@@ -102,7 +102,7 @@ fn processes(words: &str) -> Vec<i32> {
     for entry in std::fs::read_dir("/proc").unwrap() {
         let path = entry.unwrap().path();
         let command = std::fs::read(path.join("cmdline")).unwrap_or_default();
-        let number = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+        let number: Option<i32> = path.file_name().and_then(|name| name.to_str()?.parse().ok());
         if String::from_utf8_lossy(&command).replace('\0', " ").trim_end() == words {
             found.extend(number);
         }

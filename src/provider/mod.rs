@@ -270,6 +270,11 @@ pub trait Provider: Send + Sync {
     /// Puts right what all instances share: network, names, and the firewall with the ports published last. Idempotent.
     async fn mend(&self) -> Result<(), ProviderError>;
 
+    /// The other host that the machines are on, as an operator names it.
+    fn elsewhere(&self) -> Option<String> {
+        None
+    }
+
     /// The address by which instances reach the host.
     fn host_address(&self) -> Ipv4Addr;
 

@@ -106,14 +106,6 @@ impl Said<'_> {
         }
     }
 
-    /// Where its machines are, if not on this host.
-    pub fn host(self) -> Option<String> {
-        match self.meant() {
-            Ok(Meant::Remote(_, destination)) => Some(destination.host),
-            _ => None,
-        }
-    }
-
     /// Whether an earlier controller has made machines, as the provider remembers it.
     ///
     /// # Errors
@@ -149,7 +141,7 @@ impl Said<'_> {
                 Ok(local(settings)?)
             }
             Meant::Remote(kind, destination) => {
-                let mut made: Vec<Kind> = drivers(&settings).iter().map(|driver| driver.kind()).collect();
+                let mut made: Vec<Kind> = drivers(&settings)?.iter().map(|driver| driver.kind()).collect();
                 made.sort_by_key(|made| made.name != kind);
                 let ssh = Ssh::new(destination, self.account);
                 let provider = RemoteProvider::new(Box::new(ssh), remote(&settings, kind), (made, absent()));
@@ -168,16 +160,18 @@ const MACHINE: Kind = Kind { name: "kvm", noun: "virtual machine", container: "k
 /// # Errors
 /// What was left cannot be read, or the default kind of the settings is not in this binary.
 pub fn local(settings: LocalSettings) -> Result<Arc<dyn Provider>, ProviderError> {
-    let drivers = drivers(&settings);
+    let drivers = drivers(&settings)?;
     Ok(Arc::new(LocalProvider::new(settings, drivers)?.lacking(absent())))
 }
 
-fn drivers(settings: &LocalSettings) -> Vec<Arc<dyn Driver>> {
-    vec![
+fn drivers(settings: &LocalSettings) -> Result<Vec<Arc<dyn Driver>>, ProviderError> {
+    Ok(vec![
         Arc::new(lxc::driver(settings)),
         #[cfg(feature = "libvirt")]
         Arc::new(super::libvirt::lxc::driver(settings)),
-    ]
+        #[cfg(feature = "libvirt")]
+        Arc::new(super::libvirt::qemu::QemuDriver::new(settings)?),
+    ])
 }
 
 /// Kinds that this binary does not have, and why.
@@ -264,7 +258,7 @@ mod tests {
         let provider = far.provider(settings()).unwrap();
         let first = provider.kinds().first().map(|kind| kind.name);
         assert_eq!(first, Some(if cfg!(feature = "libvirt") { CONTAINER.name } else { lxc::KIND.name }));
-        assert_eq!(far.host().as_deref(), Some("far.invalid"));
+        assert_eq!(provider.elsewhere().as_deref(), Some("far.invalid"));
         assert!(!far.has_left_machines(&settings()).unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }

@@ -37,6 +37,10 @@ impl Keeper for Nobody {
 
 #[async_trait]
 impl Connector for NextDoor {
+    fn host(&self) -> &str {
+        "next-door"
+    }
+
     async fn connect(&self) -> Result<Line, ProviderError> {
         let (line, end) = line(self.provider.clone());
         ENDS.lock().unwrap().push((self.name.clone(), end));

@@ -7,5 +7,6 @@
 pub mod connection;
 pub mod lxc;
 pub mod ownership;
+pub mod qemu;
 pub mod words;
 pub mod xml;

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
+use super::hardware::limited_hardware;
 use super::record::InstanceRecord;
 use super::turn::Turn;
 use crate::provider::{
-    ExecRequest, Execution, FileStat, Foreign, InstanceName, Kind, Origin, ProviderError, WriteOptions,
+    ExecRequest, Execution, FileStat, Foreign, Hardware, InstanceName, Kind, Origin, ProviderError, WriteOptions,
 };
 
 /// An instance as a driver is told of it.
@@ -72,11 +73,21 @@ pub trait Driver: Send + Sync {
 
     fn flavour(&self) -> Flavour;
 
+    /// What a machine with this record has.
+    fn hardware(&self, record: &InstanceRecord) -> Hardware {
+        limited_hardware(record)
+    }
+
     /// Whether the hypervisor is there and answers.
     ///
     /// # Errors
     /// In its own words, and what to do.
     async fn open(&self) -> Result<(), ProviderError>;
+
+    /// Ends what the driver does beside its machines; they may live on.
+    async fn close(&self) -> Result<(), ProviderError> {
+        Ok(())
+    }
 
     /// Whether everything of the instance is on disk and known to the hypervisor.
     async fn is_made(&self, machine: &Machine) -> Result<bool, ProviderError>;

@@ -8,7 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::driver::Flavour;
 use super::record::{absent_is_fine, folder_entries, io_error};
-use super::{apt, digest_hex};
+use super::{apt, digest_hex, guest};
 use crate::provider::{Progress, ProviderError, command};
 
 /// Releases whose boot was tried with the unit list below.
@@ -93,7 +93,7 @@ impl ImageRecipe {
             format!("{RECIPE}\n{series}\n{PACKAGES}\n{EXCLUDED:?}\n{MASKED:?}\n{sources}\n{apt_settings:?}");
         if flavour == Flavour::Machine {
             // Containers' keys are those of earlier versions, which knew no other flavour.
-            whole.push_str("\nmachine");
+            whole.push_str(&guest::recipe());
         }
         let key = digest_hex(whole.as_bytes());
         Ok(Self { series: series.into(), flavour, sources, apt_settings, key })
@@ -135,15 +135,21 @@ impl ImageRecipe {
         let begun = images.join(format!("{begun}-{}", std::process::id()));
         progress(&format!("building the {} image (once on this host)", self.series));
         self.bootstrap(&begun, progress).await?;
-        finish_tree(&begun)?;
+        finish_tree(&begun, self.flavour)?;
         command::run(&["chroot", &begun.to_string_lossy(), "apt-cache", "gencaches"], b"").await?;
+        if self.flavour == Flavour::Machine {
+            guest::finish(&begun).await?;
+        }
         std::fs::rename(&begun, &done).map_err(|e| io_error("rename", &begun, e))
     }
 
     async fn bootstrap(&self, target: &Path, progress: &Progress) -> Result<(), ProviderError> {
         let mut argv: Vec<String> =
             ["mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase"].map(str::to_owned).into();
-        argv.push(format!("--include={PACKAGES}"));
+        argv.push(match self.flavour {
+            Flavour::Container => format!("--include={PACKAGES}"),
+            Flavour::Machine => format!("--include={PACKAGES},{}", guest::packages()),
+        });
         // Kept so that a hook can install without an update first.
         argv.push("--skip=cleanup/apt/lists".into());
         argv.extend(self.apt_settings.iter().map(|setting| format!("--aptopt={}", setting.trim_end_matches(';'))));
@@ -174,9 +180,11 @@ fn host_source_files() -> Vec<(String, String)> {
 }
 
 /// What the packages alone do not give. The tree is ours and fresh, so plain paths are safe.
-fn finish_tree(root: &Path) -> Result<(), ProviderError> {
+fn finish_tree(root: &Path, flavour: Flavour) -> Result<(), ProviderError> {
     let units = root.join("etc/systemd/system");
-    for unit in MASKED {
+    let of_machines: &[&str] = if flavour == Flavour::Machine { &guest::MASKED } else { &[] };
+    let wanted = |unit: &&str| flavour == Flavour::Machine && guest::UNMASKED.contains(unit);
+    for unit in MASKED.iter().filter(|unit| !wanted(unit)).chain(of_machines) {
         replace_link("/dev/null", &units.join(unit))?;
     }
     replace_link("/usr/lib/systemd/system/multi-user.target", &units.join("default.target"))?;
@@ -200,7 +208,7 @@ fn write(path: &Path, text: &str) -> Result<(), ProviderError> {
     std::fs::write(path, text).map_err(|e| io_error("write", path, e))
 }
 
-fn lock_file(path: &Path) -> Result<File, ProviderError> {
+pub fn lock_file(path: &Path) -> Result<File, ProviderError> {
     let file = File::create(path).map_err(|e| io_error("create", path, e))?;
     flock(&file, FlockOperation::LockExclusive).map_err(|e| io_error("lock", path, e.into()))?;
     Ok(file)

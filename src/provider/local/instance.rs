@@ -143,6 +143,7 @@ impl LocalProvider {
                 let _turn = self.turn(name).await;
                 driver.end(&self.described(name, InstanceRecord::lost(kind.name))).await?;
             }
+            driver.close().await?;
         }
         Ok(())
     }

@@ -8,7 +8,8 @@
 //!   remembered of it. [`drivers`] are opened when they are first needed.
 //! - [`adopt`] takes over what others made ([`look`] looks into it, [`claims`] say whose it is), and gives it back.
 //! - [`container`] is what containers of every kind have in common. [`copies`] clones and keeps what instances wrote.
-//! - [`image`] builds the base image; [`apt`] finds its sources; [`layer`] makes layers.
+//! - [`image`] builds the base image; [`apt`] finds its sources; [`guest`] is what a virtual machine's has beside;
+//!   [`layer`] makes layers.
 //! - [`host`] does and [`network`] decides what concerns bridge, names and firewall. [`disturbance`] sees what others do
 //!   to them; [`cable`] is what machines hang on.
 //!
@@ -25,6 +26,7 @@ pub mod copies;
 mod disturbance;
 pub mod driver;
 mod drivers;
+pub mod guest;
 pub mod hardware;
 pub mod helper;
 pub mod host;
@@ -295,7 +297,7 @@ impl Provider for LocalProvider {
         self.end_pause(driver, &machine).await?;
         driver.make(&machine, None).await?;
         driver.begin(&machine, &turn).await?;
-        Ok(described(&machine))
+        Ok(described(driver, &machine))
     }
 
     async fn start(&self, name: &InstanceName) -> Result<(), ProviderError> {
@@ -443,8 +445,8 @@ impl Provider for LocalProvider {
 }
 
 /// What a created instance is like, for whoever asked for it.
-fn described(machine: &Machine) -> Instance {
-    let hardware = hardware::limited_hardware(&machine.record);
+fn described(driver: &Arc<dyn Driver>, machine: &Machine) -> Instance {
+    let hardware = driver.hardware(&machine.record);
     Instance { name: machine.name.clone(), address: machine.record.address, hardware }
 }
 
@@ -454,7 +456,7 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// SHA-256 in lower-case hex.
-pub fn digest_hex(bytes: &[u8]) -> String {
+pub(super) fn digest_hex(bytes: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -17,6 +17,8 @@ pub struct LocalSettings {
     pub cache_dir: PathBuf,
     /// LXC's own path, absolute. The default lets `lxc-ls` show the machines.
     pub lxc_path: PathBuf,
+    /// Disks of virtual machines. QEMU's own user must be able to go through the folders above it.
+    pub disk_dir: PathBuf,
     /// Executable that calls [`super::helper::run_if_asked`] first in its `main`.
     pub helper: PathBuf,
     /// Debian archive to use instead of the host's.
@@ -41,6 +43,7 @@ impl LocalSettings {
             state_dir: state_dir.into(),
             cache_dir: "/var/cache/encanto".into(),
             lxc_path: "/var/lib/lxc".into(),
+            disk_dir: "/var/lib/libvirt/images/encanto".into(),
             helper: "/proc/self/exe".into(),
             mirror: None,
             series: "bookworm".into(),
@@ -75,11 +78,11 @@ impl LocalSettings {
         self.state("instances")
     }
 
-    pub(super) fn images(&self) -> PathBuf {
+    pub(in crate::provider) fn images(&self) -> PathBuf {
         self.cache_dir.join("images")
     }
 
-    pub(super) fn layers(&self) -> PathBuf {
+    pub(in crate::provider) fn layers(&self) -> PathBuf {
         self.cache_dir.join("layers")
     }
 

@@ -49,6 +49,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Makes lines to the other host.
 #[async_trait]
 pub trait Connector: Send + Sync {
+    /// As an operator names it.
+    fn host(&self) -> &str;
+
     /// # Errors
     /// The other host cannot be reached: why, and what to do.
     async fn connect(&self) -> Result<Line, ProviderError>;
@@ -186,6 +189,10 @@ impl Provider for RemoteProvider {
 
     async fn mend(&self) -> Result<(), ProviderError> {
         self.call(Call::Mend).await
+    }
+
+    fn elsewhere(&self) -> Option<String> {
+        Some(self.connector.host().to_owned())
     }
 
     fn host_address(&self) -> Ipv4Addr {

@@ -167,6 +167,10 @@ impl Ssh {
 
 #[async_trait]
 impl Connector for Ssh {
+    fn host(&self) -> &str {
+        &self.destination.host
+    }
+
     async fn connect(&self) -> Result<Line, ProviderError> {
         let machine = match self.start().await? {
             Ok(line) => return Ok(line),

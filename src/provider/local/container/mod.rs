@@ -24,7 +24,8 @@ use self::exec::Door;
 #[cfg(feature = "libvirt")]
 pub use self::exec::share_mount;
 use self::guest::unplug;
-use self::init::{Init, RESTART_LIMIT, wait_ready};
+pub use self::init::Init;
+use self::init::{RESTART_LIMIT, wait_ready};
 use super::driver::{Driver, Flavour, Machine};
 use super::host::allow_hairpin;
 use super::locked;
