@@ -123,7 +123,8 @@ fn an_environment_on_another_host() {
     }
     let before = traces(ENVIRONMENT);
     let (ssh, env) = Sshd::for_env(Env::bare());
-    let env = RealEnv::bootstrapped_as(env, ENVIRONMENT, &format!("type: remote\nuri: ssh://root@127.0.0.1:{}", ssh.port));
+    let env =
+        RealEnv::bootstrapped_as(env, ENVIRONMENT, &format!("type: remote\nuri: ssh://root@127.0.0.1:{}", ssh.port));
     let user = String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
     let state = Path::new("/var/lib/encanto").join(format!("{}-{ENVIRONMENT}", user.trim()));
     assert!(state.join("lxc").exists(), "what is remembered of machines is where they are");
@@ -131,7 +132,7 @@ fn an_environment_on_another_host() {
 
     // The controller dies in the middle of a hook: its command ends there, and the hook is run again.
     env.write("charms/probe/charm.lua", CHARM);
-    env.run("deploy charms/probe").succeeds();
+    env.run("deploy ./charms/probe").succeeds();
     soon_enough("the hook's command", || !processes("sleep 4711").is_empty());
     env.kill_controller();
     soon("the end of the hook's command", || processes("sleep 4711").is_empty());

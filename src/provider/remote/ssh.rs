@@ -42,8 +42,9 @@ impl FromStr for Destination {
             None => (rest, None),
         };
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let is_word =
-            |word: &str| !word.is_empty() && !word.starts_with('-') && word.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
+        let is_word = |word: &str| {
+            !word.is_empty() && !word.starts_with('-') && word.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
+        };
         let is_name = is_word(&host) && user.as_deref().is_none_or(is_word);
         if is_name { Ok(Self { user, host, port }) } else { Err(()) }
     }
