@@ -21,7 +21,7 @@ const CHARM: &str = r#"
 local server = [[
 use IO::Socket::INET;
 my $s = IO::Socket::INET->new(LocalPort => 8099, Listen => 5, ReuseAddr => 1) or die;
-while (my $c = $s->accept) { print $c "HTTP/1.0 200 OK\r\n\r\nhello"; close $c }
+while (my $c = $s->accept) { while (<$c>) { last if /^\r?$/ } print $c "HTTP/1.0 200 OK\r\n\r\nhello"; close $c }
 ]]
 local unit_file = [[
 [Service]
