@@ -57,6 +57,24 @@ impl Oracle {
         }
     }
 
+    /// A machine is held while an operator wants something of it.
+    pub(super) fn hold(&mut self, event: &Event) {
+        let (machine, why, begins) = match event {
+            Event::MachineStopAsked { machine }
+            | Event::MachineRestartAsked { machine }
+            | Event::MachineStartAsked { machine } => (machine, "power", true),
+            Event::MachineUp { machine } => (machine, "power", false),
+            Event::MachineRestoreAsked { machine, .. } => (machine, "restore", true),
+            Event::MachineRestored { machine, .. } | Event::MachineRestoreFailed { machine, .. } => {
+                (machine, "restore", false)
+            }
+            Event::MachineRemoved { machine } => return drop(self.held.remove(machine)),
+            _ => return,
+        };
+        let held = self.held.entry(*machine).or_default();
+        let _ = if begins { held.insert(why) } else { held.remove(why) };
+    }
+
     /// Whether it is there, and nobody has stopped it.
     pub(super) fn takes_work(&self, machine: MachineId) -> bool {
         self.up.contains(&machine) && self.held.get(&machine).is_none_or(BTreeSet::is_empty)

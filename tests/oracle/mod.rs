@@ -195,23 +195,11 @@ impl Oracle {
 
     /// An entry was written to the journal.
     pub fn recorded(&mut self, event: &Event) {
+        self.hold(event);
         match event {
             Event::CharmAdded { url, meta, .. } => drop(self.charms.insert(url.clone(), (**meta).clone())),
             Event::MachineProvisioned { machine, .. } => drop(self.up.insert(*machine)),
-            Event::MachineRemoved { machine } => {
-                self.up.remove(machine);
-                self.held.remove(machine);
-            }
-            Event::MachineStopAsked { machine }
-            | Event::MachineRestartAsked { machine }
-            | Event::MachineStartAsked { machine } => drop(self.held.entry(*machine).or_default().insert("power")),
-            Event::MachineUp { machine } => drop(self.held.entry(*machine).or_default().remove("power")),
-            Event::MachineRestoreAsked { machine, .. } => {
-                self.held.entry(*machine).or_default().insert("restore");
-            }
-            Event::MachineRestored { machine, .. } | Event::MachineRestoreFailed { machine, .. } => {
-                self.held.entry(*machine).or_default().remove("restore");
-            }
+            Event::MachineRemoved { machine } => drop(self.up.remove(machine)),
             Event::ServiceAdded { service, charm, .. } => {
                 let added =
                     ServiceSeen { charm: charm.clone(), previous: None, dying: false, ticks: 0, led: Settings::new() };

@@ -112,7 +112,7 @@ impl LocalProvider {
             }
             other => other,
         })?;
-        Ok(described(&driver, &machine))
+        Ok(described(driver, &machine))
     }
 
     pub(super) async fn release_machine(&self, name: &InstanceName) -> Result<(), ProviderError> {

@@ -157,8 +157,7 @@ impl Templates {
 
     /// The number keeps it apart from an earlier one, whose disk may be in use though its memory was given up.
     async fn name_it(&self, begun: &Path, key: &str) -> Result<(), ProviderError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let done = self.folder.join(format!("{key}-{now}"));
+        let done = self.folder.join(format!("{key}-{}", since_1970().as_secs()));
         let folder = self.folder.clone();
         blocking(begun, move |begun| {
             let disk = disk(begun);
@@ -238,10 +237,15 @@ impl Templates {
 
 /// Random bytes and words that make a woken machine itself.
 pub fn wake_up(identity: Vec<String>) -> (Vec<String>, [u8; ENTROPY]) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = since_1970();
     let time = format!("time={}.{:09}", now.as_secs(), now.subsec_nanos());
     let words = [WIRE.to_owned(), "wake".to_owned()].into_iter().chain(identity).chain([time]);
     (words.collect(), rand::random())
+}
+
+#[allow(clippy::disallowed_methods, reason = "the host's clock, which its machines shall have too")]
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn disk(template: &Path) -> PathBuf {
