@@ -11,31 +11,6 @@ use super::inside::Inside;
 use super::way::{LibvirtWay, Way as _, Wire};
 use crate::provider::{ExecControl, ExecEnd, ExecRequest, Execution, ProviderError};
 
-/// What an image has for the console: root's login, which costs nothing until somebody presses Enter there.
-pub const LOGIN_UNIT: &str = "\
-[Unit]
-Description=Login on the machine's console, for whoever may open it
-ConditionVirtualization=vm
-After=systemd-user-sessions.service
-
-[Service]
-ExecStart=-/sbin/agetty --wait-cr --autologin root --noclear ttyS0 115200 linux
-Type=idle
-Restart=always
-RestartSec=0
-UtmpIdentifier=ttyS0
-StandardInput=tty
-StandardOutput=tty
-TTYPath=/dev/ttyS0
-TTYReset=yes
-TTYVHangup=yes
-IgnoreSIGPIPE=no
-SendSIGHUP=yes
-
-[Install]
-WantedBy=multi-user.target
-";
-
 /// Bytes of what was shown last that are shown again.
 const SHOWN: u64 = 4096;
 

@@ -1,9 +1,11 @@
 //! What virtual machines have on disk: kernels, base disks, and of each machine what it wrote.
 //!
-//!     boot/<image>/               kernel and first program, as QEMU is given them
-//!     base/<image>-<layers>.raw   a file system with image and layers, which nobody writes to
-//!     templates/                  see [`super::template`]
-//!     machines/<name>/            a disk over a base disk, holding what is different
+//! ```text
+//! boot/<image>/               kernel and first program, as QEMU is given them
+//! base/<image>-<layers>.raw   a file system with image and layers, which nobody writes to
+//! templates/                  see [`super::template`]
+//! machines/<name>/            a disk over a base disk, holding what is different
+//! ```
 //!
 //! It lies where libvirt lets QEMU's own user reach it; images and layers themselves stay closed to all but root.
 //!

@@ -235,7 +235,7 @@ mod tests {
     fn a_template_has_a_card_but_neither_name_nor_bridge() {
         let xml = emulated(None);
         assert!(xml.contains("<interface type='ethernet'><model type='virtio'/></interface>"), "{xml}");
-        assert!(!xml.contains("encanto.") && !xml.contains("systemd.machine_id"), "{xml}");
+        assert!(!xml.contains(" encanto.") && !xml.contains("systemd.machine_id"), "{xml}");
     }
 
     #[test]

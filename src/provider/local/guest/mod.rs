@@ -25,9 +25,11 @@ pub const MASKED: [&str; 2] = ["qemu-guest-agent.service", "serial-getty@.servic
 
 const PROGRAMS: [(&str, &str); 2] = [("wire", include_str!("wire")), ("initrd", include_str!("initrd"))];
 
-const UNITS: [(&str, &str); 2] = [
+/// The last is root's login on the console, which costs nothing until somebody presses Enter there.
+const UNITS: [(&str, &str); 3] = [
     ("encanto-wire.service", include_str!("encanto-wire.service")),
     ("encanto-agent.service", include_str!("encanto-agent.service")),
+    ("encanto-console.service", include_str!("encanto-console.service")),
 ];
 
 const MAKE_BOOT: &str = include_str!("make-boot");
