@@ -186,7 +186,10 @@ impl Server {
             Call::Create(spec) => told(provider.create(&spec).await),
             Call::Start(name) => told(provider.start(&name).await),
             Call::Stop(name) => told(provider.stop(&name).await),
-            Call::Ended(name) => told(Ok(provider.ended(&name).await)),
+            Call::Ended(name) => {
+                provider.ended(&name).await;
+                told(Ok(()))
+            }
             Call::Destroy(name) => told(provider.destroy(&name).await),
             Call::List => told(provider.list().await),
             Call::ReadFile { name, path, limit } => {
