@@ -83,7 +83,7 @@ fn a_bad_file_is_told_with_its_line() {
         ("environments:\n  a:\n    type: local\n    colour: red\n", ", line 4: environments.a: unknown field `colour`"),
         (
             "environments:\n  a:\n    type: ec2\n",
-            ": environments.a: unknown type \"ec2\": write `local`, `libvirt` or `simulated`\n",
+            ": environments.a: unknown type \"ec2\": write `local`, `remote`, `libvirt` or `simulated`\n",
         ),
         (
             "environments:\n  a:\n    type: local\n    log-size: 20\n",
