@@ -1,6 +1,7 @@
 //! Machines on another host. It is this one, reached through an ssh server of the test's own.
 //!
-//! Needs root, LXC and OpenSSH: `ENCANTO_TEST_LXC=1 cargo test --test remote`.
+//! Needs root, LXC and OpenSSH: `ENCANTO_TEST_LXC=1 cargo test --test remote`; with libvirt, too:
+//! `ENCANTO_TEST_LIBVIRT=1`.
 
 #![allow(clippy::disallowed_methods, reason = "tests look at the host from outside the provider")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code outside of test functions too")]
@@ -10,11 +11,16 @@ mod support;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use support::host::{browse, soon, tool, traces};
 use support::{Env, RealEnv};
 
 const ENVIRONMENT: &str = "fartest";
+const VIRTUAL: &str = "farvirt";
+
+/// One at a time: what is on the host is compared before and after.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// Answers on a port. The first time it is installed it takes very long.
 const CHARM: &str = r#"
@@ -121,6 +127,7 @@ fn an_environment_on_another_host() {
     if !RealEnv::wanted("ENCANTO_TEST_LXC") {
         return;
     }
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let before = traces(ENVIRONMENT);
     let (ssh, env) = Sshd::for_env(Env::bare());
     let env =
@@ -165,6 +172,27 @@ fn an_environment_on_another_host() {
     env.run(&format!("destroy-environment {ENVIRONMENT} -y")).succeeds();
     soon("the end of what was kept there", || !state.exists());
     assert_eq!(traces(ENVIRONMENT), before, "nothing is left on the host");
+}
+
+#[test]
+fn containers_of_libvirt_on_another_host() {
+    if !RealEnv::wanted("ENCANTO_TEST_LIBVIRT") {
+        return;
+    }
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = traces(VIRTUAL);
+    let (ssh, env) = Sshd::for_env(Env::bare());
+    let uri = format!("type: libvirt\nuri: lxc+ssh://root@127.0.0.1:{}/", ssh.port);
+    let env = RealEnv::bootstrapped_as(env, VIRTUAL, &uri);
+    env.run("add-machine --wait=5m").succeeds();
+    assert_eq!(env.status()["machines"]["1"]["virt-type"], "libvirt-lxc");
+    assert!(tool("virsh", &["-c", "lxc:///", "list", "--name"]).contains(&format!("-{VIRTUAL}-machine-1")));
+    env.run("ssh 1 'echo $((6 * 7))'").succeeds().stdout_is("42\n");
+    // Another kind beside it, by its constraint.
+    env.run("add-machine lxc --constraints virt-type=lxc --wait=5m").succeeds();
+    assert!(tool("lxc-ls", &["-1"]).contains(&format!("-{VIRTUAL}-machine-2")));
+    env.run(&format!("destroy-environment {VIRTUAL} -y")).succeeds();
+    assert_eq!(traces(VIRTUAL), before, "nothing is left on the host");
 }
 
 fn soon_enough(what: &str, holds: impl Fn() -> bool) {

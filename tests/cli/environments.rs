@@ -95,7 +95,7 @@ fn a_bad_file_is_told_with_its_line() {
         ),
         (
             "environments:\n  a: {type: local, uri: 'lxc:///'}\n",
-            ": environments.a: only `type: libvirt` has a `uri:`\n",
+            ": environments.a: only `type: libvirt` and `type: remote` have a `uri:`\n",
         ),
         (
             "environments:\n  a:\n    type: libvirt\n    uri: xen:///\n",
