@@ -18,7 +18,7 @@ LXC := $(shell [ "$$(id -u)" = 0 ] && echo 1)
 # Debian packages: what the program needs on its host, what building it needs, and what tests need besides.
 HOST_PACKAGES := lxc mmdebstrap dnsmasq-base nftables uidmap iproute2
 BUILD_PACKAGES := g++
-TEST_PACKAGES := curl
+TEST_PACKAGES := curl openssh-server openssh-client
 LIBVIRT_PACKAGES := libvirt-daemon-system libvirt-daemon-driver-lxc libvirt-daemon-driver-qemu libvirt-clients \
 	libvirt-dev pkg-config qemu-system-x86
 # Machines by libvirt are built in where its headers are. The shell looks, when packages may have been installed.

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 pub struct EnvironmentStatus {
     pub environment: String,
+    /// The host that the machines are on, if it is not the controller's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     pub machines: IndexMap<String, MachineStatus>,
     pub services: IndexMap<String, ServiceStatus>,
     /// Relations that are being removed, by their endpoints → what they wait for.

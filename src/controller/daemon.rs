@@ -57,7 +57,7 @@ pub fn run(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow::Res
 /// # Errors
 /// What an earlier controller left cannot be read.
 pub fn provider(settings: &EnvironmentSettings) -> anyhow::Result<Arc<dyn Provider>> {
-    Ok(host::said(&settings.kind).provider(place(settings))?)
+    Ok(host::said(settings).provider(place(settings))?)
 }
 
 fn place(settings: &EnvironmentSettings) -> LocalSettings {
@@ -72,7 +72,7 @@ async fn serve(settings: &EnvironmentSettings, ready: &mut dyn Write) -> anyhow:
     let _only_one = lock(&settings.folder)?;
     backup::clear_scratch(&settings.folder)?;
     log_to(&settings.controller_log(), settings.log_size / CONTROLLER_SHARE / 2)?;
-    let left = || host::said(&settings.kind).has_left_machines(&place(settings));
+    let left = || host::said(settings).has_left_machines(&place(settings));
     if !settings.journal().exists() && left().context("cannot read what is left of its machines")? {
         bail!(
             "the journal {} is gone, and without it nobody knows what its machines are for: destroy the environment, or \

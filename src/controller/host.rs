@@ -15,17 +15,17 @@ pub struct LocalHost;
 
 impl Host for LocalHost {
     fn problem(&self, env: &EnvironmentSettings) -> Option<String> {
-        said(&env.kind).problem()
+        said(env).problem()
     }
 
     fn check(&self, env: &EnvironmentSettings) -> Vec<Finding> {
         let finding =
             |found: doctor::HostFinding| Finding { blocking: found.blocking, problem: found.problem, fix: found.fix };
-        said(&env.kind).check_host().into_iter().map(finding).collect()
+        said(env).check_host().into_iter().map(finding).collect()
     }
 
     fn mend(&self, env: &EnvironmentSettings) -> anyhow::Result<Vec<String>> {
-        Ok(said(&env.kind).mend_host()?)
+        Ok(said(env).mend_host()?)
     }
 
     fn run_controller(&self, env: &EnvironmentSettings) -> anyhow::Result<()> {
@@ -59,8 +59,9 @@ impl Host for LocalHost {
     }
 }
 
-pub(super) fn said(kind: &EnvironmentKind) -> Said<'_> {
-    Said { r#type: kind.as_str(), uri: kind.uri() }
+pub(super) fn said(env: &EnvironmentSettings) -> Said<'_> {
+    let account = rustix::process::geteuid().is_root().then_some((env.uid, env.gid));
+    Said { r#type: env.kind.as_str(), uri: env.kind.uri(), account }
 }
 
 fn service(env: &EnvironmentSettings, program: &Path) -> anyhow::Result<systemd::Service> {

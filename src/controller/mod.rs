@@ -123,6 +123,7 @@ impl Controller {
         ledger.observe(|observed| {
             observed.opening = Some("opening the provider".to_owned());
             observed.retry_hooks = parts.retry_hooks;
+            observed.elsewhere = parts.provider.elsewhere();
         });
         let log = parts.folder.as_ref().map(|folder| (folder.join("log"), parts.log_size));
         let logbook = Logbook::open(log, parts.clock)?;

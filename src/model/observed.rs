@@ -21,6 +21,8 @@ pub struct Observed {
     pub mending_failed: bool,
     /// Milliseconds until a failed hook is run again by itself for the first time; `None` leaves that to the operator.
     pub retry_hooks: Option<Millis>,
+    /// The host that the machines are on, if it is not the controller's.
+    pub elsewhere: Option<String>,
     /// Machines with which something failed, until it succeeds or they stay up for a while.
     pub troubles: BTreeMap<MachineId, Trouble>,
     /// Machines whose instance was looked for. A running machine that is absent here was not looked at yet.

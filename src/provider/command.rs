@@ -86,6 +86,19 @@ pub fn run_blocking(argv: &[&str]) -> Result<Vec<u8>, ProviderError> {
     checked(argv, output)
 }
 
+/// Whom a process belongs to: user and group.
+pub type Account = (u32, u32);
+
+/// Starts a process to speak with over its standard streams; dropping it kills it.
+pub fn spawn_speaking(argv: &[&str], account: Option<Account>) -> Result<Child, ProviderError> {
+    let mut command = command(argv);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    if let Some((uid, gid)) = account {
+        command.uid(uid).gid(gid);
+    }
+    command.spawn().map_err(|source| ProviderError::Spawn { command: argv.join(" "), source })
+}
+
 /// Starts the hidden helper with `control` as its standard input.
 ///
 /// It gets a process group of its own so that a Ctrl-C on the controller's terminal does not reach it.

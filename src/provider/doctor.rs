@@ -4,12 +4,14 @@ pub mod libvirt;
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::ProviderError;
 use super::command::{replace_file, run_blocking};
 use super::lxc::idmap;
 
 /// One thing about the host that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostFinding {
     /// No machine can be made before it is mended.
     pub blocking: bool,

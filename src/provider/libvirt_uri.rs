@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::remote::ssh::Destination;
+
 /// As libvirt reads it: `lxc:///`, `qemu:///system`, `qemu+ssh://host/system`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LibvirtUri(String);
@@ -19,10 +21,10 @@ impl LibvirtUri {
         self.0.split([':', '+']).next().unwrap_or_default()
     }
 
-    /// The other host on which libvirt is asked; `None` on this one.
-    pub fn host(&self) -> Option<&str> {
+    /// The other host on which the machines are; `None` on this one.
+    pub fn elsewhere(&self) -> Option<Destination> {
         let (_, rest) = self.0.split_once("://")?;
-        rest.split(['/', '?']).next().filter(|host| !host.is_empty())
+        rest.split(['/', '?']).next()?.parse().ok()
     }
 
     /// The same on the host itself.
@@ -48,6 +50,20 @@ impl FromStr for LibvirtUri {
         };
         let address = rest.split('?').next().unwrap_or_default();
         let path = address.find('/').map_or("/", |at| &address[at..]);
+        let transport = scheme.split_once('+').map(|(_, transport)| transport);
+        let host = address.split('/').next().unwrap_or_default();
+        match (host.is_empty(), transport) {
+            (true, None | Some("unix")) => {}
+            (false, Some("ssh")) if rest.contains('?') => {
+                return problem("keys and all else are said in the configuration of ssh; ");
+            }
+            (false, Some("ssh")) if host.parse::<Destination>().is_ok() => {}
+            (true, _) | (false, Some("ssh")) => return problem(""),
+            (false, _) => {
+                let words = format!("another host is reached by ssh only, as in `{driver}+ssh://root@host{wanted}`; ");
+                return problem(&words);
+            }
+        }
         match path == *wanted && !text.contains(char::is_whitespace) {
             true => Ok(Self(text.to_owned())),
             false if path == "/session" => problem("a user's session has no rights on the network; "),
@@ -69,14 +85,19 @@ mod tests {
     #[test]
     fn a_uri_names_a_driver_and_perhaps_another_host() {
         let read = |text: &str| -> LibvirtUri { text.parse().unwrap() };
-        for (text, driver, host) in [
+        let host = |user: Option<&str>, host: &str, port| {
+            Some(Destination { user: user.map(str::to_owned), host: host.to_owned(), port })
+        };
+        for (text, driver, elsewhere) in [
             ("lxc:///", "lxc", None),
             ("qemu:///system", "qemu", None),
             ("qemu+unix:///system?socket=/run/other/libvirt-sock", "qemu", None),
-            ("qemu+ssh://ana@far.example.org/system", "qemu", Some("ana@far.example.org")),
-            ("lxc+tcp://far/", "lxc", Some("far")),
+            ("qemu+ssh://ana@far.example.org/system", "qemu", host(Some("ana"), "far.example.org", None)),
+            ("lxc+ssh://far:2222/", "lxc", host(None, "far", Some(2222))),
+            ("lxc+ssh://root@[fd00::1]:22/", "lxc", host(Some("root"), "fd00::1", Some(22))),
+            ("lxc+ssh://[fd00::1]/", "lxc", host(None, "fd00::1", None)),
         ] {
-            assert_eq!((read(text).driver(), read(text).host()), (driver, host), "{text}");
+            assert_eq!((read(text).driver(), read(text).elsewhere()), (driver, elsewhere), "{text}");
         }
         assert_eq!(read("qemu+ssh://far/system").local(), "qemu:///system");
         assert_eq!(read("lxc+ssh://far/").local(), "lxc:///");
@@ -92,6 +113,17 @@ mod tests {
         );
         let session = "a user's session has no rights on the network; ";
         assert_eq!(refused("qemu:///session"), format!("invalid uri \"qemu:///session\": {session}{write}"));
+        for (text, why) in [
+            ("qemu+tcp://far/system", "another host is reached by ssh only, as in `qemu+ssh://root@host/system`; "),
+            ("lxc://far/", "another host is reached by ssh only, as in `lxc+ssh://root@host/`; "),
+            ("lxc+ssh://far/?keyfile=/k", "keys and all else are said in the configuration of ssh; "),
+            ("lxc+ssh:///", ""),
+            ("lxc+ssh://-oProxyCommand=x/", ""),
+            ("lxc+ssh://far:many/", ""),
+            ("lxc+ssh://@far/", ""),
+        ] {
+            assert_eq!(refused(text), format!("invalid uri \"{text}\": {why}{write}"));
+        }
         for text in ["", "qemu", "qemu://", "qemu:///", "lxc:///system", "qemu:///system "] {
             assert_eq!(refused(text), format!("invalid uri \"{text}\": {write}"));
         }

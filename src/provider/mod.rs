@@ -5,6 +5,7 @@
 //!
 //! - [`local`]: machines on this host, whatever runs them: a driver a kind, of which [`lxc`] is the first; others are in
 //!   `libvirt`.
+//! - [`remote`]: the same on another host, by this very binary over there.
 //! - [`registry`]: all that there is.
 //! - [`simulated`]: the same trait in memory, for fast tests and planning; it keeps state and can be told to fail.
 
@@ -16,6 +17,7 @@ pub mod libvirt_uri;
 pub mod local;
 pub mod lxc;
 pub mod registry;
+pub mod remote;
 pub mod simulated;
 pub mod systemd;
 
@@ -90,7 +92,7 @@ pub struct Kind {
 }
 
 /// What an instance shall be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceSpec {
     pub name: InstanceName,
     /// Name of a [`Kind`]; `None` is the provider's first.
@@ -132,7 +134,7 @@ pub enum InstanceState {
 }
 
 /// One command to run inside an instance. An argument vector, never a shell line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecRequest {
     pub argv: Vec<String>,
     /// Added to a small clean environment (`PATH`, `HOME`, `LANG=C.UTF-8`, `TERM` when there is a terminal).
@@ -147,7 +149,7 @@ pub struct ExecRequest {
 }
 
 /// How a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExecEnd {
     /// Exit code; 128 + signal when a signal ended it.
     Exited(i32),
@@ -178,7 +180,7 @@ pub trait ExecControl: Send {
 }
 
 /// What a file inside an instance is like.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStat {
     pub kind: FileKind,
     /// Permission bits only, e.g. `0o644`.
@@ -189,7 +191,7 @@ pub struct FileStat {
     pub size: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FileKind {
     File,
     Directory,
@@ -223,7 +225,7 @@ pub struct Foreign {
 }
 
 /// How to write a file. `None` keeps what an existing file has, else 0644 and root.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteOptions {
     pub mode: Option<u32>,
     pub user: Option<String>,
@@ -267,6 +269,11 @@ pub trait Provider: Send + Sync {
 
     /// Puts right what all instances share: network, names, and the firewall with the ports published last. Idempotent.
     async fn mend(&self) -> Result<(), ProviderError>;
+
+    /// The other host that the machines are on, as an operator names it.
+    fn elsewhere(&self) -> Option<String> {
+        None
+    }
 
     /// The address by which instances reach the host.
     fn host_address(&self) -> Ipv4Addr;
@@ -460,6 +467,9 @@ pub enum ProviderError {
     NameTaken { name: String, place: String },
     #[error("this host has no apt source of Debian: set `mirror:` in environments.yaml")]
     NoArchive,
+    /// What was said on another host, or of the way to it.
+    #[error("{words}")]
+    Remote { words: String, remedy: Option<String> },
     /// A failure that a test asked the simulated provider for.
     #[error("{0}")]
     Simulated(String),
@@ -469,7 +479,7 @@ impl ProviderError {
     /// What to do about it, if that is known.
     pub fn remedy(&self) -> Option<String> {
         match self {
-            Self::Libvirt { remedy, .. } => remedy.clone(),
+            Self::Libvirt { remedy, .. } | Self::Remote { remedy, .. } => remedy.clone(),
             Self::NameTaken { name, place } => {
                 Some(format!("`virsh -c {place} domrename {name} OTHER` frees the name, and keeps what it is"))
             }

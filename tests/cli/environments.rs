@@ -83,7 +83,7 @@ fn a_bad_file_is_told_with_its_line() {
         ("environments:\n  a:\n    type: local\n    colour: red\n", ", line 4: environments.a: unknown field `colour`"),
         (
             "environments:\n  a:\n    type: ec2\n",
-            ": environments.a: unknown type \"ec2\": write `local`, `libvirt` or `simulated`\n",
+            ": environments.a: unknown type \"ec2\": write `local`, `remote`, `libvirt` or `simulated`\n",
         ),
         (
             "environments:\n  a:\n    type: local\n    log-size: 20\n",
@@ -95,7 +95,7 @@ fn a_bad_file_is_told_with_its_line() {
         ),
         (
             "environments:\n  a: {type: local, uri: 'lxc:///'}\n",
-            ": environments.a: only `type: libvirt` has a `uri:`\n",
+            ": environments.a: only `type: libvirt` and `type: remote` have a `uri:`\n",
         ),
         (
             "environments:\n  a:\n    type: libvirt\n    uri: xen:///\n",

@@ -1,5 +1,7 @@
 //! Machines of several kinds, as an operator types and sees them.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use crate::support::{Env, Running};
 
 #[test]
@@ -61,16 +63,28 @@ fn a_kind_that_is_not_there_is_refused_with_those_that_are() {
 }
 
 #[test]
-fn a_libvirt_on_another_host_is_told_where_to_go() {
+fn a_host_that_ssh_does_not_reach_is_told_in_its_words() {
     let env = Env::bare();
-    let far = "environments: {far: {type: libvirt, uri: 'qemu+ssh://ana@big.example.org/system'}}\n";
+    let far = "environments: {far: {type: libvirt, uri: 'qemu+ssh://ana@big.example.org:2222/system'}}\n";
     env.write("home/environments.yaml", far);
+    env.write("bin/ssh", "#!/bin/sh\necho 'ana@big.example.org: Permission denied (publickey).' >&2\nexit 255\n");
+    std::fs::set_permissions(env.path("bin/ssh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", env.path("bin").display());
+    let env = env.with("PATH", &path);
     env.run("doctor").fails().stdout_is(
-        "✗ qemu+ssh://ana@big.example.org/system is on another host, and encanto makes machines only on its own: their \
-         network, images and firewall are there\n    \
-         ssh ana@big.example.org, and there `encanto bootstrap` with `uri: qemu:///system`\n",
+        "✗ no way to big.example.org: ana@big.example.org: Permission denied (publickey).\n    \
+         let your key in: ssh-copy-id; `ssh -p 2222 ana@big.example.org` must log in without a question\n",
     );
     env.run("bootstrap").fails();
     assert!(!env.path("home/far").exists());
     env.run("status").fails().stderr_has("environment \"far\" is not bootstrapped");
+}
+
+#[test]
+fn another_host_is_reached_by_ssh_or_not_at_all() {
+    let env = Env::bare();
+    env.write("home/environments.yaml", "environments: {far: {type: libvirt, uri: 'qemu+tcp://big/system'}}\n");
+    env.run("bootstrap").fails().stderr_has("another host is reached by ssh only, as in `qemu+ssh://root@host/system`");
+    env.write("home/environments.yaml", "environments: {far: {type: remote}}\n");
+    env.run("bootstrap").fails().stderr_has("`type: remote` needs a `uri:` like `ssh://root@host`");
 }

@@ -10,23 +10,27 @@ use encanto::provider::simulated::SimulatedProvider;
 use encanto::provider::{InstanceName, InstanceSpec, Provider, doctor, registry};
 
 use crate::host::{tool, traces};
+use crate::remote::far_away;
 use crate::tools::{instance, shell_on_host};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Bed {
     Simulated,
+    /// Simulated machines, over a connection.
+    Remote,
     Lxc,
     LibvirtLxc,
     Kvm,
 }
 
 impl Bed {
-    pub const ALL: [Bed; 4] = [Bed::Simulated, Bed::Lxc, Bed::LibvirtLxc, Bed::Kvm];
+    pub const ALL: [Bed; 5] = [Bed::Simulated, Bed::Remote, Bed::Lxc, Bed::LibvirtLxc, Bed::Kvm];
 
     /// Also the name of its kind of machines.
     pub fn name(self) -> &'static str {
         match self {
             Bed::Simulated => "simulated",
+            Bed::Remote => "remote",
             Bed::Lxc => "lxc",
             Bed::LibvirtLxc => "libvirt-lxc",
             Bed::Kvm => "kvm",
@@ -34,13 +38,13 @@ impl Bed {
     }
 
     pub fn kind(self) -> Option<String> {
-        (self != Bed::Simulated).then(|| self.name().to_owned())
+        self.is_real().then(|| self.name().to_owned())
     }
 
     /// Why it is not tried here.
     pub fn is_left_out(self) -> Option<String> {
         let variable = match self {
-            Bed::Simulated => return None,
+            Bed::Simulated | Bed::Remote => return None,
             Bed::Lxc => "ENCANTO_TEST_LXC",
             Bed::LibvirtLxc | Bed::Kvm => "ENCANTO_TEST_LIBVIRT",
         };
@@ -81,6 +85,10 @@ impl Bed {
         }
     }
 
+    pub fn is_real(self) -> bool {
+        !matches!(self, Bed::Simulated | Bed::Remote)
+    }
+
     pub fn is_container(self) -> bool {
         matches!(self, Bed::Lxc | Bed::LibvirtLxc)
     }
@@ -104,9 +112,12 @@ impl Environment {
         let name = format!("contract{}{}", if own { "own" } else { "" }, bed.name().replace('-', ""));
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(&name);
         let mut environment = match bed {
-            Bed::Simulated => {
+            Bed::Simulated | Bed::Remote => {
                 let simulated = Arc::new(SimulatedProvider::new());
-                let provider: Arc<dyn Provider> = simulated.clone();
+                let provider: Arc<dyn Provider> = match bed {
+                    Bed::Remote => far_away(simulated.clone(), &folder),
+                    _ => simulated.clone(),
+                };
                 let (next, before) = (AtomicU32::new(2), Vec::new());
                 Self { bed, name, folder, provider, simulated: Some(simulated), next, before }
             }
@@ -120,7 +131,7 @@ impl Environment {
             }
         };
         environment.provider.teardown().await.unwrap();
-        if bed != Bed::Simulated {
+        if bed.is_real() {
             let _ = std::fs::remove_dir_all(&environment.folder);
             environment.provider = controller(bed, &environment.name, &environment.folder);
             environment.before = traces(&environment.name);
@@ -135,7 +146,7 @@ impl Environment {
         self.provider.teardown().await.unwrap();
         self.provider.teardown().await.unwrap();
         assert!(self.provider.list().await.unwrap().is_empty());
-        if self.bed == Bed::Simulated {
+        if !self.bed.is_real() {
             return;
         }
         self.remove_layers();
@@ -199,7 +210,7 @@ impl Environment {
     /// The hypervisor's own tool stops it, as if the power had failed.
     pub fn stop_behind(&self, name: &InstanceName) {
         match self.bed {
-            Bed::Simulated => self.simulated().stop_behind(name),
+            Bed::Simulated | Bed::Remote => self.simulated().stop_behind(name),
             Bed::Lxc => drop(tool("lxc-stop", &["-k", "-n", name.as_str()])),
             Bed::LibvirtLxc | Bed::Kvm => drop(self.virsh("destroy", name)),
         }
@@ -208,7 +219,7 @@ impl Environment {
     /// The hypervisor's own tools delete it.
     pub fn delete_behind(&self, name: &InstanceName) {
         match self.bed {
-            Bed::Simulated => self.simulated().vanish(name),
+            Bed::Simulated | Bed::Remote => self.simulated().vanish(name),
             Bed::Lxc => shell_on_host(&format!(
                 "lxc-stop -k -n {name}; lxc-destroy -n {name} 2>/dev/null; rm -f /var/lib/lxc/{name}/config"
             )),

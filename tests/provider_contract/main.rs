@@ -27,6 +27,7 @@ mod layers;
 mod life;
 mod names;
 mod network;
+mod remote;
 mod runner;
 mod simulated;
 mod streams;
@@ -43,8 +44,9 @@ const EVERY: &[Bed] = &Bed::ALL;
 const REAL: &[Bed] = &[Bed::Lxc, Bed::LibvirtLxc, Bed::Kvm];
 const CONTAINERS: &[Bed] = &[Bed::Lxc, Bed::LibvirtLxc];
 const LXC: &[Bed] = &[Bed::Lxc];
-const WITHOUT_HOST: &[Bed] = &[Bed::Simulated];
-const SIMULATED_AND_LXC: &[Bed] = &[Bed::Simulated, Bed::Lxc];
+const WITHOUT_HOST: &[Bed] = &[Bed::Simulated, Bed::Remote];
+const SIMULATED_AND_LXC: &[Bed] = &[Bed::Simulated, Bed::Remote, Bed::Lxc];
+const REMOTE: &[Bed] = &[Bed::Remote];
 
 /// `place BEDS module { rules }`
 macro_rules! contract {
@@ -167,6 +169,15 @@ const CONTRACT: &[Rule] = contract! {
     Own WITHOUT_HOST simulated {
         it_fails_when_told
         it_answers_as_scripted
+    }
+    Own REMOTE remote {
+        whoever_waits_learns_that_the_connection_is_lost
+        the_next_call_connects_again
+        what_nobody_waits_for_is_dropped
+        much_goes_both_ways_beside_what_nobody_reads
+        lines_about_long_work_come_through
+        errors_keep_their_meaning
+        another_version_is_refused
     }
 };
 

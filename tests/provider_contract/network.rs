@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use encanto::provider::{ExecEnd, PublishedPort};
 
-use crate::bed::{Bed, Environment};
+use crate::bed::Environment;
 use crate::host::tool;
 use crate::tools::{exec, run, shell, shell_on_host};
 
@@ -96,7 +96,7 @@ pub async fn damage_is_told_and_mended(on: &Environment) {
     let provider = &*on.provider;
     let undisturbed = async || tokio::time::timeout(Duration::from_millis(300), provider.disturbed()).await.is_err();
     assert!(undisturbed().await);
-    if on.bed == Bed::Simulated {
+    if !on.bed.is_real() {
         on.simulated().disturb("the firewall is gone");
     } else {
         let tables = tool("nft", &["list", "tables"]);

@@ -186,16 +186,16 @@ pub struct RealEnv {
 impl RealEnv {
     /// One of LXC; `None` if real containers are not asked for.
     pub fn bootstrapped(name: &str) -> Option<Self> {
-        Self::wanted("ENCANTO_TEST_LXC").then(|| Self::bootstrapped_as(name, "type: local"))
+        Self::wanted("ENCANTO_TEST_LXC").then(|| Self::bootstrapped_as(Env::bare(), name, "type: local"))
     }
 
     /// One with these settings; `None` if machines of libvirt are not asked for.
     pub fn of_libvirt(name: &str, settings: &str) -> Option<Self> {
-        Self::wanted("ENCANTO_TEST_LIBVIRT").then(|| Self::bootstrapped_as(name, settings))
+        Self::wanted("ENCANTO_TEST_LIBVIRT").then(|| Self::bootstrapped_as(Env::bare(), name, settings))
     }
 
     #[allow(clippy::print_stdout, reason = "who runs the tests is to see what was left out")]
-    fn wanted(variable: &str) -> bool {
+    pub fn wanted(variable: &str) -> bool {
         let wanted = std::env::var_os(variable).is_some_and(|value| value == "1");
         if !wanted {
             println!("skipped: real machines are tried with {variable}=1 as root");
@@ -203,8 +203,7 @@ impl RealEnv {
         wanted
     }
 
-    fn bootstrapped_as(name: &str, settings: &str) -> Self {
-        let env = Env::bare();
+    pub fn bootstrapped_as(env: Env, name: &str, settings: &str) -> Self {
         env.run("init").succeeds();
         let written = env.read("home/environments.yaml");
         let lines: String = settings.lines().map(|line| format!("    {line}\n")).collect();

@@ -101,6 +101,7 @@ fn status(model: &Model, observed: &Observed, patterns: &[Pattern]) -> Environme
     });
     EnvironmentStatus {
         environment: model.environment.as_ref().map(|name| name.to_string()).unwrap_or_default(),
+        host: observed.elsewhere.clone(),
         cautions: cautions(model, &machines),
         machines,
         services: services.map(|s| (s.name.to_string(), service_status(model, observed, s, &wanted))).collect(),

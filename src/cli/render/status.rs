@@ -27,6 +27,9 @@ fn is_number(text: &str) -> bool {
 
 pub fn tabular(paint: Paint, status: &EnvironmentStatus) -> String {
     let mut sections = Vec::new();
+    if let Some(host) = &status.host {
+        sections.push(format!("Machines are on {host}.\n"));
+    }
     if !status.services.is_empty() {
         let rows: Vec<_> = status.services.iter().map(|(name, service)| service_row(status, name, service)).collect();
         let names = ["NAME", "STATUS", "EXPOSED", "CHARM", "PUBLISHED", "MESSAGE"];

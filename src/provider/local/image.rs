@@ -12,7 +12,7 @@ use super::{apt, digest_hex, guest};
 use crate::provider::{Progress, ProviderError, command};
 
 /// Releases whose boot was tried with the unit list below.
-const SERIES: [&str; 2] = ["bookworm", "trixie"];
+pub const SERIES: [&str; 2] = ["bookworm", "trixie"];
 
 /// What a machine needs to boot, to be reached and to be looked into.
 const PACKAGES: &str = "systemd-sysv,iproute2,ca-certificates,procps,netbase,iputils-ping";

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use super::digest_hex;
+use super::record::folder_entries;
+use crate::provider::ProviderError;
 
 /// What a provider of local machines needs to know.
 #[derive(Clone, Debug)]
@@ -55,6 +57,16 @@ impl LocalSettings {
     /// What machines' names begin with; the machine's tag follows, e.g. `machine-3`.
     pub fn prefix(&self) -> String {
         format!("{}-{}-", self.user, self.environment)
+    }
+
+    /// Whether anything on the host bears the names of this environment's machines already.
+    ///
+    /// # Errors
+    /// It cannot be looked for.
+    pub fn has_own_names(&self) -> Result<bool, ProviderError> {
+        let prefix = self.prefix();
+        let (containers, roots) = (folder_entries(&self.lxc_path)?, folder_entries(&self.filesystems_path)?);
+        Ok(containers.iter().chain(&roots).any(|name| name.starts_with(&prefix)))
     }
 
     pub(super) fn state(&self, name: &str) -> PathBuf {
