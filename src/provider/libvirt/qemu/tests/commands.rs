@@ -145,6 +145,18 @@ async fn a_process_left_behind_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
+async fn ctrl_c_reaches_what_runs_on_a_terminal() {
+    let machine = FakeMachine::new();
+    let script = "trap 'echo caught; exit 9' INT; echo ready; read line";
+    let limit = Some(Duration::from_secs(10));
+    let asked = ExecRequest { terminal: Some((80, 24)), timeout: limit, ..shell(script) };
+    let mut run = inside(&machine).exec(asked).await.unwrap();
+    run.stdout.read_exact(&mut [0; 5]).await.unwrap();
+    run.stdin.write_all(b"\x03").await.unwrap();
+    assert_eq!(run.control.wait().await.unwrap(), ExecEnd::Exited(9));
+}
+
+#[tokio::test]
 async fn a_terminal_has_size_and_resize() {
     let machine = FakeMachine::new();
     let one = inside(&machine);

@@ -76,7 +76,14 @@ impl FakeMachine {
         let at = |name: &str| self.folder.path().join(name).to_str().unwrap().to_owned();
         std::fs::write(at("guest.pl"), HELPER).unwrap();
         let folder = self.folder.path().display();
-        let line = format!("exec perl {} - {} {folder} {} 2>{}", at("guest.pl"), word(3), word(5), at("log"));
+        // As the starter's shell, which has what it starts beside itself ignore both.
+        let line = format!(
+            "trap '' INT QUIT; exec perl {} - {} {folder} {} 2>{}",
+            at("guest.pl"),
+            word(3),
+            word(5),
+            at("log")
+        );
         std::fs::write(at("start"), line).unwrap();
         let mut state = self.state();
         let port = state.port.take().unwrap();
