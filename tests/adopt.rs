@@ -372,7 +372,7 @@ fn a_virtual_machine_that_virsh_defined() {
         .unwrap()
         .to_owned();
     let vm = Computer::like(&instance);
-    env.run(&format!("machine adopt {VM}")).fails().stderr_has("virsh start");
+    env.run(&format!("machine adopt {VM}")).fails().stderr_has("start adoptee-vm");
     Computer::virsh(&["start", VM]);
     within(Duration::from_secs(180), "the guest agent", || vm.asks(r#"{"execute":"guest-ping"}"#));
     let definition = Computer::virsh(&["dumpxml", "--inactive", VM]);

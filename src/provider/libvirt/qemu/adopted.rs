@@ -21,6 +21,9 @@ use crate::provider::{Foreign, InstanceName, InstanceState, ProviderError};
 /// The guest agent's port, as libvirt names it.
 const AGENT: &str = "org.qemu.guest_agent.0";
 
+/// For an operator's shell.
+const URI: &str = "qemu:///system";
+
 /// How long the machine has to let the card go.
 const UNPLUG_LIMIT: Duration = Duration::from_secs(20);
 
@@ -83,7 +86,10 @@ impl Adopted<'_> {
     /// Takes away all that was added.
     pub async fn unplug(&self) -> Result<(), ProviderError> {
         let words = ["/bin/sh", "-c", UNPLUG, "sh", &self.wiring.address.to_string(), TABLE];
-        run_inside(&Agent::new(self.way), &words, b"").await?;
+        // A machine whose agent has ended meanwhile is given back, too; what is left in it ends with its next boot.
+        if let Err(error) = run_inside(&Agent::new(self.way), &words, b"").await {
+            tracing::warn!("{} keeps a rule and our helper until it is booted again: {error}", self.name);
+        }
         self.way.remove_port().await?;
         if !self.has_card() {
             return Ok(());
@@ -124,6 +130,7 @@ pub struct Seen {
     active: bool,
     xml: String,
     made: bool,
+    persistent: bool,
 }
 
 pub fn see(domain: &Domain) -> Result<Seen, Error> {
@@ -132,6 +139,7 @@ pub fn see(domain: &Domain) -> Result<Seen, Error> {
         active: domain.is_active()?,
         xml: domain.get_xml_desc(0)?,
         made: is_somebodys_instance(domain)?,
+        persistent: domain.is_persistent()?,
     })
 }
 
@@ -147,17 +155,19 @@ pub async fn look_at(seen: Seen, kind: &str, way: impl Fn(InstanceName) -> Libvi
 }
 
 fn obstacle(seen: &Seen) -> Option<String> {
-    let Seen { name, active, xml, made } = seen;
+    let Seen { name, active, xml, made, persistent } = seen;
     let agent = xml.split("<channel").skip(1).find(|channel| channel.contains(AGENT));
     let answers = agent.is_some_and(|agent| attribute(agent, "state").as_deref() == Some("connected"));
     if *made {
         Some("it is a machine of another environment".to_owned())
     } else if InstanceName::new(name.as_str()).is_err() {
         Some("its name has other characters than letters, digits, -, _ and .: virsh domrename".to_owned())
+    } else if !persistent {
+        Some("libvirt forgets it when it stops: virsh define keeps it".to_owned())
     } else if agent.is_none() {
         Some("it has no port for a guest agent: virsh edit, and install qemu-guest-agent in it".to_owned())
     } else if !active {
-        Some(format!("what is in it can only be seen while it runs: virsh start {name}"))
+        Some(format!("what is in it can only be seen while it runs: virsh -c {URI} start {name}"))
     } else if !answers {
         Some("its guest agent does not answer: install qemu-guest-agent in it".to_owned())
     } else {
@@ -165,19 +175,17 @@ fn obstacle(seen: &Seen) -> Option<String> {
     }
 }
 
-/// Debian's word for the release, from the system's own description.
+/// The release's name, from the system's own description.
 async fn series(way: &LibvirtWay) -> Option<String> {
     let described = way.ask(serde_json::json!({"execute": "guest-get-osinfo"})).await.ok()?;
-    if described.get("id")?.as_str()? != "debian" {
-        return None;
-    }
     codename(described.get("version")?.as_str()?)
 }
 
-/// `bookworm` of `12 (bookworm)`.
+/// `bookworm` of `12 (bookworm)`, `noble` of `24.04.1 LTS (Noble Numbat)`.
 fn codename(version: &str) -> Option<String> {
     let (_, rest) = version.split_once('(')?;
-    rest.strip_suffix(')').map(str::to_owned)
+    let first = rest.strip_suffix(')')?.split(' ').next()?;
+    Some(first.to_lowercase())
 }
 
 #[cfg(test)]
@@ -185,7 +193,7 @@ mod tests {
     use super::*;
 
     fn seen(active: bool, xml: &str) -> Seen {
-        Seen { name: "web".into(), active, xml: xml.into(), made: false }
+        Seen { name: "web".into(), active, xml: xml.into(), made: false, persistent: true }
     }
 
     #[test]
@@ -195,7 +203,7 @@ mod tests {
         };
         let told = |active, xml: &str| obstacle(&seen(active, xml)).unwrap_or_default();
         assert!(told(true, "<devices/>").contains("no port for a guest agent"));
-        assert!(told(false, &channel("")).contains("virsh start web"));
+        assert!(told(false, &channel("")).contains("start web"));
         assert!(told(true, &channel(" state='disconnected'")).contains("does not answer"));
         assert_eq!(told(true, &channel(" state='connected'")), "");
         let odd = Seen { name: "my web".into(), ..seen(true, &channel(" state='connected'")) };
@@ -205,6 +213,7 @@ mod tests {
     #[test]
     fn the_release_is_in_brackets() {
         assert_eq!(codename("12 (bookworm)").as_deref(), Some("bookworm"));
-        assert_eq!(codename("24.04"), None);
+        assert_eq!(codename("24.04.1 LTS (Noble Numbat)").as_deref(), Some("noble"));
+        assert_eq!(codename("42"), None);
     }
 }

@@ -362,6 +362,9 @@ impl Driver for QemuDriver {
     }
 
     async fn end(&self, machine: &Machine) -> Result<(), ProviderError> {
+        if machine.is_guest() {
+            return self.release(machine).await;
+        }
         self.insides.leave(&machine.name);
         // Nothing that it has not written yet is wanted any more.
         process::kill(machine.name.as_str());
@@ -475,7 +478,12 @@ impl Driver for QemuDriver {
         match self.state(machine).await? {
             // Nothing of what was added outlives a stop.
             DomainState::Absent | DomainState::Off => Ok(()),
-            DomainState::Running | DomainState::Paused => self.unplug(machine).await,
+            DomainState::Running => self.unplug(machine).await,
+            DomainState::Paused => {
+                let (domains, name) = self.domain(machine);
+                domains.resume(&name).await?;
+                self.unplug(machine).await
+            }
         }
     }
 }
