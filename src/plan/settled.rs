@@ -78,6 +78,23 @@ pub fn progress(model: &Model, observed: &Observed, targets: &[Target], conditio
     all
 }
 
+/// What of `targets` is not there any more: it may have gone before anybody looked.
+pub fn gone_already(model: &Model, targets: &[Target]) -> Vec<Progress> {
+    let gone = |target: &Target| match target {
+        Target::Machine(id) => (!model.machines.contains_key(id)).then(|| format!("machine {id}")),
+        Target::Unit(name) => (!model.units.contains_key(name)).then(|| name.to_string()),
+        Target::Service(name) => (!model.services.contains_key(name)).then(|| format!("service {name}")),
+    };
+    let progress = |entity: String| Progress {
+        entity,
+        parent: None,
+        state: "gone".into(),
+        message: String::new(),
+        verdict: Verdict::Reached,
+    };
+    targets.iter().filter_map(gone).map(progress).collect()
+}
+
 /// The units that are meant with their subordinates, and the machines that are or that host them. Nothing else is
 /// looked at: who waits for one unit must not pay for ten thousand.
 fn named<'a>(model: &'a Model, targets: &[Target]) -> (Vec<&'a Machine>, Vec<&'a Unit>) {

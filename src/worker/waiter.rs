@@ -34,6 +34,14 @@ pub async fn wait(
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut changes = ledger.changes();
     let mut shown: BTreeMap<String, Progress> = BTreeMap::new();
+    if condition == Condition::Gone {
+        let gone = settled::gone_already(&ledger.model(), &targets);
+        for progress in gone {
+            if out.send(Told::Progress(progress)).await.is_err() {
+                return;
+            }
+        }
+    }
     loop {
         changes.mark_unchanged();
         let begun = Instant::now();

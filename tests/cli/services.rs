@@ -354,7 +354,8 @@ fn a_subordinate_is_listed_below_the_unit_that_it_is_with() {
         "error: no units were destroyed: unit \"log/0\" is a subordinate\n\
          hint: `encanto destroy-relation log db` takes it off, `encanto destroy-unit db/0` both\n",
     );
-    env.run("destroy-unit db/0 --wait=30s").succeeds().stderr_has("log/0: gone\n");
+    env.run("destroy-unit db/0 --wait=30s").succeeds().stderr_has("db/0: gone\n");
+    env.run("wait db/0 --for gone").succeeds().stderr_has("db/0: gone\n");
 }
 
 #[test]
