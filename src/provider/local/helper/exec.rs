@@ -181,8 +181,11 @@ fn become_command(
             libc::ioctl(0, libc::TIOCSCTTY, 0);
         }
         libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int);
-        // Rust ignores this one; commands expect to be ended by it.
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        // Rust ignores the first; a controller that a shell started in the background has the others ignored. Commands
+        // expect to be ended by them.
+        for signal in [libc::SIGPIPE, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM] {
+            libc::signal(signal, libc::SIG_DFL);
+        }
         libc::umask(0o022);
     }
     if let Err(refused) = cgroups.join() {
