@@ -31,7 +31,7 @@ pub fn plays_a_part() -> bool {
 async fn play(provider: &dyn Provider, bed: Bed, machine: &str, deed: &str) {
     let name = instance(machine);
     match deed {
-        "exec" => drop(exec(provider, &name, shell("sleep 4324 & sleep 4324"), b"").await),
+        "exec" => drop(exec(provider, &name, shell("touch /run/began; sleep 4324 & sleep 4324"), b"").await),
         "snapshot" => drop(provider.snapshot(&name, "half").await.unwrap()),
         "restore" => provider.restore(&name, "whole").await.unwrap(),
         _ => drop(provider.create(&crate::bed::spec(bed, &name)).await.unwrap()),
@@ -54,11 +54,23 @@ impl Victim {
 }
 
 pub async fn commands_die_with_their_controller(on: &Environment) {
-    let one = on.machine().await;
+    // One that this controller is not in: a virtual machine has one at a time.
+    let one = on.fresh_machine().await;
     let victim = Victim::begin(on, one.as_str(), "exec");
-    counted(&*on.provider, &one, "sleep 4324", "2").await;
+    if on.bed == Bed::Kvm {
+        began_by_its_own_tools(one.as_str());
+    } else {
+        counted(&*on.provider, &one, "sleep 4324", "2").await;
+    }
     victim.kill();
     counted(&*on.provider, &one, "sleep 4324", "0").await;
+}
+
+/// Waits for the file that the command begins with, without entering the machine.
+fn began_by_its_own_tools(machine: &str) {
+    let question = r#"{"execute":"guest-file-open","arguments":{"path":"/run/began"}}"#;
+    let ask = format!("virsh -q -c qemu:///system qemu-agent-command {machine} '{question}' >/dev/null 2>&1");
+    shell_on_host(&format!("for try in $(seq 100); do {ask} && exit 0; sleep 0.2; done; exit 1"));
 }
 
 /// Kills a controller at any moment of a creation, and lets another one finish or clear it.

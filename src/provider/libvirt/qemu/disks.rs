@@ -32,6 +32,9 @@ if [ -n "$1" ]; then
 fi &&
 exec mke2fs -q -t ext4 -E lazy_itable_init=0,lazy_journal_init=0 -d "$2" -F "$3""#;
 
+/// The mark of a machine that is being woken.
+const WAKING: &str = "waking";
+
 /// The mark of a machine that was never begun.
 const UNBEGUN: &str = "unbegun";
 
@@ -186,6 +189,21 @@ impl MachineDisk {
         std::fs::remove_file(&path).map_err(|e| io_error("remove", &path, e))?;
         Ok(Some(if text.is_empty() { Mark::Plain } else { Mark::Template(text) }))
     }
+
+    /// Notes that the machine is between a template's life and its own.
+    pub fn begin_waking(&self) -> Result<(), ProviderError> {
+        replace_file(&self.folder.join(WAKING), b"")
+    }
+
+    /// Whether it is so: then whoever woke it was killed, and it may take itself for its template.
+    pub fn is_waking(&self) -> bool {
+        self.folder.join(WAKING).exists()
+    }
+
+    pub fn end_waking(&self) -> Result<(), ProviderError> {
+        let path = self.folder.join(WAKING);
+        absent_is_fine(std::fs::remove_file(&path)).map_err(|e| io_error("remove", &path, e))
+    }
 }
 
 /// What a machine stands on that was never begun.
@@ -280,5 +298,10 @@ mod tests {
         assert_eq!(disk.take_mark().unwrap(), None);
         disk.mark_unbegun(None).unwrap();
         assert_eq!(disk.take_mark().unwrap(), Some(Mark::Plain));
+        disk.begin_waking().unwrap();
+        assert!(disk.is_waking());
+        disk.end_waking().unwrap();
+        disk.end_waking().unwrap();
+        assert!(!disk.is_waking());
     }
 }

@@ -210,8 +210,10 @@ impl QemuDriver {
         self.insides.leave(&machine.name);
         let mark = self.files(machine).take_mark()?;
         if let Some(Mark::Template(template)) = &mark {
+            let files = self.files(machine);
+            files.begin_waking()?;
             match self.wake(machine, template, turn).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return files.end_waking(),
                 Err(error) => {
                     tracing::warn!(
                         "{} boots the usual way: its template {template} does not serve: {error}",
@@ -219,6 +221,7 @@ impl QemuDriver {
                     );
                     self.templates.spoil(template);
                     self.domains.destroy(&machine.name).await?;
+                    files.end_waking()?;
                 }
             }
         }
@@ -331,11 +334,21 @@ impl Driver for QemuDriver {
         if machine.is_guest() {
             return self.begin_guest(machine, turn).await;
         }
-        match self.domains.state(&machine.name).await? {
-            DomainState::Running => self.ready(machine).await?,
-            // Somebody who copied it was killed.
-            DomainState::Paused => self.resume(machine).await?,
-            DomainState::Off | DomainState::Absent => self.start(machine, turn).await?,
+        if self.files(machine).is_waking() {
+            self.domains.destroy(&machine.name).await?;
+            self.files(machine).end_waking()?;
+        }
+        loop {
+            match self.domains.state(&machine.name).await? {
+                DomainState::Running => self.ready(machine).await?,
+                // Somebody who copied it was killed; or a start that was cut off is still ending, and is waited for.
+                DomainState::Paused => match self.resume(machine).await {
+                    Err(_) if self.domains.state(&machine.name).await? != DomainState::Paused => continue,
+                    other => other?,
+                },
+                DomainState::Off | DomainState::Absent => self.start(machine, turn).await?,
+            }
+            break;
         }
         allow_hairpin(&machine.wiring.cable)
     }
