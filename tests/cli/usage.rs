@@ -26,6 +26,15 @@ fn the_version_is_told_in_both_ways() {
     Env::bare().run("--version").succeeds().stdout_is(version);
 }
 
+/// Fifty libraries come with libvirt: nothing that does not ask it is to wait for them.
+#[test]
+#[cfg(all(feature = "libvirt", target_arch = "x86_64"))]
+fn libvirt_is_not_loaded_with_the_program() {
+    let env = Env::bare().with("LD_TRACE_LOADED_OBJECTS", "1");
+    let loaded = env.run("version").stdout;
+    assert!(loaded.contains("libc.so") && !loaded.contains("libvirt"), "{loaded}");
+}
+
 #[test]
 fn wrong_usage_is_one_line_and_a_hint() {
     let cases = [

@@ -17,7 +17,7 @@ use virt::domain::Domain;
 use virt::error::{Error, ErrorNumber};
 
 use super::ownership::Owner;
-use super::words;
+use super::{library, words};
 use crate::provider::ProviderError;
 use crate::provider::local::locked;
 
@@ -31,8 +31,6 @@ pub struct Hypervisor {
 impl Hypervisor {
     /// Connects to nothing yet.
     pub fn new(uri: &str) -> Self {
-        // libvirt would print every error on our standard error.
-        virt::error::clear_error_callback();
         Self { uri: uri.into(), connection: Arc::default() }
     }
 
@@ -49,12 +47,15 @@ impl Hypervisor {
         work: impl Fn(&Connect) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, ProviderError> {
         let hypervisor = self.clone();
-        let done = tokio::task::spawn_blocking(move || hypervisor.call_now(work)).await;
-        let done = done.map_err(|error| {
+        let done = tokio::task::spawn_blocking(move || {
+            library::load()?;
+            hypervisor.call_now(work).map_err(|error| words::refusal(&hypervisor.uri, &error))
+        })
+        .await;
+        done.map_err(|error| {
             let source = std::io::Error::other(error);
             ProviderError::Spawn { command: format!("a call to {}", self.uri), source }
-        })?;
-        done.map_err(|error| words::refusal(&self.uri, &error))
+        })?
     }
 
     /// Does blocking work with our domain of this name; `None` if there is no domain of this name.
@@ -95,6 +96,8 @@ impl Hypervisor {
         if let Some(open) = connection.as_ref() {
             return Ok(open.clone());
         }
+        // libvirt would print every error on our standard error.
+        virt::error::clear_error_callback();
         Ok(connection.insert(Connect::open(Some(&self.uri))?).clone())
     }
 }
