@@ -36,7 +36,7 @@ use crate::worker::{World, chain, observer};
 
 use super::backup::{self, Origin};
 use super::machines::{self, Place};
-use super::{Workers, debug_hooks, session};
+use super::{Workers, debug_hooks, refused, session};
 
 pub struct ControllerBackend {
     world: World,
@@ -284,7 +284,7 @@ impl Backend for ControllerBackend {
     }
 
     async fn foreign(&self) -> Result<Vec<ForeignMachine>, Refusal> {
-        let found = self.world.provider.foreign().await.map_err(|error| Refusal::new(chain(&error)))?;
+        let found = self.world.provider.foreign().await.map_err(|error| refused::of(&error))?;
         let mut machines: Vec<ForeignMachine> = found.into_iter().map(foreign_machine).collect();
         machines.sort_by(|one, other| (&one.name, &one.kind).cmp(&(&other.name, &other.kind)));
         Ok(machines)
@@ -292,7 +292,7 @@ impl Backend for ControllerBackend {
 
     async fn inspect(&self, folder: &str) -> Result<ForeignMachine, Refusal> {
         let found = self.world.provider.inspect(Path::new(folder)).await;
-        found.map(foreign_machine).map_err(|error| Refusal::new(chain(&error)))
+        found.map(foreign_machine).map_err(|error| refused::of(&error))
     }
 
     fn may_adopt(&self, by: &Asker) -> bool {
@@ -329,7 +329,7 @@ impl Backend for ControllerBackend {
     async fn destroy(&self) -> Result<(), Refusal> {
         self.workers.stop().await;
         self.world.provider.teardown().await.map_err(|error| {
-            Refusal::new(format!("not everything could be taken down: {}", chain(&error)))
+            refused::at("not everything could be taken down", &error)
                 .hint("mend that and repeat the command; machines are not worked on any more until then")
         })?;
         super::daemon::mark_destroyed(&self.world);

@@ -7,7 +7,8 @@ use anyhow::{Context, bail};
 use crate::api::{EnvironmentKind, EnvironmentSettings};
 use crate::cli::host::{Finding, Host, Restored};
 use crate::provider::registry::Said;
-use crate::provider::{command, doctor, systemd};
+use crate::provider::{ProviderError, command, doctor, systemd};
+use crate::worker::chain;
 
 use super::{daemon, restore};
 
@@ -25,7 +26,7 @@ impl Host for LocalHost {
     }
 
     fn mend(&self, env: &EnvironmentSettings) -> anyhow::Result<Vec<String>> {
-        Ok(said(env).mend_host()?)
+        said(env).mend_host().map_err(told)
     }
 
     fn run_controller(&self, env: &EnvironmentSettings) -> anyhow::Result<()> {
@@ -53,10 +54,15 @@ impl Host for LocalHost {
     fn teardown(&self, env: &EnvironmentSettings) -> anyhow::Result<()> {
         let provider = daemon::provider(env)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(provider.teardown())?;
+        runtime.block_on(provider.teardown()).map_err(told)?;
         systemd::forget_service(&env.user, env.name.as_str());
         Ok(())
     }
+}
+
+/// With what to do about it.
+fn told(error: ProviderError) -> anyhow::Error {
+    anyhow::anyhow!(chain(&error))
 }
 
 pub(super) fn said(env: &EnvironmentSettings) -> Said<'_> {

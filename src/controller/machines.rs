@@ -6,9 +6,9 @@ use crate::api::backend::Session;
 use crate::api::{Refusal, SnapshotInfo};
 use crate::model::{MachineId, SnapshotName};
 use crate::provider::{InstanceName, Provider, ProviderError, Snapshot};
-use crate::worker::{World, chain};
+use crate::worker::World;
 
-use super::session;
+use super::{refused, session};
 
 /// A machine and its instance.
 pub struct Place {
@@ -18,7 +18,7 @@ pub struct Place {
 
 impl Place {
     pub fn of(machine: MachineId, instance: String) -> Result<Place, Refusal> {
-        let instance = InstanceName::new(instance).map_err(|error| Refusal::new(chain(&error)))?;
+        let instance = InstanceName::new(instance).map_err(|error| refused::of(&error))?;
         Ok(Place { machine, instance })
     }
 
@@ -29,7 +29,7 @@ impl Place {
                 Refusal::new(format!("cannot {what} machine {}: machines of its kind have no {action}", self.machine))
                     .hint("docs/machines.md has a table of what each kind is able to do")
             }
-            error => Refusal::new(format!("cannot {what} machine {}: {}", self.machine, chain(error))),
+            error => refused::at(&format!("cannot {what} machine {}", self.machine), error),
         }
     }
 }

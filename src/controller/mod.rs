@@ -6,6 +6,7 @@ mod daemon;
 mod debug_hooks;
 mod host;
 mod machines;
+mod refused;
 mod restore;
 mod session;
 

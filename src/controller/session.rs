@@ -10,6 +10,8 @@ use crate::api::{Exec, Frame, Refusal};
 use crate::provider::{ExecEnd, ExecRequest, Execution, InstanceName, Provider, ProviderError};
 use crate::worker::chain;
 
+use super::refused;
+
 /// How long a stream of a command that has ended is waited for.
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -20,7 +22,7 @@ pub async fn open(
     user: Option<String>,
     request: &Exec,
 ) -> Result<Session, Refusal> {
-    let instance = InstanceName::new(instance).map_err(|error| Refusal::new(chain(&error)))?;
+    let instance = InstanceName::new(instance).map_err(|error| refused::of(&error))?;
     let argv = match request.argv.as_slice() {
         [] => vec!["/bin/bash".to_owned(), "-l".to_owned()],
         // Like ssh: one word is a command line for the shell.
@@ -33,7 +35,7 @@ pub async fn open(
     // Nobody's `/root` but root's own can be entered; a command begins in its user's home by itself.
     let cwd = user.is_none().then(|| "/root".to_owned());
     let request = ExecRequest { argv, env, cwd, user, timeout: None, terminal: request.terminal };
-    start(provider, &instance, request).await.map_err(|error| Refusal::new(chain(&error)))
+    start(provider, &instance, request).await.map_err(|error| refused::of(&error))
 }
 
 /// The same for a command that is there already.

@@ -120,6 +120,14 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// An error and its causes on one line, and what to do about it if its provider knows.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref().and_then(ProviderError::remedy) {
+        Some(remedy) => format!("{}; {remedy}", causes(error)),
+        None => causes(error),
+    }
+}
+
+/// An error and its causes on one line.
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     // Rust adds the number; nobody needs it.
     let told = |error: &dyn std::error::Error| {
         let text = error.to_string();
@@ -137,10 +145,6 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
             text.push_str(&cause_text);
         }
         source = cause.source();
-    }
-    if let Some(remedy) = error.downcast_ref().and_then(ProviderError::remedy) {
-        text.push_str("; ");
-        text.push_str(&remedy);
     }
     text
 }

@@ -53,6 +53,21 @@ pub struct Wiring {
     pub gateway: Ipv4Addr,
 }
 
+#[cfg(test)]
+impl Wiring {
+    pub fn sample() -> Self {
+        Self {
+            bridge: "enc0".into(),
+            cable: "ve1".into(),
+            interface: "eth0".into(),
+            hardware: "02:e4:c0:a0:00:02".into(),
+            address: Ipv4Addr::new(10, 160, 0, 2),
+            prefix: 22,
+            gateway: Ipv4Addr::new(10, 160, 0, 1),
+        }
+    }
+}
+
 /// What an image must be able to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Flavour {

@@ -95,7 +95,6 @@ lxc.net.0.ipv4.gateway = {gateway}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
 
     fn sample(cgroups: HostCgroups) -> String {
         render_config(&ContainerConfig {
@@ -103,15 +102,7 @@ mod tests {
             root: Path::new("/var/lib/lxc/ana-local-machine-1/rootfs"),
             first_id: 1_000_000,
             console_log: Path::new("/var/lib/lxc/ana-local-machine-1/console.log"),
-            wiring: &Wiring {
-                bridge: "enc0".into(),
-                cable: "ve1".into(),
-                interface: "eth0".into(),
-                hardware: "02:e4:c0:a0:00:02".into(),
-                address: Ipv4Addr::new(10, 160, 0, 2),
-                prefix: 22,
-                gateway: Ipv4Addr::new(10, 160, 0, 1),
-            },
+            wiring: &Wiring::sample(),
             memory: Some(256),
             cores: Some(2),
             cgroups,

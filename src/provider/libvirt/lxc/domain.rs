@@ -145,15 +145,7 @@ mod tests {
                 build: false,
                 origin: None,
             },
-            wiring: Wiring {
-                bridge: "enc0".into(),
-                cable: "ve1".into(),
-                interface: "eth0".into(),
-                hardware: "02:e4:c0:a0:00:02".into(),
-                address: Ipv4Addr::new(10, 160, 0, 2),
-                prefix: 22,
-                gateway: Ipv4Addr::new(10, 160, 0, 1),
-            },
+            wiring: Wiring::sample(),
         };
         render_domain((&machine, &Owner::new("ana-local-1")), Path::new("/var/lib/it's/<root>"), host)
     }

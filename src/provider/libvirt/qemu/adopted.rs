@@ -63,9 +63,9 @@ rm -rf /run/encanto
 
 /// One adopted machine, which runs.
 pub struct Adopted<'a> {
-    pub domains: &'a Domains,
-    pub name: &'a InstanceName,
-    pub way: &'a LibvirtWay,
+    pub domains: Domains,
+    pub name: InstanceName,
+    pub way: LibvirtWay,
     pub wiring: &'a Wiring,
 }
 
@@ -76,18 +76,18 @@ impl Adopted<'_> {
         if !self.has_card() {
             let xml = self.card();
             let live = virt_sys::VIR_DOMAIN_AFFECT_LIVE;
-            self.domains.with(self.name, move |domain| domain.attach_device_flags(&xml, live).map(drop)).await?;
+            self.domains.with(&self.name, move |domain| domain.attach_device_flags(&xml, live).map(drop)).await?;
         }
         let (network, address) = (format!("{address}/{prefix}"), address.to_string());
         let words = ["/bin/sh", "-c", PLUG, "sh", hardware, interface, &network, &address, &gateway.to_string(), TABLE];
-        run_inside(&Agent::new(self.way), &words, b"").await
+        run_inside(&Agent::new(&self.way), &words, b"").await
     }
 
     /// Takes away all that was added.
     pub async fn unplug(&self) -> Result<(), ProviderError> {
         let words = ["/bin/sh", "-c", UNPLUG, "sh", &self.wiring.address.to_string(), TABLE];
         // A machine whose agent has ended meanwhile is given back, too; what is left in it ends with its next boot.
-        if let Err(error) = run_inside(&Agent::new(self.way), &words, b"").await {
+        if let Err(error) = run_inside(&Agent::new(&self.way), &words, b"").await {
             tracing::warn!("{} keeps a rule and our helper until it is booted again: {error}", self.name);
         }
         self.way.remove_port().await?;
@@ -96,7 +96,7 @@ impl Adopted<'_> {
         }
         let xml = self.card();
         let live = virt_sys::VIR_DOMAIN_AFFECT_LIVE;
-        self.domains.with(self.name, move |domain| domain.detach_device_flags(&xml, live).map(drop)).await?;
+        self.domains.with(&self.name, move |domain| domain.detach_device_flags(&xml, live).map(drop)).await?;
         let gone = async {
             while self.has_card() {
                 tokio::time::sleep(PAUSE).await;
@@ -144,10 +144,10 @@ pub fn see(domain: &Domain) -> Result<Seen, Error> {
 }
 
 /// As it would be adopted.
-pub async fn look_at(seen: Seen, kind: &str, way: impl Fn(InstanceName) -> LibvirtWay) -> Foreign {
+pub async fn look_at(seen: Seen, kind: &str, domains: &Domains) -> Foreign {
     let obstacle = obstacle(&seen);
     let series = match InstanceName::new(seen.name.as_str()) {
-        Ok(name) if obstacle.is_none() => series(&way(name)).await,
+        Ok(name) if obstacle.is_none() => series(&domains.way(name)).await,
         _ => None,
     };
     let state = if seen.active { InstanceState::Running } else { InstanceState::Stopped };

@@ -92,11 +92,6 @@ impl<'a> Agent<'a> {
         }
     }
 
-    /// Asks the machine to shut down. Returns at once: it has no answer.
-    pub async fn shut_down(&self) -> Result<(), ProviderError> {
-        self.way.ask(json!({"execute": "guest-shutdown", "arguments": {"mode": "powerdown"}})).await.map(drop)
-    }
-
     /// Has everything written to disk and holds writing up, until [`Agent::thaw`].
     pub async fn freeze(&self) -> Result<(), ProviderError> {
         self.way.ask(json!({"execute": "guest-fsfreeze-freeze"})).await.map(drop)

@@ -167,20 +167,11 @@ fn render_network(wiring: Option<&Wiring>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
 
     const UUID: &str = "01234567-89ab-8def-8123-456789abcdef";
 
     fn wiring() -> Wiring {
-        Wiring {
-            bridge: "enc0".into(),
-            cable: "ve123".into(),
-            interface: "eth0".into(),
-            hardware: "02:e4:c0:a0:00:02".into(),
-            address: Ipv4Addr::new(10, 160, 0, 2),
-            prefix: 22,
-            gateway: Ipv4Addr::new(10, 160, 0, 1),
-        }
+        Wiring::sample()
     }
 
     fn shape(accelerator: Accelerator) -> Shape {
@@ -215,7 +206,7 @@ mod tests {
             "<memory unit='MiB'>1024</memory>",
             "<vcpu>2</vcpu>",
             "<source bridge='enc0'/>",
-            "<target dev='ve123'/>",
+            "<target dev='ve1'/>",
             "<mac address='02:e4:c0:a0:00:02'/>",
             "mitigations=off systemd.machine_id=0123456789ab8def8123456789abcdef encanto.name=ana-local-machine-1 \
              encanto.address=10.160.0.2/22 encanto.gateway=10.160.0.1 encanto.hardware=02:e4:c0:a0:00:02 \

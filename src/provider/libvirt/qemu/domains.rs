@@ -9,6 +9,7 @@ use virt::domain::Domain;
 use virt::error::Error;
 
 use super::adopted::{Seen, see};
+use super::way::LibvirtWay;
 use crate::provider::libvirt::connection::{Hypervisor, absent_is_none};
 use crate::provider::libvirt::ownership::Owner;
 use crate::provider::{InstanceName, ProviderError};
@@ -172,6 +173,11 @@ impl Domains {
                 Ok(seen)
             })
             .await
+    }
+
+    /// The way into one of them.
+    pub fn way(&self, name: InstanceName) -> LibvirtWay {
+        LibvirtWay::new(name, self.owner.clone(), (self.hypervisor.clone(), self.agents.clone()))
     }
 
     /// The same among those that nobody's environment made.

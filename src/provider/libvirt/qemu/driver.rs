@@ -104,28 +104,22 @@ impl QemuDriver {
     }
 
     fn way(&self, machine: &Machine) -> LibvirtWay {
-        let (Domains { hypervisor, agents, owner }, name) = self.domain(machine);
-        LibvirtWay::new(name, owner, (hypervisor, agents))
+        let (domains, name) = self.domain(machine);
+        domains.way(name)
     }
 
     /// An adopted one that was booted anew by others has lost what [`Adopted::plug`] gave it.
     async fn inside(&self, machine: &Machine) -> Result<Inside, ProviderError> {
         let inside = self.insides.of(Arc::new(self.way(machine)));
         if machine.is_guest() && !inside.is_linked().await && self.state(machine).await? == DomainState::Running {
-            self.plug(machine).await?;
+            self.adopted(machine).plug().await?;
         }
         Ok(inside)
     }
 
-    async fn plug(&self, machine: &Machine) -> Result<(), ProviderError> {
-        let ((domains, name), way) = (self.domain(machine), self.way(machine));
-        Adopted { domains: &domains, name: &name, way: &way, wiring: &machine.wiring }.plug().await
-    }
-
-    async fn unplug(&self, machine: &Machine) -> Result<(), ProviderError> {
-        let ((domains, name), way) = (self.domain(machine), self.way(machine));
-        self.insides.leave(&name);
-        Adopted { domains: &domains, name: &name, way: &way, wiring: &machine.wiring }.unplug().await
+    fn adopted<'a>(&self, machine: &'a Machine) -> Adopted<'a> {
+        let (domains, name) = self.domain(machine);
+        Adopted { way: domains.way(name.clone()), domains, name, wiring: &machine.wiring }
     }
 
     /// As others defined it.
@@ -138,7 +132,7 @@ impl QemuDriver {
             DomainState::Running => {}
         }
         self.ready(machine).await?;
-        self.plug(machine).await?;
+        self.adopted(machine).plug().await?;
         allow_hairpin(&machine.wiring.cable)
     }
 
@@ -476,10 +470,8 @@ impl Driver for QemuDriver {
 
     async fn foreign(&self, prefix: &str) -> Result<Vec<Foreign>, ProviderError> {
         let nobodys = self.domains.of_nobody();
-        let way =
-            |name| LibvirtWay::new(name, nobodys.owner.clone(), (nobodys.hypervisor.clone(), nobodys.agents.clone()));
         let others = self.domains.others().await?.into_iter().filter(|seen| !seen.name.starts_with(prefix));
-        Ok(join_all(others.map(|seen| look_at(seen, NAME, way))).await)
+        Ok(join_all(others.map(|seen| look_at(seen, NAME, &nobodys))).await)
     }
 
     async fn adopt(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {
@@ -488,15 +480,13 @@ impl Driver for QemuDriver {
     }
 
     async fn release(&self, machine: &Machine) -> Result<(), ProviderError> {
-        match self.state(machine).await? {
-            // Nothing of what was added outlives a stop.
-            DomainState::Absent | DomainState::Off => Ok(()),
-            DomainState::Running => self.unplug(machine).await,
-            DomainState::Paused => {
-                let (domains, name) = self.domain(machine);
-                domains.resume(&name).await?;
-                self.unplug(machine).await
-            }
+        let (domains, name) = self.domain(machine);
+        // Nothing of what was added outlives a stop.
+        if matches!(domains.state(&name).await?, DomainState::Absent | DomainState::Off) {
+            return Ok(());
         }
+        domains.resume(&name).await?;
+        self.insides.leave(&name);
+        self.adopted(machine).unplug().await
     }
 }

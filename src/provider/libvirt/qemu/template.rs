@@ -186,8 +186,7 @@ impl Templates {
     }
 
     fn way(&self) -> LibvirtWay {
-        let Domains { hypervisor, agents, owner } = self.domains.clone();
-        LibvirtWay::new(self.name.clone(), owner, (hypervisor, agents))
+        self.domains.way(self.name.clone())
     }
 
     /// Begins a defined machine with a template's memory. It takes itself for the template then.
