@@ -1,6 +1,7 @@
 //! The inside of virtual machines: one link a machine, made when it is first needed and again when it is lost.
 
 use std::collections::HashMap;
+use std::io::{Error, ErrorKind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -106,6 +107,17 @@ impl Inside {
         Err(if running { lost(self.name()) } else { ProviderError::NotRunning { name: self.name().clone() } })
     }
 
+    /// Why a machine whose port is served does not answer. Unless it is paused, the next command tries another link.
+    async fn silent(&self, link: &Link) -> Result<ProviderError, ProviderError> {
+        let source = if self.way.is_paused().await? {
+            Error::new(ErrorKind::TimedOut, "the machine is paused")
+        } else {
+            link.cut();
+            ErrorKind::TimedOut.into()
+        };
+        Ok(ProviderError::Enter { name: self.name().clone(), source })
+    }
+
     /// What the machine says to a new command; `None` if it did not get it.
     async fn first_word(&self, link: &Link, begun: &mut Begun) -> Result<Option<FromGuest>, ProviderError> {
         let asked = Instant::now();
@@ -118,8 +130,7 @@ impl Inside {
                 return Ok(None);
             }
             if asked.elapsed() > START_LIMIT {
-                let source = std::io::ErrorKind::TimedOut.into();
-                return Err(ProviderError::Enter { name: self.name().clone(), source });
+                return Err(self.silent(link).await?);
             }
         }
     }

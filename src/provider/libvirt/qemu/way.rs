@@ -45,6 +45,9 @@ pub trait Way: Send + Sync {
     /// [`ProviderError::NoInstance`] if the hypervisor does not know it.
     async fn is_running(&self) -> Result<bool, ProviderError>;
 
+    /// Whether it is paused: whoever copies it does so, and QEMU when the host's disk is full.
+    async fn is_paused(&self) -> Result<bool, ProviderError>;
+
     /// Asks the guest agent.
     async fn ask(&self, question: Value) -> Result<Value, ProviderError>;
 
@@ -145,6 +148,11 @@ impl Way for LibvirtWay {
 
     async fn is_running(&self) -> Result<bool, ProviderError> {
         self.with(&self.hypervisor, Domain::is_active).await
+    }
+
+    async fn is_paused(&self) -> Result<bool, ProviderError> {
+        let state = self.with(&self.hypervisor, Domain::get_state).await?;
+        Ok(state.0 == virt_sys::VIR_DOMAIN_PAUSED)
     }
 
     async fn ask(&self, question: Value) -> Result<Value, ProviderError> {

@@ -19,12 +19,16 @@ use Fcntl qw(O_RDONLY O_RDWR O_WRONLY O_CREAT O_EXCL O_NONBLOCK O_NOCTTY O_ASYNC
 use POSIX ();
 
 use constant { WINDOW => 262144, CHUNK => 65536, QUEUE => 262144, BODY => 1048576 };
+use constant { O_CLOEXEC => 0x80000, SIGIO => 29 };
 use constant { TIOCSPTLCK => 0x40045431, TIOCGPTN => 0x80045430, TIOCSCTTY => 0x540E, TIOCSWINSZ => 0x5414 };
-my $PRCTL = { x86_64 => 157, aarch64 => 167, riscv64 => 167, i686 => 172 }->{ (POSIX::uname())[4] };
+# Calls that Perl has no names for.
+my %CALLS = (x86_64 => [157, 289], aarch64 => [167, 74], riscv64 => [167, 74], i686 => [172, 327]);
+my ($PRCTL, $SIGNALFD) = @{ $CALLS{ (POSIX::uname())[4] } // die "unknown processor: " . (POSIX::uname())[4] . "\n" };
 my $PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 my ($place, $version, $folder, $mark) = @ARGV;
-my ($port, $wake_read, $wake_write);
+# Signals come by a handle: by Perl's own way one that comes just before a `select` ends no `select`.
+my ($port, $signals);
 my ($input, $output) = ('', '');
 my (%runs, %number_of);    # number => what runs; process id => number
 # The controller is gone; this process is to end.
@@ -37,11 +41,7 @@ sub main {
     umask 022;
     chdir '/';
     $SIG{PIPE} = 'IGNORE';
-    pipe $wake_read, $wake_write or die "pipe: $!\n";
-    quick($_) for $wake_read, $wake_write;
-    my $wake = sub { local $!; syswrite $wake_write, 'x' };
-    $SIG{CHLD} = $SIG{IO} = $wake;
-    $SIG{TERM} = $SIG{HUP} = sub { $ending = 1; $wake->() };
+    catch_signals(POSIX::SIGCHLD(), SIGIO, POSIX::SIGTERM(), POSIX::SIGHUP());
     write_text('/proc/self/oom_score_adj', '-900');
     make_folders("$folder/commands");
     end_predecessor();
@@ -57,6 +57,24 @@ sub main {
     report(0, 'b', '');
     flush_port();
     POSIX::_exit(0);
+}
+
+sub catch_signals {
+    my @numbers = @_;
+    POSIX::sigprocmask(POSIX::SIG_BLOCK(), POSIX::SigSet->new(@numbers));
+    my $mask = 0;
+    $mask |= 1 << $_ - 1 for @numbers;
+    my $handle = syscall $SIGNALFD, -1, pack('LL', $mask, 0), 8, O_NONBLOCK | O_CLOEXEC;
+    die "signalfd: $!\n" if $handle < 0;
+    open $signals, '<&=', $handle or die "open signals: $!\n";
+}
+
+sub take_signals {
+    return unless sysread $signals, my ($told), 128 * 16;
+    # The number is the first of each one's 128 bytes.
+    for my $number (unpack '(L x124)*', $told) {
+        $ending = 1 if $number == POSIX::SIGTERM() or $number == POSIX::SIGHUP();
+    }
 }
 
 # --- Those before ---
@@ -136,7 +154,8 @@ sub await_greeting {
     until ($ending) {
         $lost = 0;
         my $here = take_input();
-        return answer() if $input =~ /\nencanto \Q$version\E ([0-9a-f]+)\n/;
+        # What is said is heard a moment before the port tells of its speaker; an answer would get lost till then.
+        return answer() if $here and $input =~ /\nencanto \Q$version\E [0-9a-f]+\n/;
         # One that wants another version brings its own.
         $ending = 1 if $input =~ /\nencanto [0-9a-f]+ [0-9a-f]+\n/;
         last if $ending;
@@ -146,8 +165,8 @@ sub await_greeting {
         # The port of a controller that is not there can always be read: its coming is told by a signal.
         my $read = '';
         vec($read, fileno $port, 1) = 1 if $here;
-        vec($read, fileno $wake_read, 1) = 1;
-        hush() if select($read, undef, undef, undef) > 0 and vec $read, fileno $wake_read, 1;
+        vec($read, fileno $signals, 1) = 1;
+        take_signals() if select($read, undef, undef, undef) > 0 and vec $read, fileno $signals, 1;
         reap();
     }
     return 0;
@@ -160,8 +179,6 @@ sub answer {
     flush_port();
     return 1;
 }
-
-sub hush { sysread $wake_read, my ($nothing), 4096 }
 
 # Whether anybody is at the other end. A port hands out a page at a time, hence the rounds.
 sub take_input {
@@ -197,7 +214,7 @@ sub report {
 sub serve {
     my ($read, $write) = ('', '');
     vec($read, fileno $port, 1) = 1;
-    vec($read, fileno $wake_read, 1) = 1;
+    vec($read, fileno $signals, 1) = 1;
     vec($write, fileno $port, 1) = 1 if length $output;
     my $room = length $output < QUEUE;
     for my $run (values %runs) {
@@ -209,7 +226,7 @@ sub serve {
     }
     my $count = select $read, $write, undef, undef;
     return if $count <= 0;
-    hush() if vec $read, fileno $wake_read, 1;
+    take_signals() if vec $read, fileno $signals, 1;
     if (vec $read, fileno $port, 1) {
         take_input();
         take_frames();
@@ -356,7 +373,7 @@ sub begin_command {
     my $failed = launch($run, $columns, $rows, sub {
         return fail("cannot become $user", 126) unless become($uid, $gid, @groups);
         # Even if this helper is killed. A change of user clears it, hence the place.
-        syscall $PRCTL, 1, 9, 0, 0, 0 if $PRCTL;
+        syscall $PRCTL, 1, 9, 0, 0, 0;
         %ENV = %environment;
         exec { $argv[0] } @argv;
         return fail("$argv[0]: $!", $! == ENOENT ? 127 : 126);
@@ -369,7 +386,7 @@ sub begin_file_work {
     my ($run, @words) = @_;
     return launch($run, 0, 0, sub {
         # It is no other program that would be rid of these by itself.
-        close $_ for $port, $wake_read, $wake_write, map { grep { $_ } @$_{ 0 .. 2 } } $run, values %runs;
+        close $_ for $port, $signals, map { grep { $_ } @$_{ 0 .. 2 } } $run, values %runs;
         my @answer = file_work(@words);
         syswrite STDERR, pack '(N/a*)*', @answer;
         return 0;
@@ -393,7 +410,8 @@ sub launch {
     if ($pid == 0) {
         POSIX::setsid();
         # A shell that starts something in the background has it ignore the last two.
-        $SIG{$_} = 'DEFAULT' for qw(PIPE TERM HUP CHLD IO INT QUIT);
+        $SIG{$_} = 'DEFAULT' for qw(PIPE INT QUIT);
+        POSIX::sigprocmask(POSIX::SIG_SETMASK(), POSIX::SigSet->new);
         POSIX::dup2(fileno $theirs[$_], $_) for 0 .. 2;
         @theirs = ();
         ioctl STDIN, TIOCSCTTY, 0 if $columns;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::super::boot::{greet, greeting, version};
+use super::super::boot::{HELPER, greet, greeting, version};
 use super::super::link::Link;
 use super::{FakeMachine, Inside, Way as _, Wire, exec, inside, shell};
 use crate::provider::{ExecEnd, ExecRequest, Execution, ProviderError};
@@ -135,6 +135,53 @@ async fn whoever_greets_a_helper_that_is_there_ends_what_it_ran() {
     gone(processes).await;
     let lost = run.control.wait().await;
     assert!(matches!(lost, Err(ProviderError::Enter { .. })), "{lost:?}");
+}
+
+/// A port's data comes by another way than the word that somebody is at its other end, and may be first. A file stands
+/// for such a port: once read it has nothing, and nobody.
+#[tokio::test]
+async fn a_greeting_is_answered_when_its_speaker_is_there() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    std::fs::write(at("guest.pl"), HELPER).unwrap();
+    let said = greeting();
+    std::fs::write(at("port"), &said).unwrap();
+    let mut helper = std::process::Command::new("perl")
+        .args([at("guest.pl"), at("port"), version().into(), place.path().into(), "mark".into()])
+        .spawn()
+        .unwrap();
+    // What it is told from here on it hears when it waits.
+    while !at("agent").exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let id = rustix::process::Pid::from_child(&helper);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    assert!(helper.wait().unwrap().success());
+    let after = std::fs::read(at("port")).unwrap();
+    assert_eq!(after.strip_prefix(&said[..]).unwrap(), b"\0\0\0\0b\0\0\0\0", "only a farewell");
+}
+
+/// Whatever it does instead of answering.
+#[tokio::test]
+async fn a_link_that_does_not_answer_is_made_anew() {
+    let machine = FakeMachine::new();
+    let one = inside(&machine);
+    exec(&one, shell("true"), b"").await;
+    let helper = rustix::process::Pid::from_raw(machine.helper().cast_signed()).unwrap();
+    rustix::process::kill_process(helper, rustix::process::Signal::STOP).unwrap();
+    // Thirty seconds and more, while nothing else is to happen.
+    tokio::time::pause();
+    let refused = async || match one.exec(shell("true")).await.err() {
+        Some(ProviderError::Enter { source, .. }) => source.to_string(),
+        other => format!("{other:?}"),
+    };
+    machine.state().paused = true;
+    assert_eq!(refused().await, "the machine is paused");
+    assert!(one.is_linked().await);
+    machine.state().paused = false;
+    assert_eq!(refused().await, "timed out");
+    tokio::time::resume();
+    assert_eq!(exec(&one, shell("echo again"), b"").await.text(), "again");
 }
 
 #[tokio::test]

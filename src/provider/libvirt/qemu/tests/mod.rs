@@ -29,6 +29,7 @@ struct FakeMachine {
 #[derive(Default)]
 struct State {
     off: bool,
+    paused: bool,
     calls: usize,
     /// The call that fails, counted from 1.
     fails_at: Option<usize>,
@@ -109,6 +110,11 @@ impl Way for FakeMachine {
     async fn is_running(&self) -> Result<bool, ProviderError> {
         self.call()?;
         Ok(!self.state().off)
+    }
+
+    async fn is_paused(&self) -> Result<bool, ProviderError> {
+        self.call()?;
+        Ok(self.state().paused)
     }
 
     async fn ask(&self, question: Value) -> Result<Value, ProviderError> {
