@@ -465,6 +465,8 @@ pub enum ProviderError {
     Libvirt { words: String, remedy: Option<String> },
     #[error("{place} has a {name} already that is not this environment's")]
     NameTaken { name: String, place: String },
+    #[error("{0} is there already, from an environment of this name whose state was lost")]
+    Forgotten(InstanceName),
     #[error("this host has no apt source of Debian: set `mirror:` in environments.yaml")]
     NoArchive,
     /// What was said on another host, or of the way to it.
@@ -482,6 +484,9 @@ impl ProviderError {
             Self::Libvirt { remedy, .. } | Self::Remote { remedy, .. } => remedy.clone(),
             Self::NameTaken { name, place } => {
                 Some(format!("`virsh -c {place} domrename {name} OTHER` frees the name, and keeps what it is"))
+            }
+            Self::Forgotten(_) => {
+                Some("`encanto destroy-environment` takes it down, and its data with it; another name keeps it".into())
             }
             _ => None,
         }

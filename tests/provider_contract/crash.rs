@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use encanto::provider::{InstanceState, Provider, PublishedPort};
+use encanto::provider::{InstanceState, Provider, ProviderError, PublishedPort};
 
 use crate::bed::{Bed, Environment, controller};
 use crate::tools::{counted, exec, instance, read, run, shell, shell_on_host, write};
@@ -133,6 +133,15 @@ pub async fn a_new_controller_finds_its_machines(on: &Environment) {
     assert_eq!(read(&*next, &name, "/srv/kept").await, "data");
     let address = on.provider.create(&on.spec(&name)).await.unwrap().address;
     assert_eq!(next.create(&on.spec(&name)).await.unwrap().address, address);
+    // One that has lost its records takes nothing for its own, and what was on it stays.
+    let (records, elsewhere) = (on.folder.join("lxc/instances"), on.folder.join("elsewhere"));
+    std::fs::rename(&records, &elsewhere).unwrap();
+    let forgetful = on.another_controller();
+    forgetful.open(Arc::new(|_| {})).await.unwrap();
+    let refused = forgetful.create(&on.spec(&name)).await.unwrap_err();
+    assert!(matches!(refused, ProviderError::Forgotten(_)), "{refused}");
+    std::fs::rename(&elsewhere, &records).unwrap();
+    assert_eq!(read(&*on.provider, &name, "/srv/kept").await, "data");
     // Even one that has lost its folder takes down what bears its name.
     std::fs::remove_dir_all(&on.folder).unwrap();
     on.another_controller().teardown().await.unwrap();

@@ -142,7 +142,7 @@ impl LocalProvider {
         }
         // It stands on what the other stands on, whatever is current by now.
         let InstanceSpec { memory, cores, .. } = *spec;
-        self.enrol(&spec.name, InstanceRecord { memory, cores, ..source }, &network)?;
+        self.enrol_new(&spec.name, InstanceRecord { memory, cores, ..source }, &network).await?;
         self.tell_names().await?;
         let (driver, machine) = self.reach(&spec.name).await?;
         if !driver.is_made(&machine).await? {

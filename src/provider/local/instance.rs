@@ -80,6 +80,29 @@ impl LocalProvider {
         Ok(())
     }
 
+    /// [`LocalProvider::enrol`] for an instance that is to be made.
+    ///
+    /// # Errors
+    /// [`ProviderError::Forgotten`] if it was made already, and this environment knows nothing of it.
+    pub(super) async fn enrol_new(
+        &self,
+        name: &InstanceName,
+        template: InstanceRecord,
+        network: &NetworkChoice,
+    ) -> Result<(), ProviderError> {
+        if !locked(&self.records).contains_key(name) {
+            let driver = self.drivers.of(Some(&template.kind))?;
+            let found = self.described(name, template.clone());
+            if driver.is_made(&found).await? {
+                if !template.build {
+                    return Err(ProviderError::Forgotten(name.clone()));
+                }
+                driver.end(&found).await?;
+            }
+        }
+        self.enrol(name, template, network)
+    }
+
     /// What a new instance's record says before it has an address.
     pub(super) fn template(&self, spec: &InstanceSpec) -> Result<InstanceRecord, ProviderError> {
         let driver = self.drivers.of(spec.kind.as_deref())?;

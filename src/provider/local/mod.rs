@@ -291,7 +291,7 @@ impl Provider for LocalProvider {
         if let Some(missing) = spec.layers.iter().find(|key| !self.settings.layers().join(key).is_dir()) {
             return Err(ProviderError::NoLayer(missing.clone()));
         }
-        self.enrol(&spec.name, template, &network)?;
+        self.enrol_new(&spec.name, template, &network).await?;
         self.tell_names().await?;
         let (driver, machine) = self.reach(&spec.name).await?;
         self.end_pause(driver, &machine).await?;
