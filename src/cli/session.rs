@@ -18,7 +18,7 @@ pub struct Session<'a> {
     pub format: Option<Format>,
     /// `-e` or `ENCANTO_ENV`.
     pub environment: Option<String>,
-    /// Flags of the verb, for the journal.
+    /// Options of the verb, for the journal.
     pub flags: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ impl Session<'_> {
         Ok(settings)
     }
 
-    /// What the journal says of this command: `command` and the flags that were given.
+    /// What the journal says of this command: `command` and the options that were given.
     pub fn named(&self, command: &str) -> String {
         words(command, &self.flags)
     }

@@ -262,5 +262,5 @@ fn an_operator_finds_and_runs_an_action() {
         env.run("show-status-log db/0").succeeds().stdout_has("0: backup by `action do db/0 backup file`").stdout;
     assert!(told.contains("action   completed 0\n") && told.contains("action   failed    1: charm.lua:"), "{told}");
     env.run("run --unit db/0 true").succeeds().stdout_is("").stderr_is("");
-    env.run("debug-log --no-tail -i db/0").succeeds().stdout_has(": run db/0`\n");
+    env.run("debug-log --no-tail -i db/0").succeeds().stdout_has(": run --unit db/0`\n");
 }

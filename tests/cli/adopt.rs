@@ -18,7 +18,7 @@ fn what_is_typed_is_sent() {
     let adoption = |origin: Option<&str>, filesystem: Option<&str>, kind: Option<&str>| json!({ "origin": origin, "kind": kind, "filesystem": filesystem, "name": null, "ram": null, "vcpu": null });
     assert_eq!(
         sends("machine adopt web --kind kvm", "adopt-machine", adoption(Some("web"), None, Some("kvm"))),
-        "machine adopt web"
+        "machine adopt web --kind kvm"
     );
     let mut folder = adoption(None, Some("/srv/root"), None);
     folder["ram"] = json!(512);

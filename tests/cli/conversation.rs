@@ -73,7 +73,7 @@ fn settings_of_a_file_keep_their_types() {
     env.write("settings.yaml", "db:\n  size: 3\n  fast: true\n  name: 'yes'\n");
     env.run("deploy mysql db --config settings.yaml --config size=4").succeeds();
     assert_eq!(fake.was_asked().body["config"], json!({ "size": "4", "fast": true, "name": "yes" }));
-    assert_eq!(fake.was_asked().header("encanto-command"), "deploy mysql db");
+    assert_eq!(fake.was_asked().header("encanto-command"), "deploy mysql db --config settings.yaml --config size");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::api::AddMachine as Request;
 use crate::cli::error::Outcome;
 use crate::cli::progress::WaitOption;
 use crate::cli::session::Session;
-use crate::cli::values::{Hardware, count};
+use crate::cli::values::{Hardware, count, words};
 
 /// Add machines that units can be put on later
 #[derive(Debug, clap::Args)]
@@ -32,6 +32,7 @@ pub struct AddMachine {
 
 impl AddMachine {
     pub fn run(self, session: &Session<'_>) -> Outcome {
+        let command = words("add-machine", &self.placement);
         let request = Request {
             count: self.count,
             series: self.series,
@@ -39,6 +40,6 @@ impl AddMachine {
             placement: self.placement,
             name: self.name,
         };
-        session.start("add-machine", &request, self.wait.until_started())
+        session.start(&command, &request, self.wait.until_started())
     }
 }

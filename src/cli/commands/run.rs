@@ -5,7 +5,7 @@ use crate::cli::error::{DONE, Failure, Outcome};
 use crate::cli::render::{self, structured};
 use crate::cli::session::{Session, block_on};
 use crate::cli::terminal::{self, Interrupts};
-use crate::cli::values::{seconds, words};
+use crate::cli::values::seconds;
 
 /// Run a command on units or machines, on all at the same time
 ///
@@ -44,9 +44,7 @@ impl Run {
             return Err(Failure::usage("no targets: name them with --unit, --service, --machine or --all")
                 .hint("encanto run --unit mysql/0 uptime"));
         }
-        // Whom, not what: the line may hold a password.
-        let targets = self.units.iter().chain(&self.services).chain(&self.machines);
-        let command = words("run", targets);
+        // Of `run` the journal has whom it was for, not what: the line may hold a password.
         let request = Request {
             units: self.units,
             services: self.services,
@@ -57,7 +55,7 @@ impl Run {
         };
         let settings = session.settings()?;
         let RunAnswer { results } = block_on(async {
-            let client = Client::connect(&settings).await?.for_command(session.named(&command));
+            let client = Client::connect(&settings).await?.for_command(session.named("run"));
             let mut interrupts = Interrupts::listen()?;
             tokio::select! {
                 answer = client.call(&request) => Ok(answer?),

@@ -26,6 +26,7 @@ pub struct SetConstraints {
 
 impl SetConstraints {
     pub fn run(mut self, session: &Session<'_>) -> Outcome {
+        let command = words("set-constraints", &self.words);
         if self.words.first().is_some_and(|word| !word.contains('=')) {
             let named = self.words.remove(0);
             if self.service.replace(named).is_some() {
@@ -34,7 +35,6 @@ impl SetConstraints {
                 );
             }
         }
-        let command = words("set-constraints", &self.service);
         let done = session.ask(&command, &Request { service: self.service, constraints: self.words.join(" ") })?;
         for note in &done.notes {
             session.output.note(note);

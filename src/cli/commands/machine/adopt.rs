@@ -49,7 +49,7 @@ impl Adopt {
         let filesystem = self.filesystem.as_ref().map(std::path::absolute).transpose();
         let filesystem = filesystem.map_err(|error| Failure::io("cannot find the folder", &error))?;
         let filesystem = filesystem.map(|folder| folder.display().to_string());
-        let command = words("machine adopt", self.origin.iter().chain(&filesystem));
+        let command = words("machine adopt", &self.origin);
         let request = AdoptMachine {
             origin: self.origin,
             kind: self.kind,

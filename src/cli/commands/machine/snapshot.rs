@@ -4,6 +4,7 @@ use crate::api::{DropSnapshot, ListSnapshots, TakeSnapshot};
 use crate::cli::error::{DONE, Outcome};
 use crate::cli::render::{self, Format, structured};
 use crate::cli::session::Session;
+use crate::cli::values::words;
 
 /// Keep what a machine has on its disk now
 ///
@@ -32,8 +33,8 @@ impl Snapshot {
         }
         let command = format!("machine snapshot {machine}");
         let done = match self.delete {
-            Some(name) => session.ask(&format!("{command} {name}"), &DropSnapshot { machine, name })?,
-            None => session.ask(&command, &TakeSnapshot { machine, name: self.name })?,
+            Some(name) => session.ask(&command, &DropSnapshot { machine, name })?,
+            None => session.ask(&words(&command, &self.name), &TakeSnapshot { machine, name: self.name })?,
         };
         done.notes.iter().for_each(|note| session.output.note(note));
         Ok(DONE)
@@ -42,7 +43,7 @@ impl Snapshot {
 
 fn list(session: &Session<'_>, machine: String) -> Outcome {
     let format = Format::of_table(session.format)?;
-    let answer = session.ask("machine snapshot --list", &ListSnapshots { machine })?;
+    let answer = session.ask(&format!("machine snapshot {machine}"), &ListSnapshots { machine })?;
     let text = match format {
         Format::Tabular if answer.snapshots.is_empty() => {
             session.output.note("it has no snapshots");
