@@ -43,7 +43,10 @@ element() { definition | sed -n "s|.*<$1>\(.*\)</$1>.*|\1|p" | sed "s/&apos;/'/g
 agent() { hypervisor qemu-agent-command "$NAME" "$1"; }
 
 answers() {
-  until agent '{"execute":"guest-ping"}' > /dev/null 2>&1; do sleep 0.05; done
+  until agent '{"execute":"guest-ping"}' > /dev/null 2>&1; do
+    [ "$(hypervisor domstate "$NAME")" = running ] || { echo "$NAME has ended" >&2; exit 1; }
+    sleep 0.05
+  done
   agent '{"execute":"guest-exec","arguments":{"path":"/bin/true"}}' > /dev/null
 }
 
@@ -114,8 +117,9 @@ END
 
   kvm-create)
     mkdir -p "$WORK"
-    base=$(qemu-img info -U --output=json "$(hypervisor dumpxml --inactive "$LIKE" | sed -n "s|.*<source file='\([^']*disk[^']*\)'.*|\1|p" | head -n 1)" \
-      | sed -n 's/.*"full-backing-filename": "\(.*\)".*/\1/p')
+    # The disk that all stand on, whatever is between: LIKE may have begun on a template's.
+    base=$(qemu-img info -U --backing-chain --output=json "$(hypervisor dumpxml --inactive "$LIKE" | sed -n "s|.*<source file='\([^']*disk[^']*\)'.*|\1|p" | head -n 1)" \
+      | sed -n 's/.*"full-backing-filename": "\(.*\)".*/\1/p' | tail -n 1)
     qemu-img create -q -f qcow2 -b "$base" -F raw "$WORK/disk.qcow2"
     if command -v virt-install > /dev/null; then
       installed
@@ -131,7 +135,8 @@ END
     answers
     ;;
   kvm-stop)
-    hypervisor shutdown "$NAME"
+    # `virsh shutdown` asks a login service, which this lean image has not.
+    agent '{"execute":"guest-exec","arguments":{"path":"/bin/systemctl","arg":["--no-block","poweroff"]}}' > /dev/null
     until [ "$(hypervisor domstate "$NAME")" = "shut off" ]; do sleep 0.05; done
     ;;
   kvm-destroy)

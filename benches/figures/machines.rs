@@ -201,9 +201,8 @@ fn timed<T>(times: &mut Vec<Duration>, work: impl FnOnce() -> anyhow::Result<T>)
     Ok(done)
 }
 
-pub fn measure(report: &mut Report) -> anyhow::Result<()> {
+pub fn measure(kinds: Vec<Kind>, report: &mut Report) -> anyhow::Result<()> {
     doctor::mend_host()?;
-    let kinds = registry::local(LocalSettings::new("bench", ENVIRONMENT, std::env::temp_dir()))?.kinds();
     for kind in kinds {
         if let Err(error) = measure_kind(kind, report) {
             report.note(&format!("not measured: machines of kind {}: {error:#}", kind.name))?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! make bench                      everything; needs root, some five minutes, and a host that is left alone meanwhile
-//! make bench PARTS="commands"     some of: wiki commands scale machines
+//! make bench PARTS="commands"     some of: wiki commands scale machines, or a kind of machines: lxc libvirt-lxc kvm
 //! ```
 //!
 //! - [`wiki`]: a wiki from nothing, through the program and by hand, in turns; then the controller at rest.
@@ -25,6 +25,8 @@ mod wiki;
 use std::path::Path;
 
 use anyhow::Context as _;
+use encanto::provider::local::LocalSettings;
+use encanto::provider::{Kind, registry};
 
 use report::Report;
 
@@ -42,13 +44,16 @@ fn measure(report: &mut Report, wanted: &dyn Fn(&str) -> bool) -> anyhow::Result
     if wanted("scale") {
         scale::measure(report)?;
     }
-    let real = ["wiki", "commands", "machines"].into_iter().filter(|part| wanted(part)).collect::<Vec<_>>();
+    let kinds = registry::local(LocalSettings::new("bench", "any", std::env::temp_dir()))?.kinds();
+    let kinds: Vec<Kind> = kinds.into_iter().filter(|kind| wanted("machines") || wanted(kind.name)).collect();
+    let parts = ["wiki", "commands"].into_iter().filter(|part| wanted(part));
+    let real: Vec<&str> = parts.chain(kinds.iter().map(|kind| kind.name)).collect();
     if !real.is_empty() && !rustix::process::geteuid().is_root() {
         report.note(&format!("not measured: {} (real machines need root)", real.join(", ")))?;
         return Ok(());
     }
-    if wanted("machines") {
-        machines::measure(report)?;
+    if !kinds.is_empty() {
+        machines::measure(kinds, report)?;
     }
     if wanted("wiki") || wanted("commands") {
         let host = wiki::Host::ready(report)?;
