@@ -157,7 +157,7 @@ sub await_greeting {
         # What is said is heard a moment before the port tells of its speaker; an answer would get lost till then.
         return answer() if $here and $input =~ /\nencanto \Q$version\E [0-9a-f]+\n/;
         # One that wants another version brings its own.
-        $ending = 1 if $input =~ /\nencanto [0-9a-f]+ [0-9a-f]+\n/;
+        $ending = 1 if $input =~ /\nencanto (?!\Q$version\E )[0-9a-f]+ [0-9a-f]+\n/;
         last if $ending;
         substr $input, 0, -128, '' if length $input > 128;
         # Not before somebody is there: the port forgets what it cannot hand on.
@@ -410,7 +410,7 @@ sub launch {
     if ($pid == 0) {
         POSIX::setsid();
         # A shell that starts something in the background has it ignore the last two.
-        $SIG{$_} = 'DEFAULT' for qw(PIPE INT QUIT);
+        $SIG{$_} = 'DEFAULT' for qw(PIPE TERM HUP CHLD IO INT QUIT);
         POSIX::sigprocmask(POSIX::SIG_SETMASK(), POSIX::SigSet->new);
         POSIX::dup2(fileno $theirs[$_], $_) for 0 .. 2;
         @theirs = ();

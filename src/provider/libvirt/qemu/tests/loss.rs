@@ -1,15 +1,14 @@
 //! What ends a command before its time: a limit, its caller, or a connection that is lost.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::super::boot::{HELPER, greet, greeting, version};
+use super::super::boot::{greet, greeting, version};
 use super::super::link::Link;
-use super::{FakeMachine, Inside, Way as _, Wire, exec, inside, shell};
-use crate::provider::{ExecEnd, ExecRequest, Execution, ProviderError, command};
+use super::{EARLY, FakeMachine, Inside, Way as _, Wire, exec, inside, shell};
+use crate::provider::{ExecEnd, ExecRequest, Execution, ProviderError};
 
 /// Begins two processes of one group; their numbers.
 async fn two_processes(one: &Inside, timeout: Option<Duration>) -> (Execution, [i32; 2]) {
@@ -138,30 +137,11 @@ async fn whoever_greets_a_helper_that_is_there_ends_what_it_ran() {
     assert!(matches!(lost, Err(ProviderError::Enter { .. })), "{lost:?}");
 }
 
-/// A port's data comes by another way than the word that somebody is at its other end, and may be first. A file stands
-/// for such a port: once read it has nothing, and nobody.
 #[tokio::test]
-async fn a_greeting_is_answered_when_its_speaker_is_there() {
-    let place = tempfile::tempdir().unwrap();
-    let at = |name: &str| place.path().join(name);
-    std::fs::write(at("guest.pl"), HELPER).unwrap();
-    let said = greeting();
-    std::fs::write(at("port"), &said).unwrap();
-    let words = [at("guest.pl"), at("port"), version().into(), place.path().into(), "mark".into()];
-    let line = words.map(|word| word.into_os_string().into_string().unwrap()).join(" ");
-    std::fs::write(at("start"), format!("exec perl {line}")).unwrap();
-    let (_ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    let start = at("start").into_os_string().into_string().unwrap();
-    let mut helper = command::spawn_helper(Path::new("/bin/sh"), &start, theirs.into()).unwrap();
-    // What it is told from here on it hears when it waits.
-    while !at("agent").exists() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let id = rustix::process::Pid::from_raw(helper.id().unwrap().cast_signed());
-    rustix::process::kill_process(id.unwrap(), rustix::process::Signal::TERM).unwrap();
-    assert!(helper.wait().await.unwrap().success());
-    let after = std::fs::read(at("port")).unwrap();
-    assert_eq!(after.strip_prefix(&said[..]).unwrap(), b"\0\0\0\0b\0\0\0\0", "only a farewell");
+async fn a_greeting_that_comes_before_its_speaker_is_answered() {
+    let machine = FakeMachine::new();
+    machine.state().helper = EARLY;
+    assert_eq!(exec(&inside(&machine), shell("echo served"), b"").await.text(), "served");
 }
 
 /// Whatever it does instead of answering.

@@ -19,6 +19,29 @@ use super::inside::{Inside, Insides};
 use super::way::{Way, Wire};
 use crate::provider::{ExecEnd, ExecRequest, InstanceName, ProviderError, command};
 
+/// How a helper is run whose port is a socket.
+const PLAIN: &str = "perl guest.pl -";
+
+/// As one whose port is a virtio port: what is said there comes by another way than the word that somebody is at its other
+/// end, and may be first. So once something was read, it is told one time that nobody is there, and that this changes.
+const EARLY: &str = r#"perl -e '
+BEGIN {
+    *CORE::GLOBAL::sysopen = sub (*$$;$) {
+        return open $_[0], "+<&", \*STDIN if $_[1] eq "port";
+        return CORE::sysopen $_[0], $_[1], $_[2], $_[3] // 0666;
+    };
+    my $is_early = 1;
+    *CORE::GLOBAL::sysread = sub (*\$$;$) {
+        my ($handle, $into, $count, $offset) = @_;
+        my $got = CORE::sysread $handle, $$into, $count, $offset // 0;
+        return $got unless $is_early and !defined $got and defined $offset and length $$into;
+        $is_early = 0;
+        kill "IO", $$;
+        return 0;
+    };
+}
+do "./guest.pl" or die $@ || $!' port"#;
+
 /// A machine whose helper is a child of the test.
 struct FakeMachine {
     name: InstanceName,
@@ -28,6 +51,8 @@ struct FakeMachine {
 
 #[derive(Default)]
 struct State {
+    /// Its command line, without the rest of the arguments.
+    helper: &'static str,
     off: bool,
     paused: bool,
     calls: usize,
@@ -42,7 +67,8 @@ struct State {
 impl FakeMachine {
     fn new() -> Arc<Self> {
         let name = InstanceName::new("fake").unwrap();
-        Arc::new(Self { name, folder: tempfile::tempdir().unwrap(), state: Mutex::default() })
+        let state = State { helper: PLAIN, ..State::default() };
+        Arc::new(Self { name, folder: tempfile::tempdir().unwrap(), state: Mutex::new(state) })
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -78,15 +104,10 @@ impl FakeMachine {
         std::fs::write(at("guest.pl"), HELPER).unwrap();
         let folder = self.folder.path().display();
         // As the starter's shell, which has what it starts beside itself ignore both.
-        let line = format!(
-            "trap '' INT QUIT; exec perl {} - {} {folder} {} 2>{}",
-            at("guest.pl"),
-            word(3),
-            word(5),
-            at("log")
-        );
-        std::fs::write(at("start"), line).unwrap();
         let mut state = self.state();
+        let (helper, version, mark) = (state.helper, word(3), word(5));
+        let line = format!("trap '' INT QUIT; cd {folder}; exec {helper} {version} {folder} {mark} 2>log");
+        std::fs::write(at("start"), line).unwrap();
         let port = state.port.take().unwrap();
         let helper = command::spawn_helper(Path::new("/bin/sh"), &at("start"), port.into()).unwrap();
         state.helpers.push(helper);
