@@ -58,6 +58,9 @@ pub async fn terminals_interrupt(on: &Environment) {
 /// A shell that does arithmetic: what was typed does not have the answer in it.
 pub async fn the_console_lets_root_in(on: &Environment) {
     let one = on.machine().await;
+    // The login of one that has just started may not have begun.
+    on.provider.stop(&one).await.unwrap();
+    on.provider.start(&one).await.unwrap();
     for _ in 0..2 {
         let mut console = on.provider.console(&one, (80, 24)).await.unwrap();
         seen(&mut console, "# ", on.bed.while_it_boots()).await;

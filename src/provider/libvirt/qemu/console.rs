@@ -2,13 +2,15 @@
 
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::watch;
 
 use super::inside::Inside;
-use super::way::{LibvirtWay, Way as _, Wire};
+use super::way::{LibvirtWay, Wire};
 use crate::provider::{ExecControl, ExecEnd, ExecRequest, Execution, ProviderError};
 
 /// Bytes of what was shown last that are shown again.
@@ -16,41 +18,80 @@ const SHOWN: u64 = 4096;
 
 const PIECE: usize = 16 * 1024;
 
+/// In a process of its own: a command leads a session, which would be given the console while a login is between two, and
+/// would hang it up, login and all, when it ends.
+const RESIZE: &str = "stty -F /dev/ttyS0 columns $1 rows $2; exit $?";
+
 /// Lines of the console in an error.
 const LINES: usize = 5;
 
-/// Connects to the console: what it showed last, then what it shows. A login waits for the Enter that is sent to it.
+/// Between two Enters that a login is asked with. One that comes before the login has begun is forgotten.
+const NUDGE: Duration = Duration::from_secs(1);
+
+/// Connects to the console: what it showed last, then what it shows. A login waits for an Enter, and is sent it until
+/// there is something to be seen or somebody types.
 pub async fn open(way: &LibvirtWay, inside: Inside, terminal: (u16, u16)) -> Result<Execution, ProviderError> {
     let shown = match way.console_log().await? {
         Some(log) => tail(&log, SHOWN),
         None => Vec::new(),
     };
-    let Wire { mut input, output } = way.connect_console().await?;
-    input.write_all(b"\r").await.map_err(|source| ProviderError::Enter { name: way.name().clone(), source })?;
+    let wire = way.connect_console().await?;
     let (ended, end) = watch::channel(false);
+    let (typing, typed) = tokio::io::duplex(PIECE);
     let (ours, theirs) = tokio::io::duplex(PIECE);
-    let task = tokio::spawn(show(shown, output, theirs, ended)).abort_handle();
+    let serving = async move {
+        serve(shown, wire, typed, theirs).await;
+        ended.send_replace(true);
+    };
+    let task = tokio::spawn(serving).abort_handle();
     let mut control = Console { inside, end, task };
     control.resize(terminal.0, terminal.1).await?;
     let stderr = Box::new(tokio::io::empty());
-    Ok(Execution { stdin: input, stdout: Box::new(ours), stderr, control: Box::new(control) })
+    Ok(Execution { stdin: Box::new(typing), stdout: Box::new(ours), stderr, control: Box::new(control) })
 }
 
-async fn show(
-    shown: Vec<u8>,
-    mut output: Box<dyn tokio::io::AsyncRead + Send + Unpin>,
-    mut to: tokio::io::DuplexStream,
-    ended: watch::Sender<bool>,
-) {
-    if to.write_all(&shown).await.is_ok() {
+/// Until the console ends, or nobody looks at it any more.
+async fn serve(shown: Vec<u8>, wire: Wire, mut typed: DuplexStream, mut to: DuplexStream) {
+    let Wire { mut input, mut output } = wire;
+    let is_awake = AtomicBool::new(false);
+    let look = async {
+        if to.write_all(&shown).await.is_err() {
+            return;
+        }
         let mut piece = vec![0; PIECE];
         while let Ok(count) = output.read(&mut piece).await {
+            is_awake.store(true, Ordering::Relaxed);
             if count == 0 || to.write_all(&piece[..count]).await.is_err() {
-                break;
+                return;
             }
         }
+    };
+    let speak = async {
+        let mut piece = vec![0; PIECE];
+        let mut nudge = tokio::time::interval(NUDGE);
+        let mut types = true;
+        loop {
+            let is_asleep = !is_awake.load(Ordering::Relaxed);
+            let said = tokio::select! {
+                count = typed.read(&mut piece), if types => {
+                    let count = count.unwrap_or(0);
+                    types = count > 0;
+                    is_awake.fetch_or(types, Ordering::Relaxed);
+                    &piece[..count]
+                }
+                _ = nudge.tick(), if is_asleep => if is_awake.load(Ordering::Relaxed) { &b""[..] } else { b"\r" },
+                // Who types no more may look on.
+                else => return std::future::pending().await,
+            };
+            if input.write_all(said).await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = look => {}
+        () = speak => {}
     }
-    ended.send_replace(true);
 }
 
 struct Console {
@@ -77,8 +118,8 @@ impl ExecControl for Console {
     /// A serial line carries no size. The machine is told beside it if its agent answers, and not if it does not.
     async fn resize(&mut self, columns: u16, rows: u16) -> Result<(), ProviderError> {
         let (columns, rows) = (columns.to_string(), rows.to_string());
-        let argv = ["stty", "-F", "/dev/ttyS0", "columns", &columns, "rows", &rows].map(str::to_owned).to_vec();
-        let told = tokio::time::timeout(std::time::Duration::from_secs(2), async {
+        let argv = ["sh", "-c", RESIZE, "sh", &columns, &rows].map(str::to_owned).to_vec();
+        let told = tokio::time::timeout(Duration::from_secs(2), async {
             let mut run = self.inside.exec(ExecRequest { argv, ..ExecRequest::default() }).await?;
             run.control.wait().await
         });
