@@ -12,7 +12,7 @@ use super::way::Way;
 use crate::provider::{InstanceName, ProviderError};
 
 /// Between two looks; the agent has nothing by which it could tell by itself.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// The guest agent of one machine.
@@ -30,10 +30,14 @@ pub struct Captured {
 }
 
 impl Captured {
-    /// What it said, for an error.
-    pub fn words(&self) -> String {
+    /// As an error of what is called so.
+    pub fn failed(&self, command: &str) -> ProviderError {
         let said = if self.stderr.is_empty() { &self.stdout } else { &self.stderr };
-        String::from_utf8_lossy(said).trim().to_owned()
+        ProviderError::Command {
+            command: command.to_owned(),
+            status: format!("exit status {}", self.code),
+            output: String::from_utf8_lossy(said).trim().to_owned(),
+        }
     }
 }
 
@@ -68,7 +72,7 @@ impl<'a> Agent<'a> {
         }
     }
 
-    /// Starts a command with this input; its number is what [`Agent::outcome`] takes.
+    /// Starts a command with this input; its number is what [`Agent::ended`] takes.
     pub async fn start(&self, argv: &[&str], input: &[u8]) -> Result<u64, ProviderError> {
         let (path, arguments) = argv.split_first().unwrap_or((&"", &[]));
         let answer = self.way.ask(json!({"execute": "guest-exec", "arguments": {
@@ -78,7 +82,7 @@ impl<'a> Agent<'a> {
     }
 
     /// How the command ended; `None` if it runs.
-    pub async fn outcome(&self, number: u64) -> Result<Option<Captured>, ProviderError> {
+    async fn outcome(&self, number: u64) -> Result<Option<Captured>, ProviderError> {
         let answer = self.way.ask(json!({"execute": "guest-exec-status", "arguments": {"pid": number}})).await?;
         if answer.get("exited").and_then(Value::as_bool) != Some(true) {
             return Ok(None);
@@ -89,6 +93,18 @@ impl<'a> Agent<'a> {
         match (code, data("out-data"), data("err-data")) {
             (Some(code), Some(stdout), Some(stderr)) => Ok(Some(Captured { code, stdout, stderr })),
             _ => Err(self.nonsense("guest-exec-status")),
+        }
+    }
+
+    /// How the command ended, when it has.
+    pub async fn ended(&self, number: u64) -> Result<Captured, ProviderError> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if let Some(captured) = self.outcome(number).await? {
+                return Ok(captured);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

@@ -21,9 +21,6 @@ const GREETING_LIMIT: Duration = Duration::from_secs(60);
 /// the rest of it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
-/// Between two looks at a starter that has not ended.
-const PAUSE: Duration = Duration::from_millis(100);
-
 /// The helper comes on standard input. It leaves the agent's control group: a restarted agent (an upgrade by a hook, say)
 /// must not take the hook with it. The port is looked up by name: which number it has depends on the other devices.
 const STARTER: &str = r#"
@@ -116,19 +113,10 @@ async fn skip(wire: &mut Wire, said: &[u8]) -> std::io::Result<BytesMut> {
 
 /// Returns only if the starter fails.
 async fn failure(agent: &Agent<'_>, started: u64) -> ProviderError {
-    loop {
-        match agent.outcome(started).await {
-            Ok(Some(Captured { code: 0, .. })) => std::future::pending().await,
-            Ok(Some(captured)) => {
-                return ProviderError::Command {
-                    command: "the start of the machine's helper".into(),
-                    status: format!("exit status {}", captured.code),
-                    output: captured.words(),
-                };
-            }
-            Ok(None) => tokio::time::sleep(PAUSE).await,
-            Err(error) => return error,
-        }
+    match agent.ended(started).await {
+        Ok(Captured { code: 0, .. }) => std::future::pending().await,
+        Ok(captured) => captured.failed("the start of the machine's helper"),
+        Err(error) => error,
     }
 }
 

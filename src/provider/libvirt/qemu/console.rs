@@ -2,12 +2,11 @@
 
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::inside::Inside;
 use super::way::{LibvirtWay, Wire};
@@ -53,40 +52,34 @@ pub async fn open(way: &LibvirtWay, inside: Inside, terminal: (u16, u16)) -> Res
 /// Until the console ends, or nobody looks at it any more.
 async fn serve(shown: Vec<u8>, wire: Wire, mut typed: DuplexStream, mut to: DuplexStream) {
     let Wire { mut input, mut output } = wire;
-    let is_awake = AtomicBool::new(false);
+    let awake = Notify::new();
     let look = async {
         if to.write_all(&shown).await.is_err() {
             return;
         }
         let mut piece = vec![0; PIECE];
         while let Ok(count) = output.read(&mut piece).await {
-            is_awake.store(true, Ordering::Relaxed);
+            awake.notify_one();
             if count == 0 || to.write_all(&piece[..count]).await.is_err() {
                 return;
             }
         }
     };
     let speak = async {
-        let mut piece = vec![0; PIECE];
-        let mut nudge = tokio::time::interval(NUDGE);
-        let mut types = true;
-        loop {
-            let is_asleep = !is_awake.load(Ordering::Relaxed);
-            let said = tokio::select! {
-                count = typed.read(&mut piece), if types => {
-                    let count = count.unwrap_or(0);
-                    types = count > 0;
-                    is_awake.fetch_or(types, Ordering::Relaxed);
-                    &piece[..count]
+        let mut first = vec![0; PIECE];
+        while input.write_all(b"\r").await.is_ok() {
+            tokio::select! {
+                () = awake.notified() => break,
+                count = typed.read(&mut first) => {
+                    let _ = input.write_all(&first[..count.unwrap_or(0)]).await;
+                    break;
                 }
-                _ = nudge.tick(), if is_asleep => if is_awake.load(Ordering::Relaxed) { &b""[..] } else { b"\r" },
-                // Who types no more may look on.
-                else => return std::future::pending().await,
-            };
-            if input.write_all(said).await.is_err() {
-                return std::future::pending().await;
+                () = tokio::time::sleep(NUDGE) => {}
             }
         }
+        let _ = tokio::io::copy(&mut typed, &mut input).await;
+        // Who types no more may look on.
+        std::future::pending().await
     };
     tokio::select! {
         () = look => {}
