@@ -15,6 +15,9 @@
 #![allow(clippy::disallowed_methods, reason = "tests look at the host from outside the provider")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "test code outside of test functions too")]
 
+#[path = "../support/abilities.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod abilities;
 mod bed;
 mod commands;
 mod copies;
@@ -27,6 +30,7 @@ mod layers;
 mod life;
 mod names;
 mod network;
+mod promises;
 mod remote;
 mod runner;
 mod simulated;
@@ -198,5 +202,6 @@ fn main() -> ExitCode {
     if crash::plays_a_part() {
         return ExitCode::SUCCESS;
     }
+    promises::are_tried(CONTRACT);
     runner::run(CONTRACT)
 }
