@@ -198,9 +198,9 @@ pub fn allow_hairpin(cable: &str) -> Result<(), ProviderError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "a stand-in for the name server")]
 mod tests {
     use super::*;
+    use crate::provider::command::spawn_speaking;
 
     /// Else the next one would find the address in use.
     #[tokio::test]
@@ -213,14 +213,9 @@ mod tests {
         let file = folder.path().join("dnsmasq.pid");
         // As the real one: its file goes first.
         let script = "trap 'rm -f \"$1\"; sleep 0.3; exit' TERM; echo $$ >\"$1\"; while :; do sleep 0.01; done";
-        let words = [
-            "-c",
-            script,
-            "sh",
-            &file.display().to_string(),
-            &folder.path().join("dnsmasq.conf").display().to_string(),
-        ];
-        let mut server = std::process::Command::new("sh").args(words).spawn().unwrap();
+        let (file, configuration) = (file.display().to_string(), folder.path().join("dnsmasq.conf"));
+        let words = ["sh", "-c", script, "sh", &file, &configuration.display().to_string()];
+        let mut server = spawn_speaking(&words, None).unwrap();
         while network.name_server().is_none() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
