@@ -424,3 +424,17 @@ story!(the_console_of_a_machine, s, {
     );
     assert_eq!(s.provider.list().await.unwrap()[&s.instance(1)], InstanceState::Stopped);
 });
+
+story!(whoever_asks_for_a_start_again_wants_it_now, s, {
+    add_machine(&s, None).await.unwrap();
+    s.settle().await;
+    s.provider.fail_next("start", "no image");
+    s.provider.stop_behind(&s.instance(1));
+    s.until_observed("the failure", |o| o.troubles.values().any(|trouble| trouble.failures == 1)).await;
+    let due = s.backend().observed().troubles[&MachineId::new(1)].next;
+    assert_eq!(start(&s, "1").await.unwrap().notes, ["machine 1 is being started"]);
+    s.settle().await;
+    assert!(s.backend().now() < due, "it was to be tried by itself then");
+    assert_eq!(s.status().await.machines["1"].agent_state.as_deref(), Some("started"));
+    assert_eq!(start(&s, "1").await.unwrap().notes, ["machine 1 is started already"]);
+});
