@@ -130,7 +130,7 @@ impl ControllerBackend {
         let noun = self.model().noun(machine).to_owned();
         match self.observed().instances.get(&machine) {
             Some(Sighting::Missing) => refusal::lost(machine, &noun),
-            Some(Sighting::Stopped) => Refusal::new(format!("machine {machine} is down"))
+            Some(Sighting::Stopped | Sighting::Unknown) => Refusal::new(format!("machine {machine} is down"))
                 .hint(format!("`encanto wait {machine} --for started` returns when it is up again")),
             Some(Sighting::Running) | None => refusal,
         }
