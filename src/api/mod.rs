@@ -7,7 +7,6 @@ pub mod actions;
 pub mod adopt;
 pub mod backend;
 pub mod backup;
-pub mod base64;
 pub mod client;
 pub mod frames;
 pub mod handlers;
