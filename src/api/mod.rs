@@ -11,11 +11,11 @@ pub mod client;
 pub mod frames;
 pub mod handlers;
 pub mod machines;
-pub mod passwd;
 pub mod requests;
 pub mod server;
 pub mod settings;
 pub mod status;
+pub mod users;
 
 pub use crate::model::EnvironmentName;
 pub use actions::*;
