@@ -137,6 +137,8 @@ pub enum Sighting {
     Running,
     Stopped,
     Missing,
+    /// What was done to it failed half-way, and nobody has seen since what became of it.
+    Unknown,
 }
 
 impl Sighting {
@@ -145,6 +147,7 @@ impl Sighting {
             Sighting::Running => "running",
             Sighting::Stopped => "stopped",
             Sighting::Missing => "missing",
+            Sighting::Unknown => "unknown",
         }
     }
 }
