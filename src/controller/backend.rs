@@ -381,6 +381,7 @@ fn wait_event(told: Told) -> WaitEvent {
             parent: progress.parent,
             state: progress.state,
             message: progress.message,
+            doing: progress.doing,
             settled: progress.verdict != Verdict::Busy,
         }),
         Told::Ready => WaitEvent::Ready,

@@ -38,6 +38,8 @@ pub struct Progress {
     pub parent: Option<String>,
     pub state: String,
     pub message: String,
+    /// What a unit does now, where its message says something else.
+    pub doing: Option<String>,
     pub verdict: Verdict,
 }
 
@@ -61,8 +63,13 @@ pub fn progress(model: &Model, observed: &Observed, targets: &[Target], conditio
         true => (model.machines.values().collect(), model.units.values().collect()),
         false => named(model, targets),
     };
-    let mut all: Vec<Progress> =
-        machines.into_iter().map(|machine| machine_progress(model, observed, machine, condition)).collect();
+    // A machine that only hosts what is to go may stay.
+    let may_stay = |machine: &Machine| {
+        condition == Condition::Gone && !everything && !targets.contains(&Target::Machine(machine.id))
+    };
+    let of_machine = |machine: &Machine| if may_stay(machine) { Condition::Settled } else { condition };
+    let progress = |machine: &Machine| machine_progress(model, observed, machine, of_machine(machine));
+    let mut all: Vec<Progress> = machines.into_iter().map(progress).collect();
     all.extend(units.into_iter().map(|unit| unit_progress(model, observed, unit, condition)));
     let services = model.services.values().filter(|service| targets.contains(&Target::Service(service.name.clone())));
     let to_come = services.filter(|_| condition != Condition::Gone);
@@ -71,7 +78,7 @@ pub fn progress(model: &Model, observed: &Observed, targets: &[Target], conditio
         if everything || targets.contains(&Target::Service(service.name.clone())) {
             let (message, verdict) = dying(removal::of_service(model, observed, &service.name));
             let entity = format!("service {}", service.name);
-            all.push(Progress { entity, parent: None, state: "dying".into(), message, verdict });
+            all.push(Progress { entity, parent: None, state: "dying".into(), message, doing: None, verdict });
         }
     }
     all.extend(dying_relations(model, observed, targets));
@@ -90,6 +97,7 @@ pub fn gone_already(model: &Model, targets: &[Target]) -> Vec<Progress> {
         parent: None,
         state: "gone".into(),
         message: String::new(),
+        doing: None,
         verdict: Verdict::Reached,
     };
     targets.iter().filter_map(gone).map(progress).collect()
@@ -125,7 +133,7 @@ fn dying_relations(model: &Model, observed: &Observed, targets: &[Target]) -> Ve
     let progress = |relation: &Relation| {
         let (message, verdict) = dying(removal::of_relation(model, observed, relation.id));
         let entity = format!("relation {}", relation.key());
-        Progress { entity, parent: None, state: "dying".into(), message, verdict }
+        Progress { entity, parent: None, state: "dying".into(), message, doing: None, verdict }
     };
     model.relations.values().filter(|relation| wanted(relation)).map(progress).collect()
 }
@@ -185,7 +193,8 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
         Condition::Gone => Verdict::Resting,
         _ => verdict,
     };
-    Progress { entity: format!("machine {}", machine.id), parent: None, state: state.into(), message, verdict }
+    let entity = format!("machine {}", machine.id);
+    Progress { entity, parent: None, state: state.into(), message, doing: None, verdict }
 }
 
 /// Of a machine that was made: whether it is as an operator wants it.
@@ -262,7 +271,8 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
         (_, verdict) => verdict,
     };
     let parent = Some(format!("machine {}", unit.machine));
-    Progress { entity: unit.name.to_string(), parent, state, message, verdict }
+    let doing = running.map(ToString::to_string).filter(|doing| verdict == Verdict::Busy && *doing != message);
+    Progress { entity: unit.name.to_string(), parent, state, message, doing, verdict }
 }
 
 /// Whether a failed hook is tried again by itself, in words, and whether that is worth waiting for.
@@ -297,6 +307,7 @@ fn units_to_come(model: &Model, observed: &Observed, service: &Service) -> Optio
         parent: None,
         state: "pending".into(),
         message: format!("waits for {}", blocking.name),
+        doing: None,
         verdict,
     })
 }
