@@ -139,7 +139,7 @@ pub trait Backend: Send + Sync + 'static {
     fn model(&self) -> RwLockReadGuard<'_, Model>;
     fn observed(&self) -> RwLockReadGuard<'_, Observed>;
     /// Finds, reads and keeps a charm.
-    async fn load_charm(&self, source: &CharmSource) -> Result<LoadedCharm, Refusal>;
+    async fn load_charm(&self, source: &CharmSource, purpose: &str) -> Result<LoadedCharm, Refusal>;
     /// Letters and digits that nobody can guess.
     fn random_text(&self, length: u8) -> String;
     /// Told whenever the model or what is observed changes.

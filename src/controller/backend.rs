@@ -155,12 +155,12 @@ impl Backend for ControllerBackend {
         self.world.ledger.observed()
     }
 
-    async fn load_charm(&self, source: &CharmSource) -> Result<LoadedCharm, Refusal> {
+    async fn load_charm(&self, source: &CharmSource, purpose: &str) -> Result<LoadedCharm, Refusal> {
         let files = self.find(source)?;
         let meta = self.world.charm_host.load(&files).await.map_err(|error| {
             let text = error.to_string();
             let mut lines = text.lines();
-            let refusal = Refusal::new(format!("cannot deploy: {}", lines.next().unwrap_or_default()));
+            let refusal = Refusal::new(format!("cannot {purpose}: {}", lines.next().unwrap_or_default()));
             lines.fold(refusal, |refusal, line| refusal.detail(line.trim_end()))
         })?;
         let digest = charm::digest(&files);
@@ -278,7 +278,8 @@ impl Backend for ControllerBackend {
             timeout: line.timeout,
             by: &line.by,
         };
-        let ended = command::run(&self.world, instance, command).await.map_err(Refusal::new)?;
+        let ended = command::run(&self.world, instance, command).await;
+        let ended = ended.map_err(|error| self.with_state_of(target.machine, Refusal::new(error)))?;
         let ExecResult { code, timed_out, stdout, stderr } = ended;
         Ok(RunEnd { code, timed_out, stdout, stderr })
     }

@@ -46,8 +46,10 @@ pub fn tabular(paint: Paint, status: &EnvironmentStatus) -> String {
         sections.push(section(paint, "Relations", ["SERVICE", "RELATION", "WITH", "MESSAGE"], &relations));
     }
     let rows: Vec<_> = status.machines_and_containers().map(|(id, machine)| machine_row(id, machine)).collect();
-    let names = ["ID", "STATE", "VERSION", "DNS", "INS-ID", "SERIES", "HARDWARE", "MESSAGE"];
-    sections.push(section(paint, "Machines", names, &rows));
+    if !rows.is_empty() {
+        let names = ["ID", "STATE", "VERSION", "DNS", "INS-ID", "SERIES", "HARDWARE", "MESSAGE"];
+        sections.push(section(paint, "Machines", names, &rows));
+    }
     if !status.cautions.is_empty() {
         sections.push(status.cautions.iter().map(|(kind, caution)| format!("{kind}: {caution}\n")).collect());
     }
@@ -228,6 +230,12 @@ mod tests {
     #[test]
     fn a_person_reads_sections() {
         insta::assert_snapshot!(tabular(PLAIN, &wiki()));
+    }
+
+    #[test]
+    fn what_there_is_none_of_has_no_section() {
+        let bare = EnvironmentStatus { machines: IndexMap::new(), ..wiki() };
+        assert!(tabular(PLAIN, &wiki()).contains("[Machines]") && !tabular(PLAIN, &bare).contains("[Machines]"));
     }
 
     #[test]
