@@ -121,6 +121,8 @@ pub struct RunEnd {
     pub timed_out: bool,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
+    /// Only the end of one of them is here.
+    pub cut: bool,
 }
 
 /// Something that may be on its way out.

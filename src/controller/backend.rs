@@ -19,7 +19,7 @@ use crate::api::{
     CharmSource, ControllerAnswer, DebugHooks, EnvironmentKind, Exec, ForeignMachine, LogLine, Manifest, ProgressLine,
     Refusal, SnapshotInfo, VERSION, WaitEvent,
 };
-use crate::charm::{self, CharmFiles, ExecResult};
+use crate::charm::{self, CharmFiles, ExecResult, OUTPUT_LIMIT};
 use crate::model::{
     Change, ChangeError, Event, Machine, MachineId, MachineWork, Millis, Model, Observed, Provision, Sighting,
     SnapshotName, Subject, UnitName, check,
@@ -281,7 +281,9 @@ impl Backend for ControllerBackend {
         let ended = command::run(&self.world, instance, command).await;
         let ended = ended.map_err(|error| self.with_state_of(target.machine, Refusal::new(error)))?;
         let ExecResult { code, timed_out, stdout, stderr } = ended;
-        Ok(RunEnd { code, timed_out, stdout, stderr })
+        // As much as is kept: whoever says just so much is taken for one who said more.
+        let cut = stdout.len().max(stderr.len()) >= OUTPUT_LIMIT;
+        Ok(RunEnd { code, timed_out, stdout, stderr, cut })
     }
 
     async fn foreign(&self) -> Result<Vec<ForeignMachine>, Refusal> {

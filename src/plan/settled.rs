@@ -177,7 +177,10 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
             let (message, verdict) = dying(removal::of_machine(model, observed, machine.id));
             ("dying", message, verdict)
         }
-        (Provision::Failed { message }, _) => ("error", message.clone(), Verdict::Failed),
+        (Provision::Failed { message }, _) => {
+            let (again, verdict) = making_again(model, observed, machine);
+            ("error", format!("{message}{again}"), verdict)
+        }
         (Provision::Pending, _) => {
             ("pending", activity.or(observed.opening.clone()).unwrap_or_default(), Verdict::Busy)
         }
@@ -234,7 +237,7 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
     let ready =
         matches!(model.machines.get(&unit.machine).map(|machine| &machine.provision), Some(Provision::Running { .. }));
     let broken_machine = model.machines.get(&unit.machine).and_then(|machine| match &machine.provision {
-        Provision::Failed { message } => Some(message.clone()),
+        Provision::Failed { message } => Some((message.clone(), making_again(model, observed, machine).1)),
         _ => None,
     });
     let shown = || match (&unit.workload.message, running) {
@@ -251,8 +254,8 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
     } else if unit.life == Life::Dying {
         let (message, verdict) = dying(removal::of_unit(model, observed, &unit.name));
         ("dying".to_owned(), message, verdict)
-    } else if let Some(message) = broken_machine {
-        ("error".to_owned(), format!("machine {} failed: {message}", unit.machine), Verdict::Failed)
+    } else if let Some((message, verdict)) = broken_machine {
+        ("error".to_owned(), format!("machine {} failed: {message}", unit.machine), verdict)
     } else if !ready {
         ("pending".to_owned(), "waiting for machine".to_owned(), Verdict::Busy)
     } else if due {
@@ -283,6 +286,18 @@ fn mending(observed: &Observed, unit: &Unit) -> (String, Verdict) {
     match hooks::promising_retry(unit, observed.retry_hooks) {
         Some(_) => (format!(" (is tried again after {delay:?})"), Verdict::Busy),
         None => (format!(" (failed {} times, is tried again after {delay:?})", unit.failures), Verdict::Failed),
+    }
+}
+
+/// The same of a machine that could not be made.
+fn making_again(model: &Model, observed: &Observed, machine: &Machine) -> (String, Verdict) {
+    let Some(trouble) = observed.creation_trouble(machine.id).filter(|_| model.can_be_made(machine)) else {
+        return (String::new(), Verdict::Failed);
+    };
+    let delay = Duration::from_millis((trouble.next - trouble.last).unsigned_abs());
+    match trouble.failures {
+        failures if failures < patience::HOPELESS => (format!(" (is tried again after {delay:?})"), Verdict::Busy),
+        failures => (format!(" (failed {failures} times, is tried again after {delay:?})"), Verdict::Failed),
     }
 }
 

@@ -157,7 +157,12 @@ pub(super) fn machine_status(model: &Model, observed: &Observed, machine: &Machi
         Provision::Failed { message } => MachineStatus {
             agent_version: None,
             agent_state: Some("error".to_owned()),
-            agent_state_info: Some(message.clone()),
+            agent_state_info: Some(
+                match observed.creation_trouble(machine.id).filter(|_| model.can_be_made(machine)) {
+                    Some(trouble) => trouble_text(trouble),
+                    None => message.clone(),
+                },
+            ),
             instance_id: "pending".to_owned(),
             ..base
         },

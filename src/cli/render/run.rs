@@ -53,6 +53,7 @@ mod tests {
             code,
             stdout: base64::encode(out),
             stderr: base64::encode(err),
+            cut: false,
             error: None,
         };
         let shown = |ran: &RunResult| serde_json::to_string(&result(ran).unwrap()).unwrap();
