@@ -77,3 +77,17 @@ story!(a_machine_is_no_reason_why_its_unit_is_not_gone, s, {
     let reasons = s.wait_fails(&[Target::Machine(encanto::model::MachineId::new(1))], Condition::Gone).await;
     assert_eq!(reasons, ["machine 1 is started"]);
 });
+
+story!(a_unit_whose_machine_is_lost_is_down_whatever_its_hooks_do, s, {
+    s.deploy("db", 1).await;
+    s.wait_active().await;
+    s.provider.vanish(&s.instance(1));
+    s.until_instance(1, "missing", 0).await;
+    s.fail_hook("db/0", "config-changed");
+    s.set("db", "size", "2").await;
+    s.settle().await;
+    s.expect_status("db/0", "down", "error").await;
+    let info = s.info_of("db/0").await;
+    assert!(info.starts_with("(error: hook failed: \"config-changed\": "), "{info}");
+    s.destroy_machine("1", true).await;
+});

@@ -85,7 +85,8 @@ pub(super) fn worst<'a>(status: &'a EnvironmentStatus, service: &'a str) -> &'a 
 fn unit_row(name: &str, unit: &UnitStatus) -> [Cell; 8] {
     let workload = &unit.workload_status;
     let message = match (&unit.agent_state_info, workload.message.as_str()) {
-        (Some(info), _) if unit.agent_state == "error" => info.clone(),
+        // The workload's message is a part of it.
+        (Some(info), _) if unit.agent_state == "error" || workload.current == "error" => info.clone(),
         // Of a unit whose machine is down it is `(started)` already.
         (Some(info), message) => {
             let bare = info.strip_prefix('(').and_then(|info| info.strip_suffix(')')).unwrap_or(info);
