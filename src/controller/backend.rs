@@ -306,7 +306,10 @@ impl Backend for ControllerBackend {
         let mut problems = check::inconsistencies(&self.model());
         problems.extend(machine_problems(&self.model(), &self.observed()));
         match observer::leaked(&self.world).await {
-            Ok(leaked) => problems.extend(leaked.iter().map(|name| format!("instance {name} belongs to no machine"))),
+            // What is on its disk may be all that is left of a machine which a restored backup did not know.
+            Ok(leaked) => problems.extend(leaked.iter().map(|name| {
+                format!("instance {name} belongs to no machine: it is left alone until the environment is destroyed")
+            })),
             Err(error) => problems.push(format!("the instances cannot be listed: {}", chain(&error))),
         }
         problems
