@@ -53,6 +53,7 @@ check:
 	$(call installed,$(BUILD_PACKAGES) $(if $(LXC),$(LIBVIRT_PACKAGES)))
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets $(FEATURES) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items $(FEATURES)
 	$(MAKE) test
 
 bench:

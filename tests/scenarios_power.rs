@@ -402,6 +402,42 @@ story!(a_lost_machine_is_not_restarted_or_copied, s, {
     s.settle().await;
 });
 
+story!(that_a_stopped_machine_is_lost_is_seen_when_it_is_needed, s, {
+    add_machine(&s, None).await.unwrap();
+    s.settle().await;
+    stop(&s, "1").await.unwrap();
+    s.settle().await;
+    s.provider.vanish(&s.instance(1));
+    clone(&s, "1", None, None).await.unwrap();
+    s.until_observed("it is missed", |o| o.instances.get(&MachineId::new(1)) == Some(&Sighting::Missing)).await;
+    let told = "its container is gone: encanto destroy-machine 1 --force";
+    assert_eq!(state(&s, "1").await, ("down".into(), told.into()));
+    assert_eq!(s.wait_fails(&[], Condition::Active).await[0], format!("machine 1 is down: {told}"));
+    let refused = words(clone(&s, "1", None, None).await);
+    assert!(refused.starts_with("machine 1 has lost its"), "{refused}");
+    s.destroy_machine("2", true).await;
+    s.destroy_machine("1", true).await;
+    s.settle().await;
+    assert!(s.machine_numbers().is_empty());
+});
+
+story!(a_machine_whose_start_failed_is_stopped_all_the_same, s, {
+    add_machine(&s, None).await.unwrap();
+    s.settle().await;
+    stop(&s, "1").await.unwrap();
+    s.settle().await;
+    s.provider.fail_next("start", "it took too long");
+    start(&s, "1").await.unwrap();
+    s.until_observed("it failed", |o| o.instances.get(&MachineId::new(1)) == Some(&Sighting::Unknown)).await;
+    assert_eq!(state(&s, "1").await.0, "down");
+    // What failed had its effect.
+    s.provider.start(&s.instance(1)).await.unwrap();
+    stop(&s, "1").await.unwrap();
+    s.settle().await;
+    assert_eq!(state(&s, "1").await.0, "stopped");
+    assert_eq!(s.provider.list().await.unwrap()[&s.instance(1)], InstanceState::Stopped);
+});
+
 story!(the_console_of_a_machine, s, {
     add_machine(&s, None).await.unwrap();
     s.settle().await;

@@ -8,8 +8,9 @@ mod support;
 
 use std::future::IntoFuture;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use encanto::api::server::Peer;
-use encanto::api::{self, Refusal, RunAnswer, RunResult, base64};
+use encanto::api::{self, Refusal, RunAnswer, RunResult};
 use support::scenario::{Scenario, story};
 use tokio::io::AsyncWriteExt;
 
@@ -35,7 +36,7 @@ async fn results(s: &Scenario, run: api::Run) -> Vec<RunResult> {
 
 /// `1 db/0 code 1: E: no room left`
 fn told(result: &RunResult) -> String {
-    let said = String::from_utf8(base64::decode(&result.stderr).unwrap()).unwrap();
+    let said = String::from_utf8(BASE64_STANDARD.decode(&result.stderr).unwrap()).unwrap();
     let words = result.error.as_deref().unwrap_or(said.trim_end());
     format!("{} {} code {}: {words}", result.machine, result.unit.as_deref().unwrap_or("-"), result.code)
 }

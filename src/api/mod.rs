@@ -7,16 +7,15 @@ pub mod actions;
 pub mod adopt;
 pub mod backend;
 pub mod backup;
-pub mod base64;
 pub mod client;
 pub mod frames;
 pub mod handlers;
 pub mod machines;
-pub mod passwd;
 pub mod requests;
 pub mod server;
 pub mod settings;
 pub mod status;
+pub mod users;
 
 pub use crate::model::EnvironmentName;
 pub use actions::*;

@@ -15,10 +15,10 @@ use tokio::net::UnixListener;
 
 use super::backend::{Asker, Backend};
 use super::handlers;
-use super::passwd;
 use super::requests::{
     COMMAND_HEADER, ControllerInfo, DestroyEnvironment, Refusal, StopController, VERSION, VERSION_HEADER, Verb,
 };
+use super::users;
 
 pub type Shared = Arc<dyn Backend>;
 
@@ -116,9 +116,10 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 
 impl Peer {
     /// The asker of a request on this connection.
-    pub fn asks(self, headers: &HeaderMap, verb: &str) -> Asker {
+    pub async fn asks(self, headers: &HeaderMap, verb: &str) -> Asker {
         let command = headers.get(COMMAND_HEADER).and_then(|command| command.to_str().ok()).unwrap_or(verb);
-        let user = self.uid.map_or_else(|| "unknown".to_owned(), |uid| passwd::name_of(&passwd::read(), uid));
+        let name = tokio::task::spawn_blocking(move || self.uid.map(users::name_of)).await;
+        let user = name.ok().flatten().unwrap_or_else(|| "unknown".to_owned());
         Asker::new(user, command)
     }
 }
@@ -133,7 +134,7 @@ async fn verb<V: Handle>(
         Ok(request) => request,
         Err(error) => return Refusal::new(format!("the request cannot be read: {error}")).into_response(),
     };
-    match request.handle(backend.as_ref(), &peer.asks(&headers, V::PATH)).await {
+    match request.handle(backend.as_ref(), &peer.asks(&headers, V::PATH).await).await {
         Ok(answer) => json(StatusCode::OK, &answer),
         Err(refusal) => refusal.into_response(),
     }

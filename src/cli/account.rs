@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Gid, Uid};
 
 use super::error::Failure;
-use crate::api::{EnvironmentKind, EnvironmentSettings, passwd};
+use crate::api::{EnvironmentKind, EnvironmentSettings, users};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -46,31 +46,28 @@ fn sudo(words: &[&str]) -> String {
 impl Account {
     /// The account whose home holds the environments.
     pub fn invoking() -> Self {
-        let passwd = passwd::read();
         if is_root()
             && let Some(uid) = number("SUDO_UID").filter(|uid| *uid != 0)
         {
-            return Self::behind_sudo(&passwd, uid);
+            return Self::behind_sudo(uid);
         }
         let uid = rustix::process::getuid().as_raw();
-        let listed = passwd::find(&passwd, uid);
         let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
         Self {
-            name: passwd::name_of(&passwd, uid),
-            uid,
             gid: rustix::process::getgid().as_raw(),
-            home: home.or(listed.map(|account| account.home)).unwrap_or_else(|| PathBuf::from("/")),
+            home: home.or_else(|| users::find(uid).map(|user| user.dir)).unwrap_or_else(|| PathBuf::from("/")),
+            name: users::name_of(uid),
+            uid,
         }
     }
 
-    fn behind_sudo(passwd: &str, uid: u32) -> Self {
-        let name = std::env::var("SUDO_USER").unwrap_or_else(|_| passwd::name_of(passwd, uid));
-        let listed = passwd::find(passwd, uid);
+    fn behind_sudo(uid: u32) -> Self {
+        let name = std::env::var("SUDO_USER").unwrap_or_else(|_| users::name_of(uid));
+        let known = users::find(uid);
         Self {
             uid,
-            gid: number("SUDO_GID").or(listed.as_ref().map(|account| account.gid)).unwrap_or(uid),
-            // Users of a directory service are not in the file.
-            home: listed.map(|account| account.home).unwrap_or_else(|| Path::new("/home").join(&name)),
+            gid: number("SUDO_GID").or(known.as_ref().map(|user| user.gid.as_raw())).unwrap_or(uid),
+            home: known.map_or_else(|| Path::new("/home").join(&name), |user| user.dir),
             name,
         }
     }

@@ -7,8 +7,10 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+
 use super::error::Failure;
-use crate::api::{CharmSource, base64};
+use crate::api::CharmSource;
 
 /// Most bytes that all files together may have.
 const LARGEST: u64 = 10 << 20;
@@ -94,7 +96,7 @@ impl Reader {
         }
         let content = fs::read(path).map_err(unreadable)?;
         self.left = self.left.checked_sub(content.len() as u64).ok_or_else(too_large)?;
-        self.files.insert(name, base64::encode(&content));
+        self.files.insert(name, BASE64_STANDARD.encode(&content));
         Ok(())
     }
 }
@@ -118,7 +120,8 @@ mod tests {
         let folder =
             charm(&[("charm.lua", b"return"), ("templates/a", b"\0\xff"), (".git/config", b"x"), ("lib/.swp", b"")]);
         let CharmSource::Files { files, .. } = read(folder.path()).unwrap() else { panic!("not files") };
-        let expected = [("charm.lua", base64::encode(b"return")), ("templates/a", base64::encode(b"\0\xff"))];
+        let expected =
+            [("charm.lua", BASE64_STANDARD.encode(b"return")), ("templates/a", BASE64_STANDARD.encode(b"\0\xff"))];
         assert_eq!(files, expected.map(|(name, content)| (name.to_owned(), content)).into());
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLockReadGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 use tokio::sync::{mpsc, watch};
@@ -62,10 +63,10 @@ impl ControllerBackend {
         match source {
             CharmSource::Files { path, files } => {
                 let decoded = files.iter().map(|(name, text)| {
-                    let content = crate::api::base64::decode(text);
-                    content.map(|content| (name.clone(), content)).ok_or_else(|| {
-                        Refusal::new(format!("file \"{name}\" of the charm {path} did not arrive whole"))
-                    })
+                    let content = BASE64_STANDARD.decode(text);
+                    content
+                        .map(|content| (name.clone(), content))
+                        .map_err(|_| Refusal::new(format!("file \"{name}\" of the charm {path} did not arrive whole")))
                 });
                 decoded.collect()
             }
@@ -130,7 +131,7 @@ impl ControllerBackend {
         let noun = self.model().noun(machine).to_owned();
         match self.observed().instances.get(&machine) {
             Some(Sighting::Missing) => refusal::lost(machine, &noun),
-            Some(Sighting::Stopped) => Refusal::new(format!("machine {machine} is down"))
+            Some(Sighting::Stopped | Sighting::Unknown) => Refusal::new(format!("machine {machine} is down"))
                 .hint(format!("`encanto wait {machine} --for started` returns when it is up again")),
             Some(Sighting::Running) | None => refusal,
         }

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::api::{EnvironmentKind, EnvironmentSettings, backup, passwd};
+use crate::api::{EnvironmentKind, EnvironmentSettings, backup, users};
 use crate::cli::host::Restored;
 use crate::model::{Change, MachineId, Millis, Model, Provision};
 use crate::provider::InstanceName;
@@ -91,7 +91,7 @@ fn note(journal: &mut SqliteJournal, (taken, machines): (Millis, BTreeSet<Machin
     let Loaded { mut model, last, .. } = ledger::load(journal)?;
     let at = daemon::now();
     let events = model.change(Change::Restore { taken, machines }, at)?;
-    let user = passwd::name_of(&passwd::read(), rustix::process::geteuid().as_raw());
+    let user = users::name_of(rustix::process::geteuid().as_raw());
     let entry = |(number, event)| Entry {
         sequence: last + 1 + number,
         at,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::constraints::Constraints;
+use super::entities::Machine;
 use super::names::MachineId;
 use super::state::Model;
 
@@ -153,6 +154,12 @@ impl Model {
     pub fn noun(&self, id: MachineId) -> &str {
         let name = self.machines.get(&id).and_then(|machine| machine.constraints.virt_type.as_deref());
         name.and_then(|name| self.kinds.get(name)).map_or("container", |kind| &kind.noun)
+    }
+
+    /// What is wrong with a machine whose instance is gone, and what to do.
+    pub fn lost(&self, machine: &Machine) -> String {
+        let then = if machine.units.is_empty() { "" } else { ", then add its units again" };
+        format!("its {} is gone: encanto destroy-machine {} --force{then}", self.noun(machine.id), machine.id)
     }
 
     /// Machines of journals that knew no kinds are of the one that was the default when kinds were told first.

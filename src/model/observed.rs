@@ -139,6 +139,8 @@ pub enum Sighting {
     Running,
     Stopped,
     Missing,
+    /// What was done to it failed half-way, and nobody has seen since what became of it.
+    Unknown,
 }
 
 impl Sighting {
@@ -147,6 +149,7 @@ impl Sighting {
             Sighting::Running => "running",
             Sighting::Stopped => "stopped",
             Sighting::Missing => "missing",
+            Sighting::Unknown => "unknown",
         }
     }
 }

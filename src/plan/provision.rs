@@ -155,9 +155,10 @@ fn wished(machine: &Machine, instance: &str, sighting: Sighting) -> Option<Machi
         return Some(MachineStep::Restore { instance, snapshot: snapshot.clone() });
     }
     match (machine.power, sighting) {
-        (Power::Off | Power::Restarting, Sighting::Running) => Some(MachineStep::Stop { instance }),
+        // Starting what runs and stopping what does not is no harm.
+        (Power::Off | Power::Restarting, Sighting::Running | Sighting::Unknown) => Some(MachineStep::Stop { instance }),
         (Power::Restarting, Sighting::Stopped | Sighting::Missing) => Some(MachineStep::Halted),
-        (Power::On | Power::Starting, Sighting::Stopped) => Some(MachineStep::Start { instance }),
+        (Power::On | Power::Starting, Sighting::Stopped | Sighting::Unknown) => Some(MachineStep::Start { instance }),
         (Power::Starting, Sighting::Running | Sighting::Missing) => Some(MachineStep::Up),
         (Power::On, Sighting::Running | Sighting::Missing) | (Power::Off, Sighting::Stopped | Sighting::Missing) => {
             None

@@ -204,10 +204,8 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
 fn instance_progress(model: &Model, observed: &Observed, machine: &Machine) -> (&'static str, String, Verdict) {
     let id = machine.id;
     let sighting = observed.instances.get(&id).copied();
-    if sighting == Some(Sighting::Missing) && !machine.is_off() {
-        let advice =
-            format!("its {} is gone: encanto destroy-machine {id} --force, then add its units again", model.noun(id));
-        return ("down", advice, Verdict::Failed);
+    if sighting == Some(Sighting::Missing) {
+        return ("down", model.lost(machine), Verdict::Failed);
     }
     let activity = observed.machine_activity.get(&machine.id).cloned();
     let due = provision::next(model, machine.id, sighting).is_some();

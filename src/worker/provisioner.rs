@@ -220,7 +220,13 @@ async fn start(world: &World, id: MachineId, instance: String) -> Result<(), Fai
                 observed.machine_activity.remove(&id);
             });
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            // It may run all the same, and an operator may want it stopped by now.
+            world.ledger.observe(|observed| {
+                observed.instances.insert(id, Sighting::Unknown);
+            });
+            return Err(error.into());
+        }
     }
     Ok(())
 }

@@ -32,7 +32,17 @@ pub async fn clone(world: &World, id: MachineId, copying: Copying) -> Result<(),
     tell(world, id, format!("copying machine {from}"));
     let source = InstanceName::new(instance)?;
     let spec = provisioner::spec(name, series, &constraints);
-    let done = made(world, id, world.provider.clone_instance(&source, &spec), prepared).await;
+    let copy = async {
+        let copied = world.provider.clone_instance(&source, &spec).await;
+        if matches!(&copied, Err(ProviderError::NoInstance(gone)) if *gone == source) {
+            // Nobody watches what stands still: it went away unseen.
+            world.ledger.observe(|observed| {
+                observed.instances.insert(from, Sighting::Missing);
+            });
+        }
+        copied
+    };
+    let done = made(world, id, copy, prepared).await;
     drop(alone);
     done
 }
@@ -48,7 +58,7 @@ pub async fn stop(world: &World, watches: &Watches, id: MachineId, instance: Str
         Err(ProviderError::NoInstance(_)) => Sighting::Missing,
         Err(error) => return Err(error.into()),
     };
-    seen(world, id, Some(sighting));
+    seen(world, id, sighting);
     drop(alone);
     Ok(())
 }
@@ -116,26 +126,24 @@ fn wants(model: &Model, id: MachineId, what: impl Fn(&Machine) -> bool) -> bool 
     still_wanted(model, id) && model.machines.get(&id).is_some_and(what)
 }
 
-async fn sighting(world: &World, name: &InstanceName) -> Option<Sighting> {
+async fn sighting(world: &World, name: &InstanceName) -> Sighting {
     match world.provider.list().await {
-        Ok(instances) => Some(match instances.get(name) {
+        Ok(instances) => match instances.get(name) {
             Some(InstanceState::Running) => Sighting::Running,
             Some(InstanceState::Stopped) => Sighting::Stopped,
             None => Sighting::Missing,
-        }),
+        },
         Err(error) => {
             tracing::error!("the instances cannot be listed: {}", chain(&error));
-            None
+            Sighting::Unknown
         }
     }
 }
 
-/// The work is done; how the instance is now, if that is known.
-fn seen(world: &World, id: MachineId, sighting: Option<Sighting>) {
+/// The work is done; how the instance is now.
+fn seen(world: &World, id: MachineId, sighting: Sighting) {
     world.ledger.observe(|observed| {
-        if let Some(sighting) = sighting {
-            observed.instances.insert(id, sighting);
-        }
+        observed.instances.insert(id, sighting);
         observed.machine_activity.remove(&id);
         observed.troubles.remove(&id);
     });

@@ -1,5 +1,6 @@
 //! `action` and `run`: what is sent, what is seen, with what code it ends.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 
 use crate::support::fake::{Fake, Reply};
@@ -122,7 +123,7 @@ fn whoever_waits_gets_the_results_or_the_reason() {
 #[test]
 fn one_machine_is_heard_as_it_is_and_several_make_a_list() {
     let result = |machine: &str, code: i32, out: &str, err: &str| {
-        let encoded = |text: &str| encanto::api::base64::encode(text.as_bytes());
+        let encoded = |text: &str| BASE64_STANDARD.encode(text.as_bytes());
         json!({ "machine": machine, "unit": format!("mysql/{machine}"), "code": code, "stdout": encoded(out),
                 "stderr": encoded(err), "error": null })
     };

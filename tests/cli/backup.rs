@@ -148,7 +148,7 @@ fn who_asks_is_whom_the_kernel_names() {
     let history = env.run("history -n 1 --format json").succeeds().stdout;
     let history: serde_json::Value = serde_json::from_str(&history).unwrap();
     let uid = rustix::process::geteuid().as_raw();
-    let name = encanto::api::passwd::name_of(&encanto::api::passwd::read(), uid);
+    let name = encanto::api::users::name_of(uid);
     assert_eq!(history[0]["user"], name.as_str());
     env.run(&format!("history --user {name} --since 1h 1")).succeeds().stdout_has("add-machine");
     env.run("history --user nobody-else --format json").succeeds().stdout_is("[]\n");

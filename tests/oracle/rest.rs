@@ -11,13 +11,14 @@ impl Oracle {
         found.extend(self.actions_left(model));
         let well = |unit: &UnitSeen| unit.failed.is_none() && !unit.dying && self.takes_work(unit.machine);
         for (name, unit) in &self.units {
-            // What only looked, and wrote nothing, is not written down; nor what lost its cause while the disk was full.
+            // What only looked, and wrote nothing, is not written down; nor what lost its cause while the disk was full,
+            // nor what would have to run again where an operator has stopped the machine since.
             let counts = |hook: &Hook| match hook {
                 Hook::UpdateStatus => false,
                 Hook::Relation { relation, kind, .. } => self.cause(name, *relation, kind).is_none(),
                 _ => true,
             };
-            if let Some(run) = unit.run.as_ref().filter(|run| counts(&run.hook)) {
+            if let Some(run) = unit.run.as_ref().filter(|run| counts(&run.hook) && self.takes_work(unit.machine)) {
                 found.push(format!("{name}: {} was never written down", run.hook));
             }
             if well(unit) {

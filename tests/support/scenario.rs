@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use encanto::api::backend::Asker;
 use encanto::api::server::Handle;
 use encanto::api::{self, CharmSource, Done, EnvironmentStatus, Refusal};
@@ -288,7 +289,7 @@ fn deployment(charm: &str, service: &str, (units, to): (u32, Option<&str>)) -> a
 }
 
 fn files(charm: &str) -> CharmSource {
-    let files = [("charm.lua".to_owned(), api::base64::encode(source(charm).as_bytes()))].into();
+    let files = [("charm.lua".to_owned(), BASE64_STANDARD.encode(source(charm).as_bytes()))].into();
     CharmSource::Files { path: format!("./{charm}"), files }
 }
 

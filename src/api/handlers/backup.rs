@@ -18,7 +18,7 @@ pub async fn handle(
     ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,
 ) -> Response {
-    let (manifest, content) = match backend.backup(&peer.asks(&headers, "backup")).await {
+    let (manifest, content) = match backend.backup(&peer.asks(&headers, "backup").await).await {
         Ok(taken) => taken,
         Err(refusal) => return refusal.into_response(),
     };

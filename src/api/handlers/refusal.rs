@@ -220,28 +220,12 @@ fn list_or(list: &[String], none: &str) -> String {
 /// "did you mean", or else what there is.
 pub fn suggest(refusal: Refusal, asked: &str, known: impl Iterator<Item = String>, what: &str) -> Refusal {
     let known: Vec<String> = known.collect();
-    let near = known.iter().map(|name| (distance(asked, name), name)).min();
+    let near = known.iter().map(|name| (strsim::osa_distance(asked, name), name)).min();
     match near {
         Some((distance, name)) if distance <= 2.max(asked.len() / 4) => refusal.hint(format!("did you mean `{name}`?")),
         Some(_) => refusal.hint(format!("{what}: {}", known.join(", "))),
         None => refusal.hint(format!("there are no {what} yet")),
     }
-}
-
-/// Edits (insert, delete, replace) between two words.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]

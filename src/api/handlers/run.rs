@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use futures_util::{StreamExt, stream};
 
 use crate::model::{ChangeError, MachineId, Model, ServiceName, UnitName};
 
 use super::super::actions::{Run, RunAnswer, RunResult};
 use super::super::backend::{Asker, Backend, RunLine, RunTarget};
-use super::super::base64;
 use super::super::requests::Refusal;
 use super::super::server::Handle;
 use super::{name, refusal};
@@ -42,7 +42,7 @@ async fn one(backend: &dyn Backend, target: RunTarget, line: &RunLine, share: us
     };
     match ran {
         Ok(end) => {
-            let text = |bytes: &[u8]| base64::encode(&bytes[bytes.len().saturating_sub(share)..]);
+            let text = |bytes: &[u8]| BASE64_STANDARD.encode(&bytes[bytes.len().saturating_sub(share)..]);
             let error = end.timed_out.then(|| format!("command timed out after {} s", line.timeout.as_secs()));
             let cut = end.cut || end.stdout.len().max(end.stderr.len()) > share;
             RunResult { code: end.code, stdout: text(&end.stdout), stderr: text(&end.stderr), cut, error, ..result }

@@ -167,10 +167,12 @@ pub(super) fn machine_status(model: &Model, observed: &Observed, machine: &Machi
             ..base
         },
         Provision::Running { instance, address, hardware, .. } => {
-            let down = matches!(sighting, Some(Sighting::Missing | Sighting::Stopped));
+            let down = matches!(sighting, Some(Sighting::Stopped | Sighting::Unknown));
+            let gone = sighting == Some(&Sighting::Missing);
             MachineStatus {
                 agent_state: Some(instance_state(machine, sighting).to_owned()),
                 agent_state_info: activity
+                    .or_else(|| gone.then(|| model.lost(machine)))
                     .or(trouble)
                     .or_else(|| machine.wish())
                     .or_else(|| (down && !machine.is_off()).then(|| "(started)".to_owned())),
@@ -189,7 +191,7 @@ fn instance_state(machine: &Machine, sighting: Option<&Sighting>) -> &'static st
     match sighting {
         Some(Sighting::Missing) => "down",
         Some(Sighting::Stopped) if machine.is_off() => "stopped",
-        Some(Sighting::Stopped) => "down",
+        Some(Sighting::Stopped | Sighting::Unknown) => "down",
         Some(Sighting::Running) | None => "started",
     }
 }
@@ -253,7 +255,10 @@ fn subordinate_to(model: &Model, service: &Service) -> Vec<String> {
 
 fn unit_status(model: &Model, observed: &Observed, unit: &Unit) -> UnitStatus {
     let machine = model.machines.get(&unit.machine);
-    let down = matches!(observed.instances.get(&unit.machine), Some(Sighting::Missing | Sighting::Stopped));
+    let down = matches!(
+        observed.instances.get(&unit.machine),
+        Some(Sighting::Missing | Sighting::Stopped | Sighting::Unknown)
+    );
     let off = machine.is_some_and(Machine::is_off);
     let running = observed.unit_activity.get(&unit.name).map(ToString::to_string);
     // What is dying skips the hooks that fail.

@@ -34,7 +34,7 @@ impl<R: DeserializeOwned> Wanted<R> {
             return Err(Refusal::new(format!("this needs `Upgrade: {UPGRADE}`")));
         };
         let peer = parts.extensions.get::<ConnectInfo<Peer>>().map_or_else(Peer::default, |info| info.0);
-        let by = peer.asks(&parts.headers, "");
+        let by = peer.asks(&parts.headers, "").await;
         let read = match axum::body::to_bytes(body, REQUEST_LIMIT).await {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),

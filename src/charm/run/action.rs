@@ -28,7 +28,7 @@ pub struct ActionContext {
     /// What was given over the defaults; those with neither are absent.
     pub params: IndexMap<String, ConfigValue>,
     pub secret_params: BTreeSet<String>,
-    /// In place of [`Limits::total`].
+    /// In place of [`Limits::total`](super::super::vm::Limits::total).
     pub timeout: Option<Duration>,
 }
 

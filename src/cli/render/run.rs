@@ -1,8 +1,9 @@
 //! What a command said on a machine, with Juju's keys.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Map, Value};
 
-use crate::api::{RunResult, base64};
+use crate::api::RunResult;
 use crate::cli::error::Failure;
 
 /// A code of 0 and empty output are not said; what is no text is told in base64.
@@ -38,7 +39,7 @@ pub fn result(result: &RunResult) -> Result<Map<String, Value>, Failure> {
 /// # Errors
 /// As of [`result`].
 pub fn decoded(text: &str) -> Result<Vec<u8>, Failure> {
-    base64::decode(text).ok_or_else(|| Failure::failed("the output did not arrive whole"))
+    BASE64_STANDARD.decode(text).map_err(|_| Failure::failed("the output did not arrive whole"))
 }
 
 #[cfg(test)]
@@ -51,8 +52,8 @@ mod tests {
             machine: "1".into(),
             unit: (code == 0).then(|| "db/0".into()),
             code,
-            stdout: base64::encode(out),
-            stderr: base64::encode(err),
+            stdout: BASE64_STANDARD.encode(out),
+            stderr: BASE64_STANDARD.encode(err),
             cut: false,
             error: None,
         };

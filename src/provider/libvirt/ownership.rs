@@ -4,7 +4,7 @@ use virt::domain::Domain;
 use virt::error::{Error, ErrorNumber};
 use virt_sys::VIR_DOMAIN_METADATA_ELEMENT;
 
-use super::xml::{attribute, escape};
+use super::xml::{ask, escape};
 use crate::provider::InstanceName;
 
 /// The namespace of our element in a domain's metadata.
@@ -57,7 +57,7 @@ impl Owner {
     }
 
     fn is_named_in(&self, element: &str) -> bool {
-        self.0.is_some() && attribute(element, "environment") == self.0
+        self.0.is_some() && ask(element, |instance| instance.attribute("environment").map(str::to_owned)) == self.0
     }
 }
 

@@ -1,5 +1,7 @@
 //! What little of XML is needed to tell libvirt something and to understand its answers.
 
+use roxmltree::{Document, Node};
+
 /// Text as it may stand in an element or between quotes of either kind.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -16,24 +18,20 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
-/// The value of the first attribute of this name, in whichever quotes.
-pub fn attribute(xml: &str, name: &str) -> Option<String> {
-    let mut rest = xml;
-    loop {
-        let at = rest.find(name)?;
-        let begins = rest[..at].ends_with(char::is_whitespace);
-        rest = &rest[at + name.len()..];
-        let Some(value) = rest.trim_start().strip_prefix('=').filter(|_| begins) else { continue };
-        let value = value.trim_start();
-        let quote = value.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
-        return value[1..].split_once(quote).map(|(value, _)| unescape(value));
-    }
+/// What is asked of a description; nothing is found in what is none.
+pub fn ask<T>(xml: &str, question: impl FnOnce(Node<'_, '_>) -> Option<T>) -> Option<T> {
+    let document = Document::parse(xml).inspect_err(|error| tracing::error!("libvirt described something: {error}"));
+    question(document.ok()?.root_element())
 }
 
-fn unescape(text: &str) -> String {
-    [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")]
-        .iter()
-        .fold(text.to_owned(), |text, (name, c)| text.replace(name, c))
+/// All elements of this name, however deep.
+pub fn elements<'a, 'i>(within: Node<'a, 'i>, name: &'static str) -> impl Iterator<Item = Node<'a, 'i>> {
+    within.descendants().filter(move |node| node.has_tag_name(name))
+}
+
+/// What an element directly within this one says.
+pub fn said<'a>(within: Node<'a, '_>, element: &str, attribute: &str) -> Option<&'a str> {
+    within.children().find(|node| node.has_tag_name(element))?.attribute(attribute)
 }
 
 #[cfg(test)]
@@ -45,16 +43,19 @@ mod tests {
         for text in ["plain", "a&b<c>d\"e'f", "&amp;lt;", "", "größer"] {
             for quote in ['\'', '"'] {
                 let xml = format!("<x tag={quote}1{quote} name={quote}{}{quote}/>", escape(text));
-                assert_eq!(attribute(&xml, "name").as_deref(), Some(text));
+                assert_eq!(ask(&xml, |x| x.attribute("name").map(str::to_owned)).as_deref(), Some(text));
             }
         }
     }
 
     #[test]
-    fn only_a_whole_attribute_counts() {
-        assert_eq!(attribute("<x rename='a'/>", "name"), None);
-        assert_eq!(attribute("<name other='name'/>", "name"), None);
-        assert_eq!(attribute("<x name='a", "name"), None);
-        assert_eq!(attribute("<x name = \"b\"/>", "name").as_deref(), Some("b"));
+    fn only_what_is_there_is_found() {
+        let told = |xml: &str| ask(xml, |x| said(x, "disk", "name").map(str::to_owned));
+        assert_eq!(told("<x><disk name='a'/></x>").as_deref(), Some("a"));
+        for other in
+            ["<x><disk rename='a'/></x>", "<x><y><disk name='a'/></y></x>", "<x><!-- <disk name='a'/> --></x>", "<x"]
+        {
+            assert_eq!(told(other), None, "{other}");
+        }
     }
 }

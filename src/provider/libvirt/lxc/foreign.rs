@@ -1,6 +1,6 @@
 //! Domains of libvirt's containers that others defined.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use virt::connect::Connect;
 use virt::domain::Domain;
@@ -8,7 +8,7 @@ use virt::error::Error;
 
 use super::{KIND, LibvirtLxc, first_child};
 use crate::provider::libvirt::ownership::is_somebodys_instance;
-use crate::provider::libvirt::xml::attribute;
+use crate::provider::libvirt::xml::{ask, elements, said};
 use crate::provider::local::container::guest::shares_network;
 use crate::provider::local::driver::Machine;
 use crate::provider::local::look::Root;
@@ -70,15 +70,16 @@ fn look_at(seen: Seen) -> Foreign {
 
 /// The folder that is the root of a domain that does not run.
 fn disk(xml: &str) -> Option<PathBuf> {
-    let systems = xml.split("<filesystem").skip(1).filter_map(|rest| rest.split_once("</filesystem>"));
-    let at = |text: &str, element: &str, key: &str| attribute(text.split_once(element)?.1, key);
-    let root = systems.map(|(text, _)| text).find(|text| at(text, "<target", "dir").as_deref() == Some("/"))?;
-    at(root, "<source", "dir").map(PathBuf::from).filter(|folder| Path::new(folder).is_dir())
+    let folder = ask(xml, |domain| {
+        let root = elements(domain, "filesystem").find(|system| said(*system, "target", "dir") == Some("/"))?;
+        said(root, "source", "dir").map(PathBuf::from)
+    });
+    folder.filter(|folder| folder.is_dir())
 }
 
 /// One with an interface gets a network namespace, and one that asks for it.
 fn has_network(xml: &str) -> bool {
-    xml.contains("<interface") || xml.contains("<privnet")
+    ask(xml, |domain| elements(domain, "interface").chain(elements(domain, "privnet")).next().map(drop)).is_some()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::domains::Domains;
 use super::inner::run_inside;
 use super::way::{LibvirtWay, Way as _};
 use crate::provider::libvirt::ownership::is_somebodys_instance;
-use crate::provider::libvirt::xml::{attribute, escape};
+use crate::provider::libvirt::xml::{ask, elements, escape, said};
 use crate::provider::local::container::guest::TABLE;
 use crate::provider::local::driver::Wiring;
 use crate::provider::{Foreign, InstanceName, InstanceState, ProviderError};
@@ -156,8 +156,10 @@ pub async fn look_at(seen: Seen, kind: &str, domains: &Domains) -> Foreign {
 
 fn obstacle(seen: &Seen) -> Option<String> {
     let Seen { name, active, xml, made, persistent } = seen;
-    let agent = xml.split("<channel").skip(1).find(|channel| channel.contains(AGENT));
-    let answers = agent.is_some_and(|agent| attribute(agent, "state").as_deref() == Some("connected"));
+    let agent = ask(xml, |domain| {
+        let port = elements(domain, "channel").find(|channel| said(*channel, "target", "name") == Some(AGENT))?;
+        Some(said(port, "target", "state") == Some("connected"))
+    });
     if *made {
         Some("it is a machine of another environment".to_owned())
     } else if InstanceName::new(name.as_str()).is_err() {
@@ -168,7 +170,7 @@ fn obstacle(seen: &Seen) -> Option<String> {
         Some("it has no port for a guest agent: virsh edit, and install qemu-guest-agent in it".to_owned())
     } else if !active {
         Some(format!("what is in it can only be seen while it runs: virsh -c {URI} start {name}"))
-    } else if !answers {
+    } else if agent == Some(false) {
         Some("its guest agent does not answer: install qemu-guest-agent in it".to_owned())
     } else {
         None

@@ -4,7 +4,7 @@
 //! memory, cores) is booted without a name, and its memory is kept when it is quiet. A new machine gets a disk over that
 //! one's frozen disk and begins with its memory; then it is told who it is (`guest/wire`).
 //!
-//! The memory is never copied: libvirt reads it through a pipe, behind a head that defines the new machine ([`saved`]).
+//! The memory is never copied: libvirt reads it through a pipe, behind a head that defines the new machine (`saved.rs`).
 //!
 //! # Guarantees
 //! A template is whole when its folder has its name. Its disk stays for ever, because machines stand on it; memories are

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use roxmltree::Node;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use virt::domain::Domain;
@@ -13,7 +14,7 @@ use virt::stream::Stream;
 use super::pipe;
 use crate::provider::libvirt::connection::{Hypervisor, lookup};
 use crate::provider::libvirt::ownership::Owner;
-use crate::provider::libvirt::xml::attribute;
+use crate::provider::libvirt::xml::{ask, elements, said};
 use crate::provider::{InstanceName, ProviderError};
 
 /// The name of the port that our helper serves.
@@ -118,7 +119,8 @@ impl LibvirtWay {
     pub async fn remove_port(&self) -> Result<(), ProviderError> {
         // As libvirt describes it: by less it does not find it.
         let xml = self.xml().await?;
-        let Some(described) = port(&xml).map(|port| format!("<channel{port}</channel>")) else { return Ok(()) };
+        let described = ask(&xml, |domain| port(domain).map(|port| xml[port.range()].to_owned()));
+        let Some(described) = described else { return Ok(()) };
         let removed = move |domain: &Domain| {
             let live = virt_sys::VIR_DOMAIN_AFFECT_LIVE;
             domain.detach_device_flags(&described, live)
@@ -128,7 +130,7 @@ impl LibvirtWay {
 
     /// The port's socket, where it is on this host.
     async fn socket(&self) -> Result<Option<PathBuf>, ProviderError> {
-        Ok(port(&self.xml().await?).and_then(|port| attribute(port, "path")).map(PathBuf::from))
+        Ok(ask(&self.xml().await?, |domain| said(port(domain)?, "source", "path").map(PathBuf::from)))
     }
 
     async fn add_port(&self) -> Result<(), ProviderError> {
@@ -182,23 +184,17 @@ impl Way for LibvirtWay {
 
     async fn is_served(&self) -> Result<bool, ProviderError> {
         let xml = self.xml().await?;
-        Ok(port(&xml).and_then(|port| attribute(port, "state")).as_deref() == Some("connected"))
+        Ok(ask(&xml, |domain| Some(said(port(domain)?, "target", "state") == Some("connected"))).unwrap_or(false))
     }
 }
 
-/// The element of our port in a running domain's description.
-fn port(xml: &str) -> Option<&str> {
-    xml.split("<channel")
-        .skip(1)
-        .map(|rest| rest.split("</channel>").next().unwrap_or(rest))
-        .find(|channel| channel.contains(&format!("name='{PORT}'")))
+/// Our port in a running domain's description.
+fn port<'a, 'i>(domain: Node<'a, 'i>) -> Option<Node<'a, 'i>> {
+    elements(domain, "channel").find(|channel| said(*channel, "target", "name") == Some(PORT))
 }
 
 fn console_log(xml: &str) -> Option<PathBuf> {
-    let (_, serial) = xml.split_once("<serial")?;
-    let (serial, _) = serial.split_once("</serial>")?;
-    let (_, log) = serial.split_once("<log")?;
-    attribute(log, "file").map(PathBuf::from)
+    ask(xml, |domain| elements(domain, "serial").find_map(|serial| said(serial, "log", "file")).map(PathBuf::from))
 }
 
 #[cfg(test)]
@@ -214,15 +210,15 @@ mod tests {
 
     #[test]
     fn our_port_is_told_from_the_agents() {
-        let ours = port(RUNNING).unwrap();
-        assert_eq!(attribute(ours, "path").as_deref(), Some("/c/org.encanto.0"));
-        assert_eq!(attribute(ours, "state").as_deref(), Some("disconnected"));
-        assert_eq!(port(&RUNNING.replace(PORT, "other")), None);
+        let ours = |element, key| ask(RUNNING, |domain| said(port(domain)?, element, key).map(str::to_owned));
+        assert_eq!(ours("source", "path").as_deref(), Some("/c/org.encanto.0"));
+        assert_eq!(ours("target", "state").as_deref(), Some("disconnected"));
+        assert_eq!(ask(&RUNNING.replace(PORT, "other"), |domain| port(domain).map(drop)), None);
     }
 
     #[test]
     fn the_consoles_log_is_found() {
         assert_eq!(console_log(RUNNING), Some("/var/log/m's.log".into()));
-        assert_eq!(console_log("<serial type='pty'></serial><log file='x'/>"), None);
+        assert_eq!(console_log("<devices><serial type='pty'></serial><log file='x'/></devices>"), None);
     }
 }
