@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 
 use encanto::model::*;
+use encanto::plan::patience;
 use encanto::plan::provision::{self, MachineStep};
-use encanto::plan::settled::{self, Condition, Target};
+use encanto::plan::settled::{self, Condition, Target, Verdict};
 use indexmap::IndexMap;
 
 struct World {
@@ -256,4 +257,27 @@ fn what_is_adopted_is_released_and_never_destroyed() {
         words(world.change(Change::Machine(MachineChange::Clone(cloning)))),
         "cannot clone machine 4: it was adopted, and its disk is not the environment's"
     );
+}
+
+#[test]
+fn a_machine_that_is_asked_for_again_is_waited_for_until_the_third_failure() {
+    let mut world = World::new();
+    world.change(deployment(&"db".parse().unwrap(), 1)).unwrap();
+    let machine = MachineId::new(1);
+    world.change(Change::MachineFailed { machine, message: "no room".into() }).unwrap();
+    let told = |failures: u32, retry_hooks: Option<i64>| {
+        let mut observed = Observed { retry_hooks, ..Observed::default() };
+        let mut trouble = None;
+        for _ in 0..failures {
+            trouble = Some(patience::failed(trouble.as_ref(), MachineWork::Create, 0, "no room".into()));
+        }
+        observed.troubles.extend(trouble.map(|trouble| (machine, trouble)));
+        let progress = settled::progress(&world.model, &observed, &[Target::Machine(machine)], Condition::Active);
+        (progress[0].message.clone(), progress[0].verdict)
+    };
+    assert_eq!(told(1, Some(5_000)), ("no room (is tried again after 5s)".into(), Verdict::Busy));
+    assert_eq!(told(3, Some(5_000)), ("no room (failed 3 times, is tried again after 20s)".into(), Verdict::Failed));
+    assert_eq!(told(1, None), ("no room".into(), Verdict::Failed));
+    // Of one whose name does not fit there is no trouble: it is not tried again.
+    assert_eq!(told(0, Some(5_000)), ("no room".into(), Verdict::Failed));
 }

@@ -115,6 +115,14 @@ fn what_a_charm_declares_comes_before_what_every_service_has() {
     relate(&mut model, "log", "told:juju-info").unwrap();
     assert_eq!(relation(&model, 2).key(), "log:info told:juju-info");
     assert_eq!(relate(&mut model, "silent", "told"), Err("no relations found".into()));
+    // Who asks for nothing that is there is told what is.
+    let [silent, told] = ["silent", "told"].map(|name| EndpointRef { service: name.parse().unwrap(), endpoint: None });
+    let refused = model.change(Change::AddRelation { one: silent, other: told }, 1).unwrap_err();
+    let ChangeError::NoCommonInterface { one_has, other_has, .. } = refused else { panic!("{refused:?}") };
+    assert_eq!(
+        (one_has, other_has),
+        (vec!["provides juju-info: juju-info".into()], vec!["provides logs: logs".to_owned()])
+    );
 }
 
 #[test]

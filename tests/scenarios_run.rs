@@ -145,3 +145,13 @@ story!(what_is_not_there_is_refused_and_what_is_not_up_is_told, s, {
     let failed = if errors[0].contains("machine 1 ") { "1" } else { "2" };
     s.destroy_machine(failed, true).await;
 });
+
+story!(a_machine_that_is_lost_is_why_a_line_could_not_be_run, s, {
+    s.deploy("db", 1).await;
+    s.settle().await;
+    s.provider.vanish(&s.instance(1));
+    s.until_instance(1, "missing", 0).await;
+    let refused = results(&s, on_units("uptime", &["db/0"])).await;
+    assert_eq!(told(&refused[0]), "1 db/0 code 0: machine 1 has lost its container");
+    s.destroy_machine("1", true).await;
+});

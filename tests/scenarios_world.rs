@@ -146,6 +146,9 @@ async fn a_machine_that_could_not_be_created_is_asked_for_again_by_itself() {
     .await;
     let machine = s.status().await.machines["1"].clone();
     assert_eq!(machine.agent_state.as_deref(), Some("error"));
+    let info = machine.agent_state_info.unwrap();
+    assert!(info.starts_with("no space left on device (next try at 20"), "{info}");
+    s.wait_active().await;
     s.until("the second try", |model| model.units.values().all(|unit| unit.started)).await;
     s.nothing_more_happens().await;
     assert_eq!(calls(&s, "create"), 2);

@@ -157,6 +157,9 @@ pub struct RunResult {
     /// In base64, for it may be anything; the end of it, if it was long.
     pub stdout: String,
     pub stderr: String,
+    /// More was said than is told here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
     /// Why it was not run or did not end.
     pub error: Option<String>,
 }

@@ -121,6 +121,8 @@ pub struct RunEnd {
     pub timed_out: bool,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
+    /// Only the end of one of them is here.
+    pub cut: bool,
 }
 
 /// Something that may be on its way out.
@@ -139,7 +141,7 @@ pub trait Backend: Send + Sync + 'static {
     fn model(&self) -> RwLockReadGuard<'_, Model>;
     fn observed(&self) -> RwLockReadGuard<'_, Observed>;
     /// Finds, reads and keeps a charm.
-    async fn load_charm(&self, source: &CharmSource) -> Result<LoadedCharm, Refusal>;
+    async fn load_charm(&self, source: &CharmSource, purpose: &str) -> Result<LoadedCharm, Refusal>;
     /// Letters and digits that nobody can guess.
     fn random_text(&self, length: u8) -> String;
     /// Told whenever the model or what is observed changes.

@@ -50,7 +50,7 @@ pub enum ClientError {
     #[error("{}", .0.error)]
     Refused(Refusal),
     #[error("the controller of \"{environment}\" went away before it answered")]
-    Interrupted { environment: String, source: hyper::Error },
+    Interrupted { environment: String, log: PathBuf, source: hyper::Error },
     #[error("the controller of \"{environment}\" answered what this client does not understand: {what}")]
     Garbled { environment: String, what: String },
 }
@@ -67,9 +67,9 @@ impl ClientError {
             Self::Unreachable { environment, .. } | Self::Garbled { environment, .. } => {
                 vec![format!("encanto controller status -e {environment}")]
             }
-            Self::Interrupted { environment, .. } => vec![
+            Self::Interrupted { environment, log, .. } => vec![
                 format!("encanto controller start -e {environment}"),
-                format!("its last words are in the log: encanto debug-log --no-tail -e {environment}"),
+                format!("if it had last words they are in {}", log.display()),
             ],
             Self::Version(refusal) | Self::Refused(refusal) => refusal.hints.clone(),
         }
@@ -89,10 +89,23 @@ impl ClientError {
     }
 }
 
+/// Whose controller it is, for the words of errors.
+#[derive(Clone, Debug)]
+struct Whose {
+    environment: String,
+    log: PathBuf,
+}
+
+impl Whose {
+    fn interrupted(&self, source: hyper::Error) -> ClientError {
+        ClientError::Interrupted { environment: self.environment.clone(), log: self.log.clone(), source }
+    }
+}
+
 /// A way to the controller of one environment.
 #[derive(Debug)]
 pub struct Client {
-    environment: String,
+    whose: Whose,
     socket: PathBuf,
     folder: PathBuf,
     command: String,
@@ -105,7 +118,7 @@ impl Client {
     /// When no controller listens. Its version is checked with the first request.
     pub async fn connect(settings: &EnvironmentSettings) -> Result<Self, ClientError> {
         let client = Self {
-            environment: settings.name.to_string(),
+            whose: Whose { environment: settings.name.to_string(), log: settings.controller_log() },
             socket: settings.socket(),
             folder: settings.folder.clone(),
             command: String::new(),
@@ -128,13 +141,13 @@ impl Client {
 
     pub async fn wait(&self, wait: &Wait) -> Result<Events<WaitEvent>, ClientError> {
         let response = self.post("wait", wait, false).await?;
-        Ok(Events::new(self.environment.clone(), response.into_body()))
+        Ok(Events::new(self.whose.clone(), response.into_body()))
     }
 
     /// The status, again and again.
     pub async fn watch(&self, watch: &Watch) -> Result<Events<EnvironmentStatus>, ClientError> {
         let response = self.post("watch", watch, false).await?;
-        Ok(Events::new(self.environment.clone(), response.into_body()))
+        Ok(Events::new(self.whose.clone(), response.into_body()))
     }
 
     /// The log; with `follow` it outlives a restart of the controller.
@@ -145,13 +158,13 @@ impl Client {
 
     async fn log_events(&self, request: &DebugLog) -> Result<Events<LogLine>, ClientError> {
         let response = self.post("debug-log", request, false).await?;
-        Ok(Events::new(self.environment.clone(), response.into_body()))
+        Ok(Events::new(self.whose.clone(), response.into_body()))
     }
 
     /// The state of the environment, as a file.
     pub async fn backup(&self) -> Result<Download, ClientError> {
         let response = self.post("backup", &Backup {}, false).await?;
-        Ok(Download { environment: self.environment.clone(), body: response.into_body() })
+        Ok(Download { whose: self.whose.clone(), body: response.into_body() })
     }
 
     pub async fn exec(&self, exec: &Exec) -> Result<ExecStream, ClientError> {
@@ -234,7 +247,7 @@ impl Client {
 
     async fn open(&self) -> Result<UnixStream, ClientError> {
         UnixStream::connect(&self.socket).await.map_err(|source| {
-            let environment = self.environment.clone();
+            let environment = self.whose.environment.clone();
             let socket = self.socket.clone();
             match source.kind() {
                 ErrorKind::NotFound | ErrorKind::ConnectionRefused if exists(&self.folder) => {
@@ -248,18 +261,18 @@ impl Client {
     }
 
     fn interrupted(&self, source: hyper::Error) -> ClientError {
-        ClientError::Interrupted { environment: self.environment.clone(), source }
+        self.whose.interrupted(source)
     }
 
     fn garbled(&self, what: impl std::fmt::Display) -> ClientError {
-        ClientError::Garbled { environment: self.environment.clone(), what: what.to_string() }
+        ClientError::Garbled { environment: self.whose.environment.clone(), what: what.to_string() }
     }
 }
 
 /// An answer that is too large to be held in memory.
 #[derive(Debug)]
 pub struct Download {
-    environment: String,
+    whose: Whose,
     body: Incoming,
 }
 
@@ -267,7 +280,7 @@ impl Download {
     /// The next piece; `None` at its end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         while let Some(frame) = self.body.frame().await {
-            let interrupted = |source| ClientError::Interrupted { environment: self.environment.clone(), source };
+            let interrupted = |source| self.whose.interrupted(source);
             if let Ok(bytes) = frame.map_err(interrupted)?.into_data() {
                 return Ok(Some(bytes));
             }

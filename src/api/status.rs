@@ -205,6 +205,9 @@ pub struct ProgressLine {
     pub state: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// What a unit does now, where its message says something else: `running config-changed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doing: Option<String>,
     /// Nothing more is awaited of it.
     pub settled: bool,
 }

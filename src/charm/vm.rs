@@ -182,7 +182,7 @@ impl Vm {
         deadline: Instant,
     ) -> Result<R, Fault> {
         self.meter.reset();
-        let granted = whole(deadline.saturating_duration_since(Instant::now()));
+        let granted = deadline.saturating_duration_since(Instant::now());
         let mut all = arguments.into_lua_multi(&self.lua).map_err(|error| Fault::internal(&error))?;
         all.push_front(Value::Function(function));
         // `call_async`, not `Thread::into_async`: only its drop ends the host call that is waited for at once.
@@ -274,16 +274,24 @@ fn plain_find(text: &LuaString, pattern: &LuaString, from: Option<i64>) -> (Opti
     }
 }
 
-/// `1.5 s`, `30 min`.
-/// What is left of a limit a moment after it was set is told as the limit.
-fn whole(duration: Duration) -> Duration {
-    let rounded = Duration::from_secs_f64(duration.as_secs_f64().round());
-    if rounded >= Duration::from_secs(2) { rounded } else { duration }
+/// `1.5 s`, `30 min`. What is left of a limit a moment after it was set is told as the limit.
+pub fn seconds(duration: Duration) -> String {
+    let tenths = duration.as_millis().saturating_add(50) / 100;
+    match (tenths / 10, tenths % 10) {
+        (whole, 0) if whole >= 120 && whole.is_multiple_of(60) => format!("{} min", whole / 60),
+        (whole, 0) => format!("{whole} s"),
+        (whole, part) => format!("{whole}.{part} s"),
+    }
 }
 
-pub fn seconds(duration: Duration) -> String {
-    match duration.as_secs() {
-        whole if whole >= 120 && whole.is_multiple_of(60) => format!("{} min", whole / 60),
-        _ => format!("{} s", duration.as_secs_f64()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_told_as_it_was_set_also_a_moment_later() {
+        let told =
+            [999_309, 1_499_990, 2_500_000, 59_999_400, 1_799_999_200].map(|us| seconds(Duration::from_micros(us)));
+        assert_eq!(told, ["1 s", "1.5 s", "2.5 s", "60 s", "30 min"]);
     }
 }

@@ -20,7 +20,7 @@ use crate::api::{
     CharmSource, ControllerAnswer, DebugHooks, EnvironmentKind, Exec, ForeignMachine, LogLine, Manifest, ProgressLine,
     Refusal, SnapshotInfo, VERSION, WaitEvent,
 };
-use crate::charm::{self, CharmFiles, ExecResult};
+use crate::charm::{self, CharmFiles, ExecResult, OUTPUT_LIMIT};
 use crate::model::{
     Change, ChangeError, Event, Machine, MachineChange, MachineId, MachineWork, Millis, Model, Observed, Provision,
     Sighting, SnapshotName, Subject, UnitName, check,
@@ -160,12 +160,12 @@ impl Backend for ControllerBackend {
         self.world.ledger.observed()
     }
 
-    async fn load_charm(&self, source: &CharmSource) -> Result<LoadedCharm, Refusal> {
+    async fn load_charm(&self, source: &CharmSource, purpose: &str) -> Result<LoadedCharm, Refusal> {
         let files = self.find(source)?;
         let meta = self.world.charm_host.load(&files).await.map_err(|error| {
             let text = error.to_string();
             let mut lines = text.lines();
-            let refusal = Refusal::new(format!("cannot deploy: {}", lines.next().unwrap_or_default()));
+            let refusal = Refusal::new(format!("cannot {purpose}: {}", lines.next().unwrap_or_default()));
             lines.fold(refusal, |refusal, line| refusal.detail(line.trim_end()))
         })?;
         let digest = charm::digest(&files);
@@ -283,9 +283,12 @@ impl Backend for ControllerBackend {
             timeout: line.timeout,
             by: &line.by,
         };
-        let ended = command::run(&self.world, instance, command).await.map_err(Refusal::new)?;
+        let ended = command::run(&self.world, instance, command).await;
+        let ended = ended.map_err(|error| self.with_state_of(target.machine, Refusal::new(error)))?;
         let ExecResult { code, timed_out, stdout, stderr } = ended;
-        Ok(RunEnd { code, timed_out, stdout, stderr })
+        // As much as is kept: whoever says just so much is taken for one who said more.
+        let cut = stdout.len().max(stderr.len()) >= OUTPUT_LIMIT;
+        Ok(RunEnd { code, timed_out, stdout, stderr, cut })
     }
 
     async fn foreign(&self) -> Result<Vec<ForeignMachine>, Refusal> {
@@ -308,7 +311,10 @@ impl Backend for ControllerBackend {
         let mut problems = check::inconsistencies(&self.model());
         problems.extend(machine_problems(&self.model(), &self.observed()));
         match observer::leaked(&self.world).await {
-            Ok(leaked) => problems.extend(leaked.iter().map(|name| format!("instance {name} belongs to no machine"))),
+            // What is on its disk may be all that is left of a machine which a restored backup did not know.
+            Ok(leaked) => problems.extend(leaked.iter().map(|name| {
+                format!("instance {name} belongs to no machine: it is left alone until the environment is destroyed")
+            })),
             Err(error) => problems.push(format!("the instances cannot be listed: {}", chain(&error))),
         }
         problems
@@ -386,6 +392,7 @@ fn wait_event(told: Told) -> WaitEvent {
             parent: progress.parent,
             state: progress.state,
             message: progress.message,
+            doing: progress.doing,
             settled: progress.verdict != Verdict::Busy,
         }),
         Told::Ready => WaitEvent::Ready,

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
@@ -194,13 +194,20 @@ fn give(path: &Path, settings: &EnvironmentSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How long a controller that is being killed may hold its lock still. Nobody tells of its end.
+const DYING: Duration = Duration::from_secs(1);
+
 pub(super) fn lock(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join("controller.lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => bail!("a controller of this environment runs already"),
-        Err(error) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    let begun = Instant::now();
+    loop {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < DYING => std::thread::sleep(DYING / 100),
+            Err(rustix::io::Errno::WOULDBLOCK) => bail!("a controller of this environment runs already"),
+            Err(error) => return Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        }
     }
 }
 

@@ -105,6 +105,13 @@ impl Observed {
         self.troubles.retain(|id, trouble| trouble.work != work || !machines.contains(id));
     }
 
+    /// Why a machine could not be made, if it is asked for again by itself.
+    pub fn creation_trouble(&self, id: MachineId) -> Option<&Trouble> {
+        let making = |trouble: &&Trouble| matches!(trouble.work, MachineWork::Create | MachineWork::Adopt);
+        self.retry_hooks?;
+        self.trouble(id).filter(making)
+    }
+
     /// Whether all that is wrong with the host is being put right at this moment.
     pub fn being_mended(&self) -> bool {
         self.journal_fault.is_none() && !self.opening_failed && self.disturbance.is_some() && !self.mending_failed

@@ -38,6 +38,8 @@ pub struct Progress {
     pub parent: Option<String>,
     pub state: String,
     pub message: String,
+    /// What a unit does now, where its message says something else.
+    pub doing: Option<String>,
     pub verdict: Verdict,
 }
 
@@ -61,8 +63,13 @@ pub fn progress(model: &Model, observed: &Observed, targets: &[Target], conditio
         true => (model.machines.values().collect(), model.units.values().collect()),
         false => named(model, targets),
     };
-    let mut all: Vec<Progress> =
-        machines.into_iter().map(|machine| machine_progress(model, observed, machine, condition)).collect();
+    // A machine that only hosts what is to go may stay.
+    let may_stay = |machine: &Machine| {
+        condition == Condition::Gone && !everything && !targets.contains(&Target::Machine(machine.id))
+    };
+    let of_machine = |machine: &Machine| if may_stay(machine) { Condition::Settled } else { condition };
+    let progress = |machine: &Machine| machine_progress(model, observed, machine, of_machine(machine));
+    let mut all: Vec<Progress> = machines.into_iter().map(progress).collect();
     all.extend(units.into_iter().map(|unit| unit_progress(model, observed, unit, condition)));
     let services = model.services.values().filter(|service| targets.contains(&Target::Service(service.name.clone())));
     let to_come = services.filter(|_| condition != Condition::Gone);
@@ -71,7 +78,7 @@ pub fn progress(model: &Model, observed: &Observed, targets: &[Target], conditio
         if everything || targets.contains(&Target::Service(service.name.clone())) {
             let (message, verdict) = dying(removal::of_service(model, observed, &service.name));
             let entity = format!("service {}", service.name);
-            all.push(Progress { entity, parent: None, state: "dying".into(), message, verdict });
+            all.push(Progress { entity, parent: None, state: "dying".into(), message, doing: None, verdict });
         }
     }
     all.extend(dying_relations(model, observed, targets));
@@ -90,6 +97,7 @@ pub fn gone_already(model: &Model, targets: &[Target]) -> Vec<Progress> {
         parent: None,
         state: "gone".into(),
         message: String::new(),
+        doing: None,
         verdict: Verdict::Reached,
     };
     targets.iter().filter_map(gone).map(progress).collect()
@@ -125,7 +133,7 @@ fn dying_relations(model: &Model, observed: &Observed, targets: &[Target]) -> Ve
     let progress = |relation: &Relation| {
         let (message, verdict) = dying(removal::of_relation(model, observed, relation.id));
         let entity = format!("relation {}", relation.key());
-        Progress { entity, parent: None, state: "dying".into(), message, verdict }
+        Progress { entity, parent: None, state: "dying".into(), message, doing: None, verdict }
     };
     model.relations.values().filter(|relation| wanted(relation)).map(progress).collect()
 }
@@ -169,7 +177,10 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
             let (message, verdict) = dying(removal::of_machine(model, observed, machine.id));
             ("dying", message, verdict)
         }
-        (Provision::Failed { message }, _) => ("error", message.clone(), Verdict::Failed),
+        (Provision::Failed { message }, _) => {
+            let (again, verdict) = making_again(model, observed, machine);
+            ("error", format!("{message}{again}"), verdict)
+        }
         (Provision::Pending, _) => {
             ("pending", activity.or(observed.opening.clone()).unwrap_or_default(), Verdict::Busy)
         }
@@ -185,7 +196,8 @@ fn machine_progress(model: &Model, observed: &Observed, machine: &Machine, condi
         Condition::Gone => Verdict::Resting,
         _ => verdict,
     };
-    Progress { entity: format!("machine {}", machine.id), parent: None, state: state.into(), message, verdict }
+    let entity = format!("machine {}", machine.id);
+    Progress { entity, parent: None, state: state.into(), message, doing: None, verdict }
 }
 
 /// Of a machine that was made: whether it is as an operator wants it.
@@ -223,7 +235,7 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
     let ready =
         matches!(model.machines.get(&unit.machine).map(|machine| &machine.provision), Some(Provision::Running { .. }));
     let broken_machine = model.machines.get(&unit.machine).and_then(|machine| match &machine.provision {
-        Provision::Failed { message } => Some(message.clone()),
+        Provision::Failed { message } => Some((message.clone(), making_again(model, observed, machine).1)),
         _ => None,
     });
     let shown = || match (&unit.workload.message, running) {
@@ -240,8 +252,8 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
     } else if unit.life == Life::Dying {
         let (message, verdict) = dying(removal::of_unit(model, observed, &unit.name));
         ("dying".to_owned(), message, verdict)
-    } else if let Some(message) = broken_machine {
-        ("error".to_owned(), format!("machine {} failed: {message}", unit.machine), Verdict::Failed)
+    } else if let Some((message, verdict)) = broken_machine {
+        ("error".to_owned(), format!("machine {} failed: {message}", unit.machine), verdict)
     } else if !ready {
         ("pending".to_owned(), "waiting for machine".to_owned(), Verdict::Busy)
     } else if due {
@@ -260,7 +272,8 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
         (_, verdict) => verdict,
     };
     let parent = Some(format!("machine {}", unit.machine));
-    Progress { entity: unit.name.to_string(), parent, state, message, verdict }
+    let doing = running.map(ToString::to_string).filter(|doing| verdict == Verdict::Busy && *doing != message);
+    Progress { entity: unit.name.to_string(), parent, state, message, doing, verdict }
 }
 
 /// Whether a failed hook is tried again by itself, in words, and whether that is worth waiting for.
@@ -271,6 +284,18 @@ fn mending(observed: &Observed, unit: &Unit) -> (String, Verdict) {
     match hooks::promising_retry(unit, observed.retry_hooks) {
         Some(_) => (format!(" (is tried again after {delay:?})"), Verdict::Busy),
         None => (format!(" (failed {} times, is tried again after {delay:?})", unit.failures), Verdict::Failed),
+    }
+}
+
+/// The same of a machine that could not be made.
+fn making_again(model: &Model, observed: &Observed, machine: &Machine) -> (String, Verdict) {
+    let Some(trouble) = observed.creation_trouble(machine.id).filter(|_| model.can_be_made(machine)) else {
+        return (String::new(), Verdict::Failed);
+    };
+    let delay = Duration::from_millis((trouble.next - trouble.last).unsigned_abs());
+    match trouble.failures {
+        failures if failures < patience::HOPELESS => (format!(" (is tried again after {delay:?})"), Verdict::Busy),
+        failures => (format!(" (failed {failures} times, is tried again after {delay:?})"), Verdict::Failed),
     }
 }
 
@@ -295,6 +320,7 @@ fn units_to_come(model: &Model, observed: &Observed, service: &Service) -> Optio
         parent: None,
         state: "pending".into(),
         message: format!("waits for {}", blocking.name),
+        doing: None,
         verdict,
     })
 }

@@ -113,8 +113,11 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
     };
     let name = match world.instance_name(id) {
         Ok(name) => name,
+        // No time mends a name: this is no trouble that is tried again.
         Err(error) => {
-            world.ledger.commit("@provisioner", not_created(world, id, &error)).await?;
+            let message = chain(&error);
+            world.logbook.machine_error(id, "provisioner", &message);
+            world.ledger.commit("@provisioner", Change::MachineFailed { machine: id, message }).await?;
             return Ok(());
         }
     };

@@ -104,7 +104,13 @@ fn news(shown: &mut BTreeMap<String, Progress>, all: &[Progress], exists: impl F
     let gone: Vec<String> = shown.keys().filter(|entity| !there.contains(entity.as_str())).cloned().collect();
     for entity in gone {
         if let Some(last) = shown.remove(&entity).filter(|_| !exists(&entity)) {
-            news.push(Progress { state: "gone".into(), message: String::new(), verdict: Verdict::Reached, ..last });
+            news.push(Progress {
+                state: "gone".into(),
+                message: String::new(),
+                doing: None,
+                verdict: Verdict::Reached,
+                ..last
+            });
         }
     }
     news
@@ -131,9 +137,10 @@ fn reasons(all: &[Progress], wanted: impl Fn(Verdict) -> bool) -> Vec<String> {
     named
         .map(|progress| {
             let state = if progress.state == "error" { "in error" } else { &progress.state };
+            let doing = progress.doing.as_ref().map(|doing| format!(" ({doing})")).unwrap_or_default();
             match progress.message.as_str() {
-                "" => format!("{} is {state}", progress.entity),
-                message => format!("{} is {state}: {message}", progress.entity),
+                "" => format!("{} is {state}{doing}", progress.entity),
+                message => format!("{} is {state}{doing}: {message}", progress.entity),
             }
         })
         .collect()

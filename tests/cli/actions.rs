@@ -143,6 +143,14 @@ fn one_machine_is_heard_as_it_is_and_several_make_a_list() {
         "- MachineId: '1'\n  UnitId: mysql/1\n  Stdout: |\n    up\n- MachineId: '2'\n  UnitId: mysql/2\n  Stdout: ''\n  \
          Error: unit mysql/2 was removed\n",
     );
+    let env = Env::simulated();
+    let mut long = result("1", 0, "the end\n", "");
+    long["cut"] = json!(true);
+    Fake::always(&env, 200, json!({ "results": [long] }));
+    env.run("run -u mysql/1 x")
+        .succeeds()
+        .stdout_is("the end\n")
+        .stderr_is("only the end of what mysql/1 said is shown; `encanto ssh mysql/1 COMMAND` shows all\n");
 }
 
 #[test]

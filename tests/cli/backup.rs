@@ -115,6 +115,14 @@ fn a_file_that_is_no_whole_backup_changes_nothing() {
 }
 
 #[test]
+fn a_backup_can_go_into_a_pipe() {
+    let env = Running::bootstrapped();
+    let told = env.run("backup -o -").succeeds().stderr_has("Backed up environment \"sim\"");
+    assert!(told.stdout.starts_with("encanto-backup "), "{}", &told.stdout[..80]);
+    assert!(!env.path("-").exists());
+}
+
+#[test]
 fn a_backup_that_cannot_be_written_leaves_nothing() {
     let env = Running::bootstrapped();
     env.run("backup -o nowhere/one.backup").fails().stderr_has("error: cannot write to \"nowhere\": ");

@@ -113,7 +113,11 @@ fn nonsense_is_told_as_such() {
     env.run("status").fails().stderr_has("502 Bad Gateway: \"oops\"\n");
     let env = Env::simulated();
     Fake::controller(&env, |_, _| Reply::Nothing);
-    env.run("status").fails().stderr_has("error: the controller of \"sim\" went away before it answered\n");
+    env.run("status")
+        .fails()
+        .stderr_has("error: the controller of \"sim\" went away before it answered\n")
+        .stderr_has("hint: if it had last words they are in ")
+        .stderr_has("/sim/log/controller.log\n");
     let causes = env.run("status --debug").fails().stderr_has("caused by: ");
     assert!(!causes.stderr.contains("panicked"), "{causes:?}");
 }

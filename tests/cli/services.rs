@@ -187,6 +187,10 @@ fn a_charm_with_mistakes_is_not_deployed_and_all_are_told() {
         .fails()
         .stderr_is("error: no charm was found at \"./none\"\nhint: there is no such folder\n");
     assert_eq!(status(&env)["services"], serde_json::json!({}));
+    env.run("deploy mysql").succeeds();
+    env.run("upgrade-charm mysql --path ./syntax")
+        .fails()
+        .stderr_has("error: cannot upgrade service \"mysql\": charm.lua:2: Expected ',' after");
 }
 
 #[test]

@@ -48,6 +48,21 @@ fn a_controller_picks_up_where_it_was() {
     env.run("controller start").succeeds();
     env.run("status").succeeds().stdout_has("\"1\":\n");
     env.kill_controller();
+    // One that is being killed takes connections still, and holds its lock.
+    let socket = env.path("home/sim/controller.sock");
+    std::fs::remove_file(&socket).unwrap();
+    let dying = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let lock = std::fs::File::open(env.path("home/sim/controller.lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let end = std::thread::spawn(move || {
+        drop(dying.accept().unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        drop(lock);
+    });
+    env.run("controller start").succeeds().stderr_is("Started the controller of \"sim\"\n");
+    end.join().unwrap();
+    env.run("status").succeeds().stdout_has("\"1\":\n");
+    env.kill_controller();
     env.run("destroy-environment sim -y").succeeds();
     assert!(!env.path("home/sim").exists());
 }

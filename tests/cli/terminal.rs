@@ -67,10 +67,16 @@ impl Terminal {
     }
 }
 
+/// No services, and the host.
+fn bare(name: &str) -> serde_json::Value {
+    let host = json!({ "instance-id": "localhost", "series": "bookworm" });
+    json!({ "environment": name, "machines": { "0": host }, "services": {} })
+}
+
 #[test]
 fn a_person_gets_a_table_and_advice() {
     let env = Env::simulated();
-    Fake::always(&env, 200, json!({ "environment": "sim", "machines": {}, "services": {} }));
+    Fake::always(&env, 200, bare("sim"));
     let mut terminal = Terminal::run(&env, "status");
     let shown = terminal.shows("encanto deploy mediawiki");
     assert!(shown.contains("\x1b[1m[Machines]\x1b[0m"), "{shown:?}");
@@ -82,7 +88,7 @@ fn a_person_gets_a_table_and_advice() {
 fn colour_can_be_refused() {
     for (line, variable) in [("status --no-color", ("X", "")), ("status", ("NO_COLOR", "1"))] {
         let env = Env::simulated().with(variable.0, variable.1);
-        Fake::always(&env, 200, json!({ "environment": "sim", "machines": {}, "services": {} }));
+        Fake::always(&env, 200, bare("sim"));
         let mut terminal = Terminal::run(&env, line);
         assert!(!terminal.shows("encanto deploy mediawiki").contains('\x1b'));
         terminal.ends(0);
@@ -105,8 +111,7 @@ fn waiting_draws_a_tree() {
 #[test]
 fn a_watched_status_is_drawn_over_until_it_is_interrupted() {
     let env = Env::simulated();
-    let status = |name: &str| json!({ "environment": name, "machines": {}, "services": {} });
-    Fake::controller(&env, move |_, _| Reply::Endless(vec![status("a"), status("b")]));
+    Fake::controller(&env, move |_, _| Reply::Endless(vec![bare("a"), bare("b")]));
     let mut terminal = Terminal::run(&env, "status --watch");
     let shown = terminal.shows("\x1b[J\x1b[?7l\x1b[H\x1b[1m[Machines]");
     assert!(shown.contains("\x1b[2J"), "{shown:?}");

@@ -47,6 +47,22 @@ story!(a_forced_upgrade_takes_a_unit_out_of_its_error, s, {
     assert_eq!(hooks[hooks.len() - 4..], ["upgrade-charm", "backup-relation-created", "config-changed", "start"]);
 });
 
+story!(force_can_come_after_the_upgrade_too, s, {
+    s.fail_hook("db/0", "start");
+    s.deploy("db", 1).await;
+    s.settle().await;
+    s.heal_hook("db/0", "start");
+    s.upgrade("db", "db-next", false).await.unwrap();
+    s.settle().await;
+    s.expect_status("db/0", "error", "error").await;
+    s.upgrade("db", "db-next", true).await.unwrap();
+    s.settle().await;
+    s.expect_status("db/0", "started", "active").await;
+    // There is nothing left that it could do.
+    let refused = s.upgrade("db", "db-next", true).await.unwrap_err();
+    assert_eq!(refused.error, "already running latest charm \"local:bookworm/db-1\"");
+});
+
 story!(an_upgrade_waits_for_a_unit_in_error, s, {
     s.fail_hook("db/0", "start");
     s.deploy("db", 1).await;

@@ -1,6 +1,6 @@
 //! Instances that change behind the controller.
 
-use encanto::plan::settled::Condition;
+use encanto::plan::settled::{Condition, Target};
 
 use crate::support::scenario::story;
 
@@ -54,4 +54,40 @@ story!(a_machine_that_is_started_has_nothing_left_of_its_creation, s, {
         }
     }
     s.settle().await;
+});
+
+story!(who_waits_too_long_is_told_what_still_runs, s, {
+    s.deploy("db", 1).await;
+    s.wait_active().await;
+    s.hang_hook("db/0", "config-changed");
+    s.set("db", "size", "2").await;
+    s.until_runs("db/0", "config-changed").await;
+    let reasons = s.wait_at_most(&[], Condition::Active, std::time::Duration::from_millis(200)).await;
+    assert_eq!(reasons.len(), 1);
+    assert!(reasons[0].starts_with("db/0 is active (running config-changed)"), "{reasons:?}");
+    s.release_hook("db/0", "config-changed");
+    s.wait_active().await;
+});
+
+story!(a_machine_is_no_reason_why_its_unit_is_not_gone, s, {
+    s.deploy("db", 1).await;
+    s.wait_active().await;
+    let reasons = s.wait_fails(&[Target::Unit("db/0".parse().unwrap())], Condition::Gone).await;
+    assert_eq!(reasons, ["db/0 is active: ready"]);
+    let reasons = s.wait_fails(&[Target::Machine(encanto::model::MachineId::new(1))], Condition::Gone).await;
+    assert_eq!(reasons, ["machine 1 is started"]);
+});
+
+story!(a_unit_whose_machine_is_lost_is_down_whatever_its_hooks_do, s, {
+    s.deploy("db", 1).await;
+    s.wait_active().await;
+    s.provider.vanish(&s.instance(1));
+    s.until_instance(1, "missing", 0).await;
+    s.fail_hook("db/0", "config-changed");
+    s.set("db", "size", "2").await;
+    s.settle().await;
+    s.expect_status("db/0", "down", "error").await;
+    let info = s.info_of("db/0").await;
+    assert!(info.starts_with("(error: hook failed: \"config-changed\": "), "{info}");
+    s.destroy_machine("1", true).await;
 });

@@ -1,5 +1,7 @@
 //! What a story waits for, and what it finds then.
 
+use std::time::Duration;
+
 use encanto::api::backend::Backend;
 use encanto::model::{Event, Hook, MachineId, Model, Observed, UnitActivity, UnitName, check};
 use encanto::plan::nudge::Concerned;
@@ -98,8 +100,13 @@ impl Scenario {
 
     /// What `wait` gives as reasons; none if all is well.
     pub async fn wait_fails(&self, targets: &[Target], condition: Condition) -> Vec<String> {
+        self.wait_at_most(targets, condition, PATIENCE).await
+    }
+
+    /// The same for somebody with so much time.
+    pub async fn wait_at_most(&self, targets: &[Target], condition: Condition, limit: Duration) -> Vec<String> {
         let (told, mut tells) = tokio::sync::mpsc::channel(64);
-        tokio::spawn(wait(self.ledger(), targets.to_vec(), condition, Some(PATIENCE), told));
+        tokio::spawn(wait(self.ledger(), targets.to_vec(), condition, Some(limit), told));
         while let Some(tell) = tells.recv().await {
             match tell {
                 Told::Progress(_) => {}

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
-use super::{Client, ClientError};
+use super::{Client, ClientError, Whose};
 use crate::api::requests::DebugLog;
 use crate::api::status::LogLine;
 
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The events of one answer.
 #[derive(Debug)]
 pub struct Events<T> {
-    environment: String,
+    whose: Whose,
     body: Incoming,
     parser: Parser,
     ready: VecDeque<String>,
@@ -30,8 +30,8 @@ pub struct Events<T> {
 }
 
 impl<T: DeserializeOwned> Events<T> {
-    pub(super) fn new(environment: String, body: Incoming) -> Self {
-        Self { environment, body, parser: Parser::default(), ready: VecDeque::new(), kind: PhantomData }
+    pub(super) fn new(whose: Whose, body: Incoming) -> Self {
+        Self { whose, body, parser: Parser::default(), ready: VecDeque::new(), kind: PhantomData }
     }
 
     /// `None` when the controller ended the stream.
@@ -42,9 +42,7 @@ impl<T: DeserializeOwned> Events<T> {
             }
             match self.body.frame().await {
                 None => return Ok(None),
-                Some(Err(source)) => {
-                    return Err(ClientError::Interrupted { environment: self.environment.clone(), source });
-                }
+                Some(Err(source)) => return Err(self.whose.interrupted(source)),
                 Some(Ok(frame)) => {
                     let Some(bytes) = frame.data_ref() else { continue };
                     self.parser.push(bytes, &mut self.ready).map_err(|what| self.garbled(what.to_owned()))?;
@@ -54,7 +52,7 @@ impl<T: DeserializeOwned> Events<T> {
     }
 
     fn garbled(&self, what: String) -> ClientError {
-        ClientError::Garbled { environment: self.environment.clone(), what }
+        ClientError::Garbled { environment: self.whose.environment.clone(), what }
     }
 }
 

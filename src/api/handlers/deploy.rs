@@ -15,7 +15,7 @@ impl Handle for Deploy {
         let placement = placement(self.to.as_deref(), &backend.model())?;
         let constraints = constraints(self.constraints.as_deref())?;
         let given: Option<ServiceName> = self.service.as_deref().map(name).transpose()?;
-        let charm = backend.load_charm(&self.charm).await?;
+        let charm = backend.load_charm(&self.charm, "deploy").await?;
         let service = match given {
             Some(service) => service,
             None => name(charm.meta.name.as_str())?,

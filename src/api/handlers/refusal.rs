@@ -193,9 +193,9 @@ pub fn bad_kind(error: &KindError) -> Refusal {
 pub fn bad_name(error: &NameError) -> Refusal {
     let refusal = Refusal::new(error.to_string());
     match error {
-        NameError::Service(_) => {
-            refusal.hint("lower-case letters, digits and dashes, beginning with a letter, e.g. `my-wiki`")
-        }
+        NameError::Service(_) => refusal.hint(
+            "lower-case letters, digits and dashes, at most 63, a letter first and behind each dash, e.g. `my-wiki`",
+        ),
         NameError::Unit(_) => refusal.hint("a unit is a service's name and a number, e.g. `mysql/0`"),
         NameError::Action(_) => refusal.hint("`encanto action list SERVICE` lists the actions"),
         NameError::ActionId(_) => refusal.hint("an action's id is a number; `encanto action status` lists them"),

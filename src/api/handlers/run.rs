@@ -44,7 +44,8 @@ async fn one(backend: &dyn Backend, target: RunTarget, line: &RunLine, share: us
         Ok(end) => {
             let text = |bytes: &[u8]| BASE64_STANDARD.encode(&bytes[bytes.len().saturating_sub(share)..]);
             let error = end.timed_out.then(|| format!("command timed out after {} s", line.timeout.as_secs()));
-            RunResult { code: end.code, stdout: text(&end.stdout), stderr: text(&end.stderr), error, ..result }
+            let cut = end.cut || end.stdout.len().max(end.stderr.len()) > share;
+            RunResult { code: end.code, stdout: text(&end.stdout), stderr: text(&end.stderr), cut, error, ..result }
         }
         Err(refusal) => RunResult { error: Some(refusal.error), ..result },
     }

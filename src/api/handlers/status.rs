@@ -157,7 +157,12 @@ pub(super) fn machine_status(model: &Model, observed: &Observed, machine: &Machi
         Provision::Failed { message } => MachineStatus {
             agent_version: None,
             agent_state: Some("error".to_owned()),
-            agent_state_info: Some(message.clone()),
+            agent_state_info: Some(
+                match observed.creation_trouble(machine.id).filter(|_| model.can_be_made(machine)) {
+                    Some(trouble) => trouble_text(trouble),
+                    None => message.clone(),
+                },
+            ),
             instance_id: "pending".to_owned(),
             ..base
         },
@@ -259,7 +264,11 @@ fn unit_status(model: &Model, observed: &Observed, unit: &Unit) -> UnitStatus {
     // What is dying skips the hooks that fail.
     let failed = unit.failed.as_ref().filter(|_| unit.life == Life::Alive);
     let (state, info) = match failed {
-        Some(failed) => ("error", Some(format!("hook failed: \"{}\": {}", failed.hook, failed.message))),
+        Some(failed) => {
+            let words = format!("hook failed: \"{}\": {}", failed.hook, failed.message);
+            // As in Juju: what it was before stands in brackets.
+            if down && !off { ("down", Some(format!("(error: {words})"))) } else { ("error", Some(words)) }
+        }
         None if down && off => ("down", Some(stopped(unit.machine))),
         None if down && unit.started => ("down", Some("(started)".to_owned())),
         None if unit.stopped => ("stopped", running),

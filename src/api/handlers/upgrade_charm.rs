@@ -22,10 +22,15 @@ impl Handle for UpgradeCharm {
         };
         let by_name = self.charm.is_none();
         let source = self.charm.unwrap_or(CharmSource::Named(current));
-        let charm = backend.load_charm(&source).await.map_err(|refusal| match by_name {
-            true => refusal.hint(format!("from a folder: `encanto upgrade-charm {service} --path ./{service}`")),
-            false => refusal,
-        })?;
+        let charm =
+            backend.load_charm(&source, &format!("upgrade service \"{service}\"")).await.map_err(|refusal| {
+                match by_name {
+                    true => {
+                        refusal.hint(format!("from a folder: `encanto upgrade-charm {service} --path ./{service}`"))
+                    }
+                    false => refusal,
+                }
+            })?;
         let generated = generated(backend, &charm.meta.config);
         let upgrade =
             Upgrade { service: service.clone(), charm: charm.meta, digest: charm.digest, generated, force: self.force };

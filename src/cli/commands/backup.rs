@@ -9,6 +9,7 @@ use crate::api::{Client, EnvironmentSettings, Manifest, backup};
 use crate::cli::account::Account;
 use crate::cli::error::{DONE, Failure, Outcome};
 use crate::cli::session::{Session, block_on};
+use crate::cli::terminal;
 
 /// Write the state of an environment to a file
 ///
@@ -16,7 +17,7 @@ use crate::cli::session::{Session, block_on};
 /// in it: databases and files of a service need a backup of their own. The file holds passwords; only you can read it.
 #[derive(Debug, clap::Args)]
 pub struct Backup {
-    /// Where to; without it a new file here, named after the environment and the time
+    /// Where to, `-` for the standard output; without it a new file here, named after the environment and the time
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -24,15 +25,22 @@ pub struct Backup {
 impl Backup {
     pub fn run(self, session: &Session<'_>) -> Outcome {
         let settings = session.settings()?;
-        let draft = Draft::beside(self.output.as_deref(), &settings)?;
+        let to_stdout = self.output.as_deref() == Some(Path::new("-"));
+        let draft = Draft::beside(self.output.as_deref().filter(|_| !to_stdout), &settings)?;
         block_on(fetch(&settings, &draft))?;
         let (manifest, _) = backup::open(&draft.path).map_err(|error| Failure::host(&error.into()))?;
-        // Made by sudo, it is still the user's.
-        Account::invoking().own(&draft.path).map_err(|error| Failure::io("cannot give the backup to you", &error))?;
-        let target = self.output.unwrap_or_else(|| PathBuf::from(default_name(&manifest)));
-        fs::rename(&draft.path, &target)
-            .map_err(|error| Failure::io(format!("cannot write \"{}\"", target.display()), &error))?;
-        session.output.data(&format!("{}\n", target.display()))?;
+        if to_stdout {
+            let whole = fs::read(&draft.path);
+            let whole = whole.map_err(|e| Failure::io(format!("cannot read \"{}\"", draft.path.display()), &e))?;
+            terminal::pass_on(&whole, std::io::stdout().lock())?;
+        } else {
+            // Made by sudo, it is still the user's.
+            Account::invoking().own(&draft.path).map_err(|e| Failure::io("cannot give the backup to you", &e))?;
+            let target = self.output.unwrap_or_else(|| PathBuf::from(default_name(&manifest)));
+            fs::rename(&draft.path, &target)
+                .map_err(|error| Failure::io(format!("cannot write \"{}\"", target.display()), &error))?;
+            session.output.data(&format!("{}\n", target.display()))?;
+        }
         let (machines, units) = (manifest.machines, manifest.units);
         session.output.note(&format!(
             "Backed up environment \"{}\": {machines} machines and {units} units, without the disks of the machines",

@@ -49,12 +49,17 @@ impl Controller {
 }
 
 fn start(session: &Session<'_>, settings: &EnvironmentSettings) -> Outcome {
-    match block_on(async { Ok(Client::connect(settings).await) })? {
-        Ok(_) => {
+    // One that was killed a moment ago can still be connected to: only an answer counts.
+    let answer = async {
+        let client = Client::connect(settings).await?.for_command("controller start");
+        client.call(&ControllerInfo {}).await
+    };
+    match block_on(async { Ok(answer.await) })? {
+        Ok(_) | Err(ClientError::Version(_)) => {
             session.output.note(&format!("the controller of \"{}\" is running already", settings.name));
             return Ok(DONE);
         }
-        Err(ClientError::NotRunning { .. }) => {}
+        Err(ClientError::NotRunning { .. } | ClientError::Interrupted { .. }) => {}
         Err(error) => return Err(error.into()),
     }
     let words = ["controller", "start", "-e", settings.name.as_str()];

@@ -11,7 +11,8 @@ use crate::cli::values::seconds;
 ///
 /// The words are joined and read by the shell inside. For a unit nothing else works on its machine meanwhile: no hook
 /// and no action. What one target says is written as it is, and its code is the exit code; several make a list, and
-/// the exit code is 1 if one of them failed. Ctrl-C ends the command on the machines.
+/// the exit code is 1 if one of them failed. Of a long output the last MiB is told. Ctrl-C ends the command on the
+/// machines.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   encanto run --unit mysql/0 'mariadb-admin status'
@@ -63,6 +64,15 @@ impl Run {
                 () = interrupts.next() => Err(Failure::interrupted()),
             }
         })?;
+        let cut =
+            results.iter().filter(|result| result.cut).map(|result| result.unit.as_ref().unwrap_or(&result.machine));
+        let cut: Vec<&str> = cut.map(String::as_str).collect();
+        if let Some(first) = cut.first() {
+            session.output.note(&format!(
+                "only the end of what {} said is shown; `encanto ssh {first} COMMAND` shows all",
+                cut.join(", ")
+            ));
+        }
         match (&results[..], session.format) {
             ([one], None) => plainly(one),
             (all, format) => {

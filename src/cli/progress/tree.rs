@@ -92,8 +92,13 @@ impl Tree {
             let name = format!("{:indent$}{}", "", node.line.entity);
             let elapsed = elapsed(node.until.unwrap_or(now).duration_since(node.since).as_secs());
             let used = names + states + elapsed.len() + 10;
-            let message: String = node.line.message.lines().next().unwrap_or_default().to_owned();
-            let message = cut(&message, columns.saturating_sub(used));
+            let message = node.line.message.lines().next().unwrap_or_default();
+            // As status has it.
+            let message = match &node.line.doing {
+                Some(doing) => format!("({doing}) {message}"),
+                None => message.to_owned(),
+            };
+            let message = cut(message.trim_end(), columns.saturating_sub(used));
             let state = paint.dress(state_style(&node.line.state), &format!("{:states$}", node.line.state));
             let time = paint.dress(DIM, &elapsed);
             (
@@ -145,7 +150,7 @@ mod tests {
 
     fn line(entity: &str, parent: Option<&str>, state: &str, settled: bool) -> ProgressLine {
         let (entity, parent) = (entity.to_owned(), parent.map(str::to_owned));
-        ProgressLine { entity, parent, state: state.to_owned(), message: "a message".to_owned(), settled }
+        ProgressLine { entity, parent, state: state.to_owned(), message: "a message".to_owned(), doing: None, settled }
     }
 
     fn tree() -> (Tree, Instant) {
@@ -166,6 +171,15 @@ mod tests {
         ·   mysql/0  pending  1m05s  a message
         ✗ machine 2  error    1m05s  a message
         ");
+    }
+
+    #[test]
+    fn what_a_unit_does_stands_before_its_message() {
+        let (mut tree, now) = tree();
+        let doing = Some("running start".to_owned());
+        tree.change(ProgressLine { doing, ..line("mysql/0", Some("machine 1"), "active", false) }, now);
+        let picture = tree.draw(PLAIN, (80, 24), now);
+        assert!(picture.contains("mysql/0  active   0s  (running start) a message\n"), "{picture}");
     }
 
     #[test]

@@ -54,6 +54,7 @@ mod tests {
             code,
             stdout: BASE64_STANDARD.encode(out),
             stderr: BASE64_STANDARD.encode(err),
+            cut: false,
             error: None,
         };
         let shown = |ran: &RunResult| serde_json::to_string(&result(ran).unwrap()).unwrap();

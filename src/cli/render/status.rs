@@ -46,8 +46,10 @@ pub fn tabular(paint: Paint, status: &EnvironmentStatus) -> String {
         sections.push(section(paint, "Relations", ["SERVICE", "RELATION", "WITH", "MESSAGE"], &relations));
     }
     let rows: Vec<_> = status.machines_and_containers().map(|(id, machine)| machine_row(id, machine)).collect();
-    let names = ["ID", "STATE", "VERSION", "DNS", "INS-ID", "SERIES", "HARDWARE", "MESSAGE"];
-    sections.push(section(paint, "Machines", names, &rows));
+    if !rows.is_empty() {
+        let names = ["ID", "STATE", "VERSION", "DNS", "INS-ID", "SERIES", "HARDWARE", "MESSAGE"];
+        sections.push(section(paint, "Machines", names, &rows));
+    }
     if !status.cautions.is_empty() {
         sections.push(status.cautions.iter().map(|(kind, caution)| format!("{kind}: {caution}\n")).collect());
     }
@@ -83,7 +85,8 @@ pub(super) fn worst<'a>(status: &'a EnvironmentStatus, service: &'a str) -> &'a 
 fn unit_row(name: &str, unit: &UnitStatus) -> [Cell; 8] {
     let workload = &unit.workload_status;
     let message = match (&unit.agent_state_info, workload.message.as_str()) {
-        (Some(info), _) if unit.agent_state == "error" => info.clone(),
+        // The workload's message is a part of it.
+        (Some(info), _) if unit.agent_state == "error" || workload.current == "error" => info.clone(),
         // Of a unit whose machine is down it is `(started)` already.
         (Some(info), message) => {
             let bare = info.strip_prefix('(').and_then(|info| info.strip_suffix(')')).unwrap_or(info);
@@ -228,6 +231,12 @@ mod tests {
     #[test]
     fn a_person_reads_sections() {
         insta::assert_snapshot!(tabular(PLAIN, &wiki()));
+    }
+
+    #[test]
+    fn what_there_is_none_of_has_no_section() {
+        let bare = EnvironmentStatus { machines: IndexMap::new(), ..wiki() };
+        assert!(tabular(PLAIN, &wiki()).contains("[Machines]") && !tabular(PLAIN, &bare).contains("[Machines]"));
     }
 
     #[test]

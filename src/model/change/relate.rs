@@ -174,10 +174,12 @@ fn shown(asked: &EndpointRef) -> String {
 }
 
 fn described(endpoints: &[RelationEndpoint]) -> Vec<String> {
-    let declared = endpoints.iter().filter(|endpoint| !endpoint.is_implicit());
+    // What every service has is worth a word where there is nothing else.
+    let bare = endpoints.iter().all(RelationEndpoint::is_implicit);
+    let told = endpoints.iter().filter(|endpoint| bare || !endpoint.is_implicit());
     let text = |endpoint: &RelationEndpoint| {
         let verb = if endpoint.role == Role::Requirer { "requires" } else { "provides" };
         format!("{verb} {}: {}", endpoint.endpoint, endpoint.interface)
     };
-    declared.map(text).collect()
+    told.map(text).collect()
 }

@@ -25,7 +25,9 @@ impl Decider<'_> {
             reason,
         };
         if self.model.charms.get(&old).is_some_and(|known| known.digest == digest) {
-            return Err(ChangeError::SameCharm(old));
+            // What is left of an earlier upgrade: a unit that was in error then has not begun with it.
+            let retried = force && self.retry_failed(name);
+            return if retried { Ok(()) } else { Err(ChangeError::SameCharm(old)) };
         }
         if charm.name != old.name {
             return Err(refused(format!("the service runs charm \"{}\"", old.name)));
@@ -79,14 +81,17 @@ impl Decider<'_> {
         }
     }
 
-    fn retry_failed(&mut self, name: &ServiceName) {
-        let Some(service) = self.model.services.get(name) else { return };
+    /// Whether there was one.
+    fn retry_failed(&mut self, name: &ServiceName) -> bool {
+        let Some(service) = self.model.services.get(name) else { return false };
         let units = service.units.iter().map(|number| UnitName { service: name.clone(), number: *number });
         let failed: Vec<UnitName> =
             units.filter(|unit| self.model.units.get(unit).is_some_and(|unit| unit.failed.is_some())).collect();
+        let any = !failed.is_empty();
         for unit in failed {
             self.emit(Event::HookRetried { unit });
         }
+        any
     }
 }
 

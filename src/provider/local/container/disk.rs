@@ -133,6 +133,19 @@ impl<'a> Disk<'a> {
         to_the_end(turn, async move { mount_root(&helper, target, HelperRequest::Mount(order)).await }).await
     }
 
+    /// Whether somebody deleted all that is in the root: `lxc-destroy` does, and stops at the mount point. Asked of a
+    /// root that is mounted.
+    pub fn is_emptied(&self) -> Result<bool, ProviderError> {
+        let root = self.root();
+        for folder in ["etc", "usr"] {
+            match std::fs::symlink_metadata(root.join(folder)) {
+                Ok(_) => return Ok(false),
+                other => absent_is_fine(other.map(drop)).map_err(|e| io_error("stat", &root.join(folder), e))?,
+            }
+        }
+        Ok(true)
+    }
+
     pub fn unmount(&self) -> Result<(), ProviderError> {
         unmount_all(&self.root())
     }

@@ -254,9 +254,13 @@ impl<R: Runtime> Driver for ContainerDriver<R> {
         self.let_end(machine).await?;
         if !self.runs(machine).await? {
             self.disk(machine).mount(self.runtime.first_id()?, turn).await?;
+            if self.disk(machine).is_emptied()? {
+                return Err(ProviderError::NoInstance(machine.name.clone()));
+            }
             self.runtime.start(machine, turn).await?;
             if let Err(error) = allow_hairpin(&machine.wiring.cable) {
-                // Half of its files may have been deleted by hand.
+                // Half of its files may have been deleted by hand, and it may not have ended to the last yet.
+                self.let_end(machine).await?;
                 return Err(if self.runs(machine).await? { error } else { self.runtime.ended_at_once(machine) });
             }
         }
