@@ -175,6 +175,10 @@ fn started(env: &RealEnv, machine: &str) -> bool {
     env.status()["machines"][machine]["agent-state"] == "started"
 }
 
+fn hardware(env: &RealEnv, machine: &str) -> String {
+    env.status()["machines"][machine]["hardware"].as_str().unwrap().to_owned()
+}
+
 fn address(env: &RealEnv) -> String {
     env.address("probe/0")
 }
@@ -286,6 +290,7 @@ fn a_domain_that_virsh_defined() {
     assert!(all.lines().any(|line| line.contains(VIRT) && line.contains("libvirt-lxc")), "{all}");
     env.run(&format!("machine adopt {VIRT} --wait=90s")).succeeds();
     assert_eq!(Domain::virsh("domstate"), "running", "it was started");
+    assert!(hardware(&env, "1").contains("mem=512M"), "its own limits: {}", hardware(&env, "1"));
     env.run("deploy ./probe --to 1 --wait=90s").succeeds();
     soon("an answer", || browse(&format!("http://{}:8099/", address(&env))).1.starts_with("hello from 10."));
     env.run("destroy-service probe --wait=90s").succeeds();
@@ -380,6 +385,7 @@ fn a_virtual_machine_that_virsh_defined() {
     let all = env.run("machine list --all --format tabular").succeeds().stdout;
     assert!(all.lines().any(|line| line.contains(VM) && line.contains("kvm")), "{all}");
     env.run(&format!("machine adopt {VM} --wait=3m")).succeeds();
+    assert!(hardware(&env, "2").contains("cpu-cores=1 mem=512M"), "as it was defined: {}", hardware(&env, "2"));
     env.run("deploy ./probe --to 2 --wait=3m").succeeds();
     soon("an answer", || browse(&format!("http://{}:8099/", address(&env))).1.starts_with("hello from 10."));
     env.run("destroy-service probe --wait=3m").succeeds();

@@ -9,10 +9,13 @@ mod support;
 use std::ffi::OsString;
 use std::fs;
 
+use encanto::provider::local::LocalSettings;
+use encanto::provider::registry;
+use support::abilities::{abilities, columns, rows};
 use support::document::{Shown, console, mentioned, read, root, section};
 use support::{Env, Running};
 
-const DOCUMENTS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+const DOCUMENTS: [&str; 5] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/machines.md"];
 
 fn folders(inside: &str) -> Vec<String> {
     let entries = fs::read_dir(root().join(inside)).unwrap().map(Result::unwrap);
@@ -138,4 +141,28 @@ fn pictures_and_files_that_documents_link_to_are_there() {
             assert!(outside || folder.join(target).exists(), "{name} links to {target}");
         }
     }
+}
+
+/// What is in the cells is tried by `tests/provider_contract` and `tests/scenarios_kinds.rs`.
+#[test]
+fn the_tables_of_machines_have_every_kind_and_every_verb() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = registry::local(LocalSettings::new("me", "test", folder.path())).unwrap();
+    let absent = provider.absent_kinds().into_iter().map(|(kind, _)| kind);
+    let mut kinds: Vec<&str> = provider.kinds().into_iter().chain(absent).map(|kind| kind.name).collect();
+    assert_eq!(rows("## Kinds"), kinds);
+    assert_eq!(columns("### What keeps a machine from its host"), kinds);
+    kinds.push("adopted");
+    assert_eq!(columns("## What can be done with a machine"), kinds);
+
+    let help = Env::bare().run("machine --help").succeeds().stdout;
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let verbs = commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|word| !word.is_empty()));
+    // How a machine comes to be adopted, and ends to be, has a chapter of its own.
+    let mut verbs: Vec<&str> = verbs.filter(|verb| !["adopt", "release", "help"].contains(verb)).collect();
+    let mut told: Vec<String> = abilities().into_iter().map(|(verb, ..)| verb).collect();
+    told.sort();
+    told.dedup();
+    verbs.sort_unstable();
+    assert_eq!(told, verbs);
 }

@@ -165,6 +165,8 @@ story!(what_cannot_be_adopted_is_told_and_nothing_is_changed, s, {
     s.settle().await;
     assert_eq!(s.ask(named("web")).await.unwrap_err().error, "cannot adopt lxc web: it is machine 2 already");
     assert_eq!(release(&s, "1").await.unwrap_err().hints, ["`encanto destroy-machine 1` removes it"]);
+    let host = release(&s, "0").await.unwrap_err();
+    assert_eq!(host.error, "no machines were released: machine 0 is required by the environment");
 });
 
 story!(what_is_somebodys_is_not_destroyed_even_by_force, s, {

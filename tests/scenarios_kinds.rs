@@ -4,7 +4,11 @@
 
 mod support;
 
+use encanto::api::backend::Backend;
 use encanto::api::{self, Done, MachineStatus, Refusal};
+use encanto::model::MachineId;
+use encanto::provider::{Foreign, InstanceState};
+use support::abilities::abilities;
 use support::scenario::{Scenario, story};
 
 async fn add_machine(s: &Scenario, placement: Option<&str>, constraints: Option<&str>) -> Result<Done, Refusal> {
@@ -222,4 +226,37 @@ story!(what_is_found_out_of_a_kind_by_using_it_is_told_too, s, {
     let told = |model: &encanto::model::Model| model.kinds.get("kvm").and_then(|kind| kind.caution.clone());
     s.until("it is told", |model| told(model).as_deref() == Some(words)).await;
     assert_eq!(s.status().await.cautions.into_iter().collect::<Vec<_>>(), [("kvm".to_owned(), words.to_owned())]);
+});
+
+/// Does what the verb of `encanto machine` does with a machine.
+async fn done(s: &Scenario, verb: &str, id: u32) -> Result<(), Refusal> {
+    let (machine, machines) = (id.to_string(), vec![id.to_string()]);
+    let snapshot = "monday".to_owned();
+    match verb {
+        "list" => s.ask(api::ListMachines {}).await.map(drop),
+        "stop" => s.ask(api::StopMachine { machines }).await.map(drop),
+        "start" => s.ask(api::StartMachine { machines }).await.map(drop),
+        "restart" => s.ask(api::RestartMachine { machines }).await.map(drop),
+        "console" => s.backend().console(MachineId::new(id), (80, 24)).await.map(drop),
+        "clone" => s.ask(api::CloneMachine { machine, count: 1, name: None, constraints: None }).await.map(drop),
+        "snapshot" => s.ask(api::TakeSnapshot { machine, name: Some(snapshot) }).await.map(drop),
+        "restore" => s.ask(api::RestoreMachine { machine, snapshot }).await.map(drop),
+        other => panic!("{other}"),
+    }
+}
+
+story!(what_the_documents_say_can_be_done_can_and_nothing_else, s, {
+    for kind in ["lxc", "libvirt-lxc", "kvm"] {
+        add_machine(&s, Some(kind), None).await.unwrap();
+    }
+    let (series, state) = (Some("bookworm".to_owned()), InstanceState::Running);
+    s.provider.plant(Foreign { kind: "lxc".into(), name: "web".into(), state, series, obstacle: None });
+    s.ask(api::AdoptMachine { origin: Some("web".into()), ..Default::default() }).await.unwrap();
+    s.settle().await;
+    for (verb, column, can) in abilities() {
+        let id = ["lxc", "libvirt-lxc", "kvm", "adopted"].iter().position(|known| *known == column).unwrap() + 1;
+        let answer = done(&s, &verb, u32::try_from(id).unwrap()).await;
+        assert_eq!(answer.is_ok(), can, "machine {verb} on {column}: {answer:?}");
+        s.settle().await;
+    }
 });

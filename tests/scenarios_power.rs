@@ -398,6 +398,8 @@ story!(a_lost_machine_is_not_restarted_or_copied, s, {
     }
     let session = s.backend().console(MachineId::new(1), (80, 24)).await;
     assert!(session.is_err());
+    let list = s.ask(api::ListMachines {}).await.unwrap().machines;
+    assert_eq!((list[1].state.as_str(), list[1].info.as_deref()), ("down", Some("the instance is missing")));
     s.destroy_machine("1", true).await;
     s.settle().await;
 });
@@ -457,4 +459,18 @@ story!(the_console_of_a_machine, s, {
         ("machine 1 is stopped", "encanto machine start 1".into())
     );
     assert_eq!(s.provider.list().await.unwrap()[&s.instance(1)], InstanceState::Stopped);
+});
+
+story!(whoever_asks_for_a_start_again_wants_it_now, s, {
+    add_machine(&s, None).await.unwrap();
+    s.settle().await;
+    s.provider.fail_next("start", "no image");
+    s.provider.stop_behind(&s.instance(1));
+    s.until_observed("the failure", |o| o.troubles.values().any(|trouble| trouble.failures == 1)).await;
+    let due = s.backend().observed().troubles[&MachineId::new(1)].next;
+    assert_eq!(start(&s, "1").await.unwrap().notes, ["machine 1 is being started"]);
+    s.settle().await;
+    assert!(s.backend().now() < due, "it was to be tried by itself then");
+    assert_eq!(s.status().await.machines["1"].agent_state.as_deref(), Some("started"));
+    assert_eq!(start(&s, "1").await.unwrap().notes, ["machine 1 is started already"]);
 });

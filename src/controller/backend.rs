@@ -22,8 +22,8 @@ use crate::api::{
 };
 use crate::charm::{self, CharmFiles, ExecResult, OUTPUT_LIMIT};
 use crate::model::{
-    Change, ChangeError, Event, Machine, MachineId, MachineWork, Millis, Model, Observed, Provision, Sighting,
-    SnapshotName, Subject, UnitName, check,
+    Change, ChangeError, Event, Machine, MachineChange, MachineId, MachineWork, Millis, Model, Observed, Provision,
+    Sighting, SnapshotName, Subject, UnitName, check,
 };
 use crate::plan::removal;
 use crate::plan::settled::{Condition, Target, Verdict};
@@ -141,6 +141,10 @@ impl ControllerBackend {
 #[async_trait]
 impl Backend for ControllerBackend {
     async fn commit(&self, by: &Asker, change: Change) -> Result<Vec<Event>, Refusal> {
+        if let Change::Machine(MachineChange::Start { again, .. }) = &change {
+            // Before its worker hears of it, which would wait still.
+            self.world.ledger.observe(|observed| observed.forget_troubles(again, MachineWork::Start));
+        }
         match self.world.ledger.commit_for(&by.user, &by.command, change).await {
             Ok(committed) => Ok(committed.events),
             Err(LedgerError::Refused(error)) => Err(refusal::of(&error, &self.world.ledger.model())),

@@ -107,6 +107,11 @@ impl Observed {
         self.trouble(id).filter(making)
     }
 
+    /// As if this work had never failed: an operator asks for it again.
+    pub fn forget_troubles(&mut self, machines: &[MachineId], work: MachineWork) {
+        self.troubles.retain(|id, trouble| trouble.work != work || !machines.contains(id));
+    }
+
     /// Whether all that is wrong with the host is being put right at this moment.
     pub fn being_mended(&self) -> bool {
         self.journal_fault.is_none() && !self.opening_failed && self.disturbance.is_some() && !self.mending_failed

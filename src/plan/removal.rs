@@ -368,7 +368,7 @@ mod tests {
             "waits for db/0, whose machine 1 is stopped: `encanto machine start 1`, or \
              `encanto destroy-relation app:db db:db --force`"
         );
-        ask(&mut model, Change::Machine(MachineChange::Start { machines: machines() }));
+        ask(&mut model, Change::Machine(MachineChange::Start { machines: machines(), again: Vec::new() }));
         fail(&mut model, "app/0");
         ask(&mut model, Change::DestroyUnits { units: vec![unit("app/0")], force: true });
         assert_eq!(words(told(&model, &observed)), "waits for machine 1, which is being started");

@@ -482,6 +482,9 @@ impl ProviderError {
     pub fn remedy(&self) -> Option<String> {
         match self {
             Self::Libvirt { remedy, .. } | Self::Remote { remedy, .. } => remedy.clone(),
+            Self::NameTaken { name, place } if place.starts_with('/') => {
+                Some(format!("`lxc-copy -R -P {place} -n {name} -N OTHER` frees the name, and keeps what it is"))
+            }
             Self::NameTaken { name, place } => {
                 Some(format!("`virsh -c {place} domrename {name} OTHER` frees the name, and keeps what it is"))
             }

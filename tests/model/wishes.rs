@@ -15,7 +15,7 @@ impl World {
         let machines = vec![machine];
         self.change(Change::Machine(match what {
             0 => MachineChange::Stop { machines },
-            1 => MachineChange::Start { machines },
+            1 => MachineChange::Start { again: machines.clone(), machines },
             _ => MachineChange::Restart { machines },
         }))
     }

@@ -216,6 +216,55 @@ impl Environment {
         }
     }
 
+    /// Somebody else gives what he makes a name that is one of ours. Answers what is there of it.
+    pub fn take_name(&self, name: &InstanceName) -> String {
+        let define = |uri: &str, kind: &str, os: &str| {
+            let xml = format!("<domain type='{kind}'><name>{name}</name><memory unit='MiB'>64</memory>{os}</domain>");
+            shell_on_host(&format!(
+                "echo \"{xml}\" > /tmp/{name}.xml; virsh -c {uri} define /tmp/{name}.xml; rm /tmp/{name}.xml"
+            ));
+        };
+        match self.bed {
+            Bed::Simulated | Bed::Remote => {}
+            Bed::Lxc => shell_on_host(&format!(
+                "mkdir -p /var/lib/lxc/{name}/rootfs; echo data > /var/lib/lxc/{name}/rootfs/data; \
+                 echo lxc.net.0.type = empty > /var/lib/lxc/{name}/config"
+            )),
+            Bed::LibvirtLxc => define("lxc:///", "lxc", "<os><type>exe</type><init>/bin/true</init></os>"),
+            Bed::Kvm => define("qemu:///system", "qemu", "<os><type>hvm</type></os>"),
+        }
+        self.left_of(name)
+    }
+
+    pub fn left_of(&self, name: &InstanceName) -> String {
+        match self.bed {
+            Bed::Simulated | Bed::Remote => String::new(),
+            Bed::Lxc => tool(
+                "cat",
+                &[format!("/var/lib/lxc/{name}/config"), format!("/var/lib/lxc/{name}/rootfs/data")]
+                    .each_ref()
+                    .map(String::as_str),
+            ),
+            Bed::LibvirtLxc | Bed::Kvm => self.virsh("dumpxml", name),
+        }
+    }
+
+    pub fn give_name_back(&self, name: &InstanceName) {
+        match self.bed {
+            Bed::Lxc => shell_on_host(&format!("rm -r /var/lib/lxc/{name}")),
+            _ => drop(self.virsh("undefine", name)),
+        }
+    }
+
+    /// The hypervisor's own tool holds it still, until somebody lets it go on.
+    pub fn freeze_behind(&self, name: &InstanceName) {
+        match self.bed {
+            Bed::Simulated | Bed::Remote => {}
+            Bed::Lxc => drop(tool("lxc-freeze", &["-n", name.as_str()])),
+            Bed::LibvirtLxc | Bed::Kvm => drop(self.virsh("suspend", name)),
+        }
+    }
+
     /// The hypervisor's own tools delete it.
     pub fn delete_behind(&self, name: &InstanceName) {
         match self.bed {

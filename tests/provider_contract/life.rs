@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use encanto::provider::{ExecEnd, InstanceSpec, InstanceState, ProviderError};
+use encanto::provider::{ExecEnd, InstanceName, InstanceSpec, InstanceState, ProviderError};
 use futures_util::future::join_all;
 
 use crate::bed::{Bed, Environment};
@@ -102,10 +102,19 @@ pub async fn a_restart_from_inside_is_no_end(on: &Environment) {
     if let Ok(mut asked) = on.provider.exec(&name, command(&["systemctl", "reboot", "--force"])).await {
         let _ = tokio::time::timeout(Duration::from_secs(5), asked.control.wait()).await;
     }
+    tokio::select! {
+        () = &mut ended => panic!("a restart was told as an end"),
+        () = comes_again(on, &name) => {}
+    }
+    on.provider.destroy(&name).await.unwrap();
+}
+
+/// The machine takes commands, has forgotten `/run/before`, and has kept `/srv/before`.
+async fn comes_again(on: &Environment, name: &InstanceName) {
     let again = async {
         loop {
             let look = shell("test ! -e /run/before && cat /srv/before");
-            if let Ok(asked) = on.provider.exec(&name, look).await {
+            if let Ok(asked) = on.provider.exec(name, look).await {
                 let asked = tokio::time::timeout(Duration::from_secs(10), try_to_finish(asked, b"")).await;
                 if matches!(asked, Ok(Ok(ended)) if ended.text() == "kept") {
                     return;
@@ -114,11 +123,24 @@ pub async fn a_restart_from_inside_is_no_end(on: &Environment) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::select! {
-        () = &mut ended => panic!("a restart was told as an end"),
-        came = tokio::time::timeout(on.bed.while_it_boots(), again) => assert!(came.is_ok(), "it does not come again"),
-    }
+    tokio::time::timeout(on.bed.while_it_boots(), again).await.expect("it comes again");
+}
+
+/// Else it would run and answer nobody, and whatever was begun in it would never end.
+pub async fn one_whose_kernel_gives_up_boots_again(on: &Environment) {
+    let name = on.fresh_machine().await;
+    run(&*on.provider, &name, "echo kept > /srv/before; echo lost > /run/before; sync").await;
+    let mut last = on.provider.exec(&name, shell("echo c > /proc/sysrq-trigger; sleep 4329")).await.unwrap();
+    let ended = tokio::time::timeout(on.bed.while_it_boots(), last.control.wait()).await;
+    ended.expect("its commands end").unwrap_err();
+    comes_again(on, &name).await;
     on.provider.destroy(&name).await.unwrap();
+}
+
+/// They keep files of the kernel open and read them again.
+pub async fn the_usual_tools_look_around(on: &Environment) {
+    let name = on.machine().await;
+    assert_eq!(run(&*on.provider, &name, "free -m | grep -c ^Mem; ps aux 2>&1 >/dev/null").await, "1");
 }
 
 pub async fn a_stop_behind_our_back_is_seen(on: &Environment) {
@@ -188,4 +210,25 @@ pub async fn limits_hold(on: &Environment) {
         assert_eq!(exec(&*on.provider, &name, greedy, b"").await.end, ExecEnd::Exited(137));
     }
     on.provider.destroy(&name).await.unwrap();
+}
+
+/// With a file that only an orderly end keeps, whatever it is written through.
+pub async fn whoever_is_held_still_is_shut_down_all_the_same(on: &Environment) {
+    let name = on.fresh_machine().await;
+    write(&*on.provider, &name, "/srv/kept", "data").await;
+    on.freeze_behind(&name);
+    let stopped = tokio::time::timeout(on.bed.while_it_boots(), on.provider.stop(&name)).await;
+    stopped.expect("it ends soon").unwrap();
+    assert_eq!(on.provider.list().await.unwrap().get(&name), Some(&InstanceState::Stopped));
+    on.provider.start(&name).await.unwrap();
+    assert_eq!(read(&*on.provider, &name, "/srv/kept").await, "data");
+    on.provider.destroy(&name).await.unwrap();
+}
+
+pub async fn whoever_is_held_still_is_destroyed_all_the_same(on: &Environment) {
+    let name = on.fresh_machine().await;
+    on.freeze_behind(&name);
+    let destroyed = tokio::time::timeout(on.bed.while_it_boots(), on.provider.destroy(&name)).await;
+    destroyed.expect("it ends soon").unwrap();
+    assert!(!on.provider.list().await.unwrap().contains_key(&name));
 }

@@ -15,6 +15,9 @@
 #![allow(clippy::disallowed_methods, reason = "tests look at the host from outside the provider")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "test code outside of test functions too")]
 
+#[path = "../support/abilities.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod abilities;
 mod bed;
 mod commands;
 mod copies;
@@ -27,6 +30,7 @@ mod layers;
 mod life;
 mod names;
 mod network;
+mod promises;
 mod remote;
 mod runner;
 mod simulated;
@@ -44,6 +48,7 @@ const EVERY: &[Bed] = &Bed::ALL;
 const REAL: &[Bed] = &[Bed::Lxc, Bed::LibvirtLxc, Bed::Kvm];
 const CONTAINERS: &[Bed] = &[Bed::Lxc, Bed::LibvirtLxc];
 const LXC: &[Bed] = &[Bed::Lxc];
+const KVM: &[Bed] = &[Bed::Kvm];
 const WITHOUT_HOST: &[Bed] = &[Bed::Simulated, Bed::Remote];
 const SIMULATED_AND_LXC: &[Bed] = &[Bed::Simulated, Bed::Remote, Bed::Lxc];
 const REMOTE: &[Bed] = &[Bed::Remote];
@@ -74,12 +79,21 @@ const CONTRACT: &[Rule] = contract! {
     }
     Shared REAL life {
         the_machine_comes_up_whole
+        the_usual_tools_look_around
         a_restart_from_inside_is_no_end
+        whoever_is_held_still_is_shut_down_all_the_same
+        whoever_is_held_still_is_destroyed_all_the_same
         limits_hold
+    }
+    Shared KVM life {
+        one_whose_kernel_gives_up_boots_again
     }
     Shared EVERY names {
         odd_names_are_fine
         bad_names_are_refused
+    }
+    Own REAL names {
+        what_somebody_else_gave_a_name_of_ours_is_left_alone
     }
     Shared REAL commands {
         commands_end_as_they_end
@@ -110,6 +124,9 @@ const CONTRACT: &[Rule] = contract! {
         terminals_have_a_size
         terminals_interrupt
         the_console_lets_root_in
+    }
+    Shared KVM terminal {
+        a_login_that_is_left_comes_back_however_often
     }
     Shared EVERY files {
         files_keep_mode_and_owner
@@ -185,5 +202,6 @@ fn main() -> ExitCode {
     if crash::plays_a_part() {
         return ExitCode::SUCCESS;
     }
+    promises::are_tried(CONTRACT);
     runner::run(CONTRACT)
 }

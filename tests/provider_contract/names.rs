@@ -40,3 +40,17 @@ pub async fn bad_names_are_refused(_on: &Environment) {
         assert!(matches!(refused, Err(ProviderError::BadName(_))), "{text:?}: {refused:?}");
     }
 }
+
+/// Neither is it made into a machine, nor ended with the environment.
+pub async fn what_somebody_else_gave_a_name_of_ours_is_left_alone(on: &Environment) {
+    let name = on.name_of_one();
+    let there = on.take_name(&name);
+    let refused = on.provider.create(&on.spec(&name)).await.unwrap_err();
+    assert!(matches!(refused, ProviderError::NameTaken { .. }), "{refused:?}");
+    assert!(refused.remedy().is_some_and(|remedy| remedy.contains("OTHER")), "{refused:?}");
+    assert!(!on.provider.list().await.unwrap().contains_key(&name));
+    on.provider.destroy(&name).await.unwrap();
+    on.provider.teardown().await.unwrap();
+    assert_eq!(on.left_of(&name), there);
+    on.give_name_back(&name);
+}

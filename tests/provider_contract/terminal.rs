@@ -71,3 +71,11 @@ pub async fn the_console_lets_root_in(on: &Environment) {
     }
     assert_eq!(exec(&*on.provider, &one, command(&["true"]), b"").await.end, ExecEnd::Exited(0));
 }
+
+/// systemd by itself gives a service up that ends five times in ten seconds.
+pub async fn a_login_that_is_left_comes_back_however_often(on: &Environment) {
+    let one = on.machine().await;
+    let leave = "for time in 1 2 3 4 5 6 7 8; do systemctl kill -s KILL encanto-console; sleep 0.3; done; sleep 1;
+        systemctl show -p SubState encanto-console";
+    assert_eq!(exec(&*on.provider, &one, shell(leave), b"").await.text(), "SubState=running");
+}

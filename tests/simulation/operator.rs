@@ -111,7 +111,7 @@ impl Operator<'_> {
         let machines = vec![self.machine()?];
         Some(Change::Machine(match self.rng.below(3) {
             0 => MachineChange::Stop { machines },
-            1 => MachineChange::Start { machines },
+            1 => MachineChange::Start { again: machines.clone(), machines },
             _ => MachineChange::Restart { machines },
         }))
     }

@@ -75,7 +75,8 @@ pub fn mentioned(document: &str) -> Vec<Shown> {
             if line.starts_with("```") {
                 fenced = !fenced;
             } else if !fenced && let Some(line) = line.strip_prefix("    ") {
-                found.extend(line.trim().strip_prefix("encanto ").map(str::to_owned));
+                let line = line.split("  #").next().unwrap_or(line).trim();
+                found.extend(line.strip_prefix("sudo ").unwrap_or(line).strip_prefix("encanto ").map(str::to_owned));
             } else if !fenced {
                 prose.push_str(line);
                 prose.push(' ');

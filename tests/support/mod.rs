@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses its part of the story")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code outside of test functions too")]
 
+pub mod abilities;
 pub mod document;
 mod expect;
 pub mod fake;

@@ -25,7 +25,8 @@ impl Handle for StartMachine {
     async fn handle(self, backend: &dyn Backend, by: &Asker) -> Result<Done, Refusal> {
         let machines = machines(&backend.model(), &self.machines)?;
         not_lost(backend, &machines)?;
-        let change = MachineChange::Start { machines: machines.clone() };
+        let again = failing(backend, &machines);
+        let change = MachineChange::Start { machines: machines.clone(), again };
         let events = backend.commit(by, Change::Machine(change)).await?;
         Ok(told(&machines, &events, "is started already"))
     }
@@ -40,6 +41,13 @@ impl Handle for RestartMachine {
         let events = backend.commit(by, Change::Machine(change)).await?;
         Ok(told(&machines, &events, "is being started already"))
     }
+}
+
+/// Those that are to run and do not, though it was tried.
+fn failing(backend: &dyn Backend, machines: &[MachineId]) -> Vec<MachineId> {
+    let (model, observed) = (backend.model(), backend.observed());
+    let wanted = |id: &MachineId| model.machines.get(id).is_some_and(|machine| !machine.is_off());
+    machines.iter().copied().filter(|id| wanted(id) && observed.trouble(*id).is_some()).collect()
 }
 
 /// What becomes of each; `already` of those that need nothing.

@@ -45,6 +45,7 @@ impl Decider<'_> {
         for id in machines {
             match self.model.machines.get(id) {
                 None => refused.push(MachineRefusal::Missing(*id)),
+                Some(_) if *id == MachineId::HOST => refused.push(MachineRefusal::Required(*id)),
                 Some(machine) if machine.adopted.is_none() => refused.push(MachineRefusal::OwnMake(*id)),
                 Some(machine) => refused.extend(self.what_holds(machine, machines)),
             }

@@ -16,6 +16,8 @@ pub enum MachineChange {
     },
     Start {
         machines: Vec<MachineId>,
+        /// Those of them that are to run, and were seen not to: what failed with them is tried again now.
+        again: Vec<MachineId>,
     },
     Restart {
         machines: Vec<MachineId>,
@@ -91,7 +93,7 @@ impl Decider<'_> {
     pub(super) fn machine_change(&mut self, change: MachineChange) -> Result<(), ChangeError> {
         match change {
             MachineChange::Stop { machines } => self.stop_machines(&machines),
-            MachineChange::Start { machines } => self.start_machines(&machines),
+            MachineChange::Start { machines, again } => self.start_machines(&machines, &again),
             MachineChange::Restart { machines } => self.restart_machines(&machines),
             MachineChange::Clone(cloning) => self.clone_machine(&cloning),
             MachineChange::Restore { machine, snapshot } => self.restore_machine(machine, snapshot),
@@ -137,11 +139,14 @@ impl Decider<'_> {
         Ok(())
     }
 
-    fn start_machines(&mut self, machines: &[MachineId]) -> Result<(), ChangeError> {
-        for id in machines {
+    fn start_machines(&mut self, machines: &[MachineId], again: &[MachineId]) -> Result<(), ChangeError> {
+        for id in machines.iter().chain(again) {
             self.standing("start", *id)?;
         }
         self.ask_of(machines, |power| power == Power::Off, |machine| Event::MachineStartAsked { machine });
+        // One that is being restarted is stopped first.
+        let wanted = |power| matches!(power, Power::On | Power::Starting);
+        self.ask_of(again, wanted, |machine| Event::MachineStartAsked { machine });
         Ok(())
     }
 

@@ -19,6 +19,8 @@ enum Lack {
     Driver,
     Network,
     Image,
+    /// What the image stands on.
+    Base,
     AccessToImage,
 }
 
@@ -39,6 +41,7 @@ fn lack(code: ErrorNumber, words: &str) -> Option<Lack> {
         _ if says("Permission denied") && (says("image") || says("storage") || says("open '/")) => {
             Some(Lack::AccessToImage)
         }
+        _ if says("No such file or directory") && says("backing file") => Some(Lack::Base),
         _ if says("No such file or directory") && (says("storage file") || says("open '/")) => Some(Lack::Image),
         _ => None,
     }
@@ -56,6 +59,10 @@ impl Lack {
             ),
             Self::Network => "the controller brings up its bridge by itself: try again".to_owned(),
             Self::Image => "the machine's disk was removed: destroy the machine and add another".to_owned(),
+            Self::Base => {
+                "what the machine's disk stands on was removed: bring it back, or destroy the machine and add another"
+                    .to_owned()
+            }
             Self::AccessToImage => {
                 "the user that libvirt runs machines as (libvirt-qemu) must be able to read the image".to_owned()
             }
@@ -83,7 +90,10 @@ mod tests {
         let no_bus =
             "internal error: Unable to get system bus connection: Could not connect: No such file or directory";
         let image = "Cannot access storage file '/var/lib/x/disk.qcow2': No such file or directory";
+        let base = "Cannot access backing file '/var/lib/x/base.raw' of storage file '/var/lib/x/disk.qcow2' (as \
+                    uid:64055, gid:64055): No such file or directory";
         for (code, words, expected) in [
+            (ErrorNumber::SystemError, base, Some(Lack::Base)),
             (ErrorNumber::SystemError, gone, Some(Lack::Daemon)),
             (ErrorNumber::SystemError, refused, Some(Lack::Daemon)),
             (ErrorNumber::SystemError, closed, Some(Lack::Permission)),

@@ -112,7 +112,7 @@ impl LocalProvider {
             }
             other => other,
         })?;
-        Ok(described(driver, &machine))
+        described(driver, &machine).await
     }
 
     pub(super) async fn release_machine(&self, name: &InstanceName) -> Result<(), ProviderError> {

@@ -155,7 +155,7 @@ impl LocalProvider {
         }
         let turn = if *from < spec.name { &turns.1 } else { &turns.0 };
         driver.begin(&machine, turn).await?;
-        Ok(described(driver, &machine))
+        described(driver, &machine).await
     }
 
     pub(super) async fn take_snapshot(&self, name: &InstanceName, snapshot: &str) -> Result<Snapshot, ProviderError> {

@@ -13,7 +13,6 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
-use rustix::process::{PidfdFlags, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -121,11 +120,8 @@ impl LocalProvider {
 
     async fn name_server_ended(&self) {
         let Some(network) = self.known_network() else { return std::future::pending().await };
-        let handle = network.name_server().and_then(|server| pidfd_open(server, PidfdFlags::empty()).ok());
-        match handle.map(watched) {
-            Some(Ok(watched)) => drop(watched.readable().await),
-            Some(Err(_)) => tokio::time::sleep(BLIND).await,
-            None => {}
+        if let Some(server) = network.name_server() {
+            server.ended().await;
         }
     }
 

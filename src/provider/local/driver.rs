@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
-use super::hardware::limited_hardware;
 use super::record::InstanceRecord;
 use super::turn::Turn;
 use crate::provider::{
@@ -88,10 +87,8 @@ pub trait Driver: Send + Sync {
 
     fn flavour(&self) -> Flavour;
 
-    /// What a machine with this record has.
-    fn hardware(&self, record: &InstanceRecord) -> Hardware {
-        limited_hardware(record)
-    }
+    /// What the machine has: as its record says, or, of one that is somebody's, as he gave it. It runs.
+    async fn hardware(&self, machine: &Machine) -> Result<Hardware, ProviderError>;
 
     /// Whether the hypervisor is there and answers.
     ///

@@ -1,7 +1,14 @@
 //! What this host has, and what of it a machine may use.
 
-use super::record::InstanceRecord;
 use crate::provider::Hardware;
+
+/// What something gets at most of the host; `None` is all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Megabytes.
+    pub memory: Option<u64>,
+    pub cores: Option<u32>,
+}
 
 pub fn host_hardware() -> Hardware {
     let arch = match std::env::consts::ARCH {
@@ -16,12 +23,12 @@ pub fn host_hardware() -> Hardware {
     Hardware { arch: arch.into(), cores, memory: kilobytes.unwrap_or_default() / 1024 }
 }
 
-/// What the machine has of the host.
-pub fn limited_hardware(record: &InstanceRecord) -> Hardware {
+/// What is left of the host.
+pub fn limited_hardware(limits: Limits) -> Hardware {
     let host = host_hardware();
     Hardware {
-        cores: record.cores.map_or(host.cores, |cores| cores.min(host.cores)),
-        memory: record.memory.map_or(host.memory, |memory| memory.min(host.memory)),
+        cores: limits.cores.map_or(host.cores, |cores| cores.min(host.cores)),
+        memory: limits.memory.map_or(host.memory, |memory| memory.min(host.memory)),
         arch: host.arch,
     }
 }

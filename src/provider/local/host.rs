@@ -5,17 +5,21 @@ use std::fs::Permissions;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::network::{
     NetworkChoice, POOL, choose_subnet, hardware_address, name_servers, networks_in_use, render_dnsmasq,
     render_firewall, render_hosts,
 };
+use super::process::Process;
 use super::record::{absent_is_fine, io_error};
 use crate::provider::command::{replace_file, run};
 use crate::provider::{InstanceName, ProviderError, PublishedPort, doctor};
+
+/// How long the name server may take to end.
+const NAME_SERVER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Chooses a subnet that nothing on the host uses.
 pub async fn choose_network(bridge: &str, seed: u32) -> Result<NetworkChoice, ProviderError> {
@@ -74,7 +78,7 @@ impl HostNetwork {
         let text = render_dnsmasq(&self.choice, &self.runtime);
         let same = std::fs::read_to_string(&configuration).is_ok_and(|old| old == text);
         if !same {
-            self.end_name_server().await?;
+            self.end_name_server().await;
             replace_file(&configuration, text.as_bytes())?;
         }
         self.tell_names(machines)?;
@@ -97,18 +101,19 @@ impl HostNetwork {
         std::fs::set_permissions(&hosts, readable).map_err(|e| io_error("open up", &hosts, e))?;
         if let Some(server) = self.name_server() {
             // It may have ended just now; the next `open` starts it again.
-            let _ = kill_process(server, Signal::HUP);
+            let _ = server.signal(Signal::HUP);
         }
         Ok(())
     }
 
     /// The running name server of this environment. The number in its file may belong to another process by now.
-    pub fn name_server(&self) -> Option<Pid> {
+    pub fn name_server(&self) -> Option<Process> {
         let number: i32 = std::fs::read_to_string(self.runtime.join("dnsmasq.pid")).ok()?.trim().parse().ok()?;
+        let server = Process::watch(number).ok()?;
         let command_line = std::fs::read(format!("/proc/{number}/cmdline")).ok()?;
         let ours = self.runtime.join("dnsmasq.conf");
         memchr::memmem::find(&command_line, ours.as_os_str().as_encoded_bytes())?;
-        Pid::from_raw(number)
+        Some(server)
     }
 
     /// The table as the kernel has it; `None` if there is none.
@@ -133,20 +138,21 @@ impl HostNetwork {
         damage
     }
 
-    async fn end_name_server(&self) -> Result<(), ProviderError> {
-        if let Some(server) = self.name_server() {
-            let _ = kill_process(server, Signal::TERM);
-            let deadline = Instant::now() + Duration::from_secs(5);
-            while self.name_server().is_some() && Instant::now() < deadline {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+    /// Returns when its sockets are free for another one: it removes the file with its number a moment before.
+    async fn end_name_server(&self) {
+        let Some(server) = self.name_server() else { return };
+        for signal in [Signal::TERM, Signal::KILL] {
+            // It may have ended just now.
+            let _ = server.signal(signal);
+            if tokio::time::timeout(NAME_SERVER_LIMIT, server.ended()).await.is_ok() {
+                return;
             }
         }
-        Ok(())
     }
 
     /// Removes all of it. Idempotent.
     pub async fn take_down(&self) -> Result<(), ProviderError> {
-        self.end_name_server().await?;
+        self.end_name_server().await;
         let bridge = &self.choice.bridge;
         if link_exists(bridge) {
             run(&["ip", "link", "delete", bridge], b"").await?;
@@ -189,4 +195,31 @@ fn has_address(address: Ipv4Addr) -> bool {
 pub fn allow_hairpin(cable: &str) -> Result<(), ProviderError> {
     let path = Path::new("/sys/class/net").join(cable).join("brport/hairpin_mode");
     std::fs::write(&path, "1").map_err(|e| io_error("set", &path, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::command::spawn_speaking;
+
+    /// Else the next one would find the address in use.
+    #[tokio::test]
+    async fn a_name_server_has_ended_when_it_is_said_to_have() {
+        let folder = tempfile::tempdir().unwrap();
+        let subnet = "10.160.0.0/22".parse().unwrap();
+        let choice = NetworkChoice { bridge: "enc0".into(), subnet };
+        let network = HostNetwork { choice, table: "encanto".into(), runtime: folder.path().to_owned() };
+        network.end_name_server().await;
+        let file = folder.path().join("dnsmasq.pid");
+        // As the real one: its file goes first.
+        let script = "trap 'rm -f \"$1\"; sleep 0.3; exit' TERM; echo $$ >\"$1\"; while :; do sleep 0.01; done";
+        let (file, configuration) = (file.display().to_string(), folder.path().join("dnsmasq.conf"));
+        let words = ["sh", "-c", script, "sh", &file, &configuration.display().to_string()];
+        let mut server = spawn_speaking(&words, None).unwrap();
+        while network.name_server().is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        network.end_name_server().await;
+        assert!(server.try_wait().unwrap().is_some());
+    }
 }

@@ -42,7 +42,7 @@ impl LocalProvider {
         let network = locked(&self.network).clone();
         let interface = if matches!(record.origin, Some(Origin::Named(_))) { "encanto0" } else { "eth0" };
         let wiring = Wiring {
-            bridge: network.as_ref().map(|network| network.bridge.clone()).unwrap_or_default(),
+            bridge: network.as_ref().map_or_else(|| self.settings.bridge(), |network| network.bridge.clone()),
             cable: cable(name),
             interface: interface.into(),
             hardware: hardware_address(record.address),

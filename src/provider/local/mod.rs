@@ -35,6 +35,7 @@ mod instance;
 pub mod layer;
 pub mod look;
 mod network;
+pub mod process;
 pub mod record;
 mod settings;
 pub mod turn;
@@ -116,7 +117,7 @@ impl LocalProvider {
         }
         let digest = self.settings.digest();
         let seed = u32::from_str_radix(&digest[..8], 16).unwrap_or_default();
-        let choice = host::choose_network(&format!("enc{}", &digest[..8]), seed).await?;
+        let choice = host::choose_network(&self.settings.bridge(), seed).await?;
         store_json(&self.settings.state("network.json"), &choice)?;
         Ok(locked(&self.network).get_or_insert(choice).clone())
     }
@@ -297,7 +298,7 @@ impl Provider for LocalProvider {
         self.end_pause(driver, &machine).await?;
         driver.make(&machine, None).await?;
         driver.begin(&machine, &turn).await?;
-        Ok(described(driver, &machine))
+        described(driver, &machine).await
     }
 
     async fn start(&self, name: &InstanceName) -> Result<(), ProviderError> {
@@ -445,9 +446,9 @@ impl Provider for LocalProvider {
 }
 
 /// What a created instance is like, for whoever asked for it.
-fn described(driver: &Arc<dyn Driver>, machine: &Machine) -> Instance {
-    let hardware = driver.hardware(&machine.record);
-    Instance { name: machine.name.clone(), address: machine.record.address, hardware }
+async fn described(driver: &Arc<dyn Driver>, machine: &Machine) -> Result<Instance, ProviderError> {
+    let hardware = driver.hardware(machine).await?;
+    Ok(Instance { name: machine.name.clone(), address: machine.record.address, hardware })
 }
 
 /// A panic elsewhere leaves plain maps as they were, which is all that is kept behind these locks.

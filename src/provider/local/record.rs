@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::hardware::Limits;
 use crate::provider::command::replace_file;
 use crate::provider::{InstanceName, LayerKey, Origin, ProviderError};
 
@@ -30,6 +31,10 @@ pub struct InstanceRecord {
 }
 
 impl InstanceRecord {
+    pub fn limits(&self) -> Limits {
+        Limits { memory: self.memory, cores: self.cores }
+    }
+
     /// Of an instance of which nothing is known but that it is there.
     pub fn lost(kind: &str) -> Self {
         Self {

@@ -86,6 +86,11 @@ impl LocalSettings {
         self.cache_dir.join("layers")
     }
 
+    /// The name of its bridge, if it chooses one now.
+    pub(in crate::provider) fn bridge(&self) -> String {
+        format!("enc{}", &self.digest()[..8])
+    }
+
     /// Short and unique on the host, for names that the kernel limits.
     pub fn digest(&self) -> String {
         digest_hex(format!("{}\n{}\n{}", self.user, self.environment, self.state_dir.display()).as_bytes())

@@ -27,13 +27,25 @@ impl Lxc {
         Ok(found)
     }
 
+    /// Whether what is there of this name, if anything is, was made for the environment with this bridge. The
+    /// configuration says so; an empty one is ours, before the first start.
+    pub(super) fn is_made_for(&self, name: &str, bridge: &str) -> Result<bool, ProviderError> {
+        let config = self.configuration(name)?;
+        Ok(config.is_empty() || values(&config, "lxc.net.0.link").any(|link| link == bridge))
+    }
+
+    /// Empty if there is none.
+    fn configuration(&self, name: &str) -> Result<String, ProviderError> {
+        let path = self.settings.lxc_path.join(name).join("config");
+        match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            other => other.map_err(|e| io_error("read", &path, e)),
+        }
+    }
+
     async fn look_at(&self, name: String, running: &BTreeSet<String>) -> Result<Foreign, ProviderError> {
-        let path = self.settings.lxc_path.join(&name).join("config");
-        let config = match std::fs::read_to_string(&path) {
-            // Deleted since it was listed.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            other => other.map_err(|e| io_error("read", &path, e))?,
-        };
+        // Nothing, if it was deleted since it was listed.
+        let config = self.configuration(&name)?;
         let init = if running.contains(&name) { self.init_of(&name).await? } else { None };
         let state = if init.is_some() { InstanceState::Running } else { InstanceState::Stopped };
         let place = init.map(|init| PathBuf::from(format!("/proc/{init}/root"))).or_else(|| disk(&config));

@@ -146,7 +146,12 @@ impl Runtime for Lxc {
 
     /// All that it knows of one is in its folder.
     async fn knows(&self, machine: &Machine) -> Result<bool, ProviderError> {
-        Ok(self.has_container(machine.label()))
+        let label = machine.label();
+        if machine.is_guest() || self.is_made_for(label, &machine.wiring.bridge)? {
+            return Ok(self.has_container(label));
+        }
+        let place = self.settings.lxc_path.display().to_string();
+        Err(ProviderError::NameTaken { name: label.to_owned(), place })
     }
 
     async fn start(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {
@@ -208,7 +213,11 @@ impl Runtime for Lxc {
     async fn named(&self, prefix: &str) -> Result<Vec<InstanceName>, ProviderError> {
         let entries = folder_entries(&self.settings.lxc_path)?;
         // What is no instance name was not made here.
-        Ok(entries.into_iter().filter(|e| e.starts_with(prefix)).filter_map(|e| InstanceName::new(e).ok()).collect())
+        let names = entries.into_iter().filter(|e| e.starts_with(prefix)).filter_map(|e| InstanceName::new(e).ok());
+        let bridge = self.settings.bridge();
+        let ours = names.map(|name| Ok((self.is_made_for(name.as_str(), &bridge)?, name)));
+        let ours: Vec<(bool, InstanceName)> = ours.collect::<Result<_, ProviderError>>()?;
+        Ok(ours.into_iter().filter_map(|(ours, name)| ours.then_some(name)).collect())
     }
 
     async fn foreign(&self, prefix: &str) -> Result<Vec<Foreign>, ProviderError> {

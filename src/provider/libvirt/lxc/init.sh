@@ -1,3 +1,6 @@
+# libvirt's own cannot be read again by who keeps it open, as `free`, `ps` and `top` do. Without it they see the host's.
+umount /proc/meminfo 2>/dev/null
+
 # Without systemd-machined libvirt leaves a container in the host's top group of most hierarchies, where its systemd
 # would take the host's groups for its own. $0 is the group that it gets there; the arguments are the real init.
 top=/sys/fs/cgroup

@@ -28,11 +28,11 @@ use super::connection::{Hypervisor, absent_is_none, lookup};
 use super::ownership::Owner;
 use crate::provider::command::replace_file;
 use crate::provider::local::LocalSettings;
-use crate::provider::local::container::cgroups::remove_groups;
-use crate::provider::local::container::init::Init;
+use crate::provider::local::container::cgroups::{remove_groups, remove_groups_below};
 use crate::provider::local::container::{ContainerDriver, Disk, Runtime};
 use crate::provider::local::driver::Machine;
 use crate::provider::local::hardware::host_hardware;
+use crate::provider::local::process::Process;
 use crate::provider::local::record::folder_entries;
 use crate::provider::local::turn::{Turn, to_the_end};
 use crate::provider::{Foreign, InstanceName, Kind, ProviderError};
@@ -83,9 +83,9 @@ impl LibvirtLxc {
         self.hypervisor.domain((machine.label(), &self.owner), work).await
     }
 
-    async fn watched_init(&self, machine: &Machine) -> Result<Option<Init>, ProviderError> {
+    async fn watched_init(&self, machine: &Machine) -> Result<Option<Process>, ProviderError> {
         // One that ended meanwhile cannot be watched.
-        Ok(self.init(machine).await?.and_then(|pid| Init::watch(pid).ok()))
+        Ok(self.init(machine).await?.and_then(|pid| Process::watch(pid).ok()))
     }
 }
 
@@ -155,6 +155,8 @@ impl Runtime for LibvirtLxc {
     async fn forget(&self, machine: &Machine) -> Result<(), ProviderError> {
         self.domain(machine, |domain| absent_is_none(domain.undefine())).await?;
         remove_groups(&own_group(machine.label()));
+        // libvirt gives its own up when a process in one takes its time to end.
+        remove_groups_below("machine", |group| is_group_of(machine.label(), group));
         remove_leavings(machine);
         Ok(())
     }
@@ -223,7 +225,7 @@ fn not_running_is_fine(done: Result<(), Error>) -> Result<(), Error> {
 }
 
 /// Has systemd end the machine within the limit; kills it afterwards, or at once without one.
-async fn end_init(machine: &Machine, init: &Init, limit: Option<Duration>) -> Result<(), ProviderError> {
+async fn end_init(machine: &Machine, init: &Process, limit: Option<Duration>) -> Result<(), ProviderError> {
     let begun = Instant::now();
     let refused =
         |source: rustix::io::Errno| ProviderError::Enter { name: machine.name.clone(), source: source.into() };
@@ -254,6 +256,25 @@ fn remove_leavings(machine: &Machine) {
     }
 }
 
+/// Whether libvirt names the group of a container so: with the number of its process.
+fn is_group_of(name: &str, group: &str) -> bool {
+    let numbered = group.strip_prefix("lxc-").and_then(|rest| rest.strip_suffix(".libvirt-lxc")?.split_once('-'));
+    numbered.is_some_and(|(number, of)| number.bytes().all(|byte| byte.is_ascii_digit()) && of == name)
+}
+
 fn log_file(machine: &Machine) -> PathBuf {
     Path::new("/var/log/libvirt/lxc").join(format!("{}.log", machine.label()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_of_libvirts_is_known_by_its_container() {
+        assert!(is_group_of("web", "lxc-29932-web.libvirt-lxc"));
+        for other in ["lxc-29932-my-web.libvirt-lxc", "lxc-29932-web-1.libvirt-lxc", "qemu-3-web.libvirt-qemu", "web"] {
+            assert!(!is_group_of("web", other), "{other}");
+        }
+    }
 }

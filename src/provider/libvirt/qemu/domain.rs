@@ -133,7 +133,8 @@ pub fn render_domain(config: &DomainConfig<'_>) -> String {
 
 fn command_line(config: &DomainConfig<'_>) -> String {
     let console = config.shape.platform.console;
-    let mut words = format!("root=/dev/vda rw console={console} quiet net.ifnames=0");
+    // One whose kernel gives up boots again: else it would count as running, and answer nobody for ever.
+    let mut words = format!("root=/dev/vda rw console={console} quiet panic=1 net.ifnames=0");
     if config.shape.accelerator == Accelerator::Emulation {
         // No other machine shares an emulated processor's caches.
         words.push_str(" mitigations=off");

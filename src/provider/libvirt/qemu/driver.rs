@@ -16,6 +16,7 @@ use super::console;
 use super::disks::{DISK_SIZE, Disks, MachineDisk, Mark, blocking};
 use super::domain::{Accelerator, DomainConfig, Platform, Shape, identity, render_domain};
 use super::domains::{DomainState, Domains};
+use super::hardware::{defined_hardware, own_hardware};
 use super::inner::run_inside;
 use super::inside::{Inside, Insides};
 use super::probe;
@@ -26,9 +27,8 @@ use super::way::LibvirtWay;
 use crate::provider::libvirt::ownership::Owner;
 use crate::provider::local::copies::copy;
 use crate::provider::local::driver::{Driver, Flavour, Machine};
-use crate::provider::local::hardware::host_hardware;
 use crate::provider::local::host::allow_hairpin;
-use crate::provider::local::record::{InstanceRecord, folder_entries, io_error};
+use crate::provider::local::record::{folder_entries, io_error};
 use crate::provider::local::turn::{Turn, to_the_end};
 use crate::provider::local::{LocalSettings, locked};
 use crate::provider::{
@@ -38,12 +38,6 @@ use crate::provider::{
 const NAME: &str = "kvm";
 
 const EMULATED: &str = "processors are emulated, many times slower: no machine runs by /dev/kvm on this host";
-
-/// Megabytes of a machine whose constraints say nothing. A database and a web server fit.
-const MEMORY: u64 = 1024;
-
-/// With less the kernel does not come up.
-const LEAST_MEMORY: u64 = 256;
 
 /// How long a machine may take until its agent answers. Emulated on a busy host it may be a minute.
 const READY_LIMIT: Duration = Duration::from_secs(180);
@@ -268,16 +262,6 @@ impl QemuDriver {
     }
 }
 
-/// What the machine has: less than the host, and never nothing in particular.
-fn own_hardware(record: &InstanceRecord) -> Hardware {
-    let host = host_hardware();
-    Hardware {
-        cores: record.cores.unwrap_or(1).clamp(1, host.cores.max(1)),
-        memory: record.memory.unwrap_or(MEMORY).min(host.memory).max(LEAST_MEMORY),
-        arch: host.arch,
-    }
-}
-
 #[async_trait]
 impl Driver for QemuDriver {
     fn kind(&self) -> Kind {
@@ -289,8 +273,11 @@ impl Driver for QemuDriver {
         Flavour::Machine
     }
 
-    fn hardware(&self, record: &InstanceRecord) -> Hardware {
-        own_hardware(record)
+    async fn hardware(&self, machine: &Machine) -> Result<Hardware, ProviderError> {
+        match machine.is_guest() {
+            true => defined_hardware(self.domain(machine)).await,
+            false => Ok(own_hardware(&machine.record)),
+        }
     }
 
     async fn open(&self) -> Result<(), ProviderError> {
@@ -349,7 +336,10 @@ impl Driver for QemuDriver {
 
     async fn halt(&self, machine: &Machine) -> Result<(), ProviderError> {
         let (domains, name) = self.domain(machine);
-        if domains.state(&name).await? == DomainState::Running {
+        let state = domains.state(&name).await?;
+        // One that somebody holds still hears nothing.
+        let woken = state == DomainState::Paused && domains.resume(&name).await.is_ok();
+        if woken || state == DomainState::Running {
             let way = self.way(machine);
             let agent = Agent::new(&way);
             let ended = async {

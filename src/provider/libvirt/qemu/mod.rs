@@ -16,6 +16,7 @@ mod driver;
 mod exec;
 mod files;
 mod frame;
+mod hardware;
 mod inner;
 pub mod inside;
 mod link;

@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::Signal;
 
-use crate::provider::local::container::Init;
+use crate::provider::local::process::Process;
 use crate::provider::local::record::folder_entries;
 
 /// Where libvirt writes which process runs which machine, and what QEMU says.
@@ -18,10 +18,10 @@ const LOGS: &str = "/var/log/libvirt/qemu";
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The running process of a machine.
-fn process(name: &str) -> Option<Init> {
+fn process(name: &str) -> Option<Process> {
     let file = PathBuf::from(RUNTIME).join(format!("{name}.pid"));
     let pid: i32 = std::fs::read_to_string(file).ok()?.trim().parse().ok()?;
-    let process = Init::watch(pid).ok()?;
+    let process = Process::watch(pid).ok()?;
     // The number may belong to another process by now; while the handle is held it does not change again.
     let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     memchr::memmem::find(&words, format!("guest={name},").as_bytes())?;
@@ -39,7 +39,7 @@ pub async fn ended(name: &str) {
 /// Kills it at once; libvirt sees that by itself.
 pub fn kill(name: &str) {
     if let Some(process) = process(name) {
-        let _ = pidfd_send_signal(&process.handle, Signal::KILL);
+        let _ = process.signal(Signal::KILL);
     }
 }
 

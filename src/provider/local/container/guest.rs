@@ -7,20 +7,21 @@
 
 use std::path::Path;
 
-use super::{ContainerDriver, Init, Runtime};
+use super::{ContainerDriver, Runtime};
 use crate::provider::ProviderError;
 use crate::provider::command::run;
 use crate::provider::local::cable::port;
 use crate::provider::local::driver::{Machine, Wiring};
 use crate::provider::local::helper::payload_folders;
 use crate::provider::local::host::allow_hairpin;
+use crate::provider::local::process::Process;
 
 /// Number of the routing table in the container for what comes in by our cable: few choose numbers like it.
 pub const TABLE: &str = "60416";
 
 impl<R: Runtime> ContainerDriver<R> {
     /// Connects the container, which runs, unless it is connected.
-    pub(super) async fn plug(&self, machine: &Machine, init: &Init) -> Result<(), ProviderError> {
+    pub(super) async fn plug(&self, machine: &Machine, init: &Process) -> Result<(), ProviderError> {
         let Wiring { cable, bridge, .. } = &machine.wiring;
         if shares_network(init.pid) {
             return Err(ProviderError::SharedNetwork(machine.label().to_owned()));
@@ -33,7 +34,7 @@ impl<R: Runtime> ContainerDriver<R> {
     }
 
     /// The tools are the host's: the container may have none.
-    pub(super) async fn lay_second_cable(&self, machine: &Machine, init: &Init) -> Result<(), ProviderError> {
+    pub(super) async fn lay_second_cable(&self, machine: &Machine, init: &Process) -> Result<(), ProviderError> {
         let Wiring { cable, interface, hardware, address, prefix, gateway, .. } = &machine.wiring;
         let (pid, address, gateway) = (init.pid.to_string(), address.to_string(), gateway.to_string());
         let peer = ["peer", "name", interface.as_str(), "address", hardware.as_str(), "netns", pid.as_str()];
@@ -53,7 +54,7 @@ impl<R: Runtime> ContainerDriver<R> {
 }
 
 /// Takes away what was added to a container, if it runs.
-pub async fn unplug(machine: &Machine, init: Option<&Init>) -> Result<(), ProviderError> {
+pub async fn unplug(machine: &Machine, init: Option<&Process>) -> Result<(), ProviderError> {
     let Wiring { cable, address, .. } = &machine.wiring;
     if let Some(init) = init {
         take_back_rule(&init.pid.to_string(), &address.to_string()).await;

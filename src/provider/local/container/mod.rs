@@ -24,15 +24,18 @@ use self::exec::Door;
 #[cfg(feature = "libvirt")]
 pub use self::exec::share_mount;
 use self::guest::unplug;
-pub use self::init::Init;
 use self::init::{RESTART_LIMIT, wait_ready};
 use super::driver::{Driver, Flavour, Machine};
+use super::hardware::limited_hardware;
 use super::host::allow_hairpin;
 use super::locked;
+use super::process::Process;
 use super::settings::LocalSettings;
 use super::turn::Turn;
 use crate::provider::command::run;
-use crate::provider::{ExecRequest, Execution, FileStat, Foreign, InstanceName, Kind, ProviderError, WriteOptions};
+use crate::provider::{
+    ExecRequest, Execution, FileStat, Foreign, Hardware, InstanceName, Kind, ProviderError, WriteOptions,
+};
 
 /// How long services get to end before they are killed.
 const HALT_LIMIT: Duration = Duration::from_secs(20);
@@ -57,6 +60,9 @@ pub trait Runtime: Send + Sync + 'static {
     async fn open(&self) -> Result<(), ProviderError>;
 
     /// Whether the hypervisor knows the container, whose files are there if they are ours.
+    ///
+    /// # Errors
+    /// [`ProviderError::NameTaken`] if it is somebody else's that bears the name.
     async fn knows(&self, machine: &Machine) -> Result<bool, ProviderError>;
 
     /// Starts the container. It is not running. One that is somebody's is started as it is.
@@ -98,7 +104,7 @@ pub trait Runtime: Send + Sync + 'static {
 pub struct ContainerDriver<R> {
     runtime: R,
     settings: LocalSettings,
-    inits: Mutex<BTreeMap<InstanceName, Arc<Init>>>,
+    inits: Mutex<BTreeMap<InstanceName, Arc<Process>>>,
 }
 
 impl<R: Runtime> ContainerDriver<R> {
@@ -115,7 +121,7 @@ impl<R: Runtime> ContainerDriver<R> {
     }
 
     /// The machine's init, remembered as long as it lives.
-    async fn init(&self, machine: &Machine) -> Result<Arc<Init>, ProviderError> {
+    async fn init(&self, machine: &Machine) -> Result<Arc<Process>, ProviderError> {
         let name = &machine.name;
         let known = locked(&self.inits).get(name).cloned();
         if let Some(init) = known.filter(|init| init.is_alive()) {
@@ -127,7 +133,7 @@ impl<R: Runtime> ContainerDriver<R> {
             return Err(if made { not_running() } else { ProviderError::NoInstance(name.clone()) });
         }
         let pid = self.runtime.init(machine).await?.ok_or_else(not_running)?;
-        let init = Init::watch(pid).map_err(|source| ProviderError::Enter { name: name.clone(), source })?;
+        let init = Process::watch(pid).map_err(|source| ProviderError::Enter { name: name.clone(), source })?;
         let init = Arc::new(init);
         locked(&self.inits).insert(name.clone(), init.clone());
         Ok(init)
@@ -139,7 +145,7 @@ impl<R: Runtime> ContainerDriver<R> {
     }
 
     /// The init of a container that runs, else `None`. One that ends or restarts itself has none for a moment.
-    async fn settled(&self, machine: &Machine) -> Result<Option<Arc<Init>>, ProviderError> {
+    async fn settled(&self, machine: &Machine) -> Result<Option<Arc<Process>>, ProviderError> {
         let begun = Instant::now();
         while self.runs(machine).await? {
             match self.init(machine).await {
@@ -163,8 +169,15 @@ impl<R: Runtime> ContainerDriver<R> {
     }
 
     async fn stop(&self, machine: &Machine, limit: Option<Duration>) -> Result<(), ProviderError> {
+        self.runtime.knows(machine).await?;
         if !self.runs(machine).await? {
             return Ok(());
+        }
+        // Somebody may have frozen it: it would neither hear that it is to end, nor die when it is killed.
+        if let Ok(init) = self.init(machine).await
+            && let Err(error) = cgroups::thaw(init.pid)
+        {
+            tracing::debug!("whether {} is frozen is not known: {error}", machine.name);
         }
         let stopped = self.runtime.stop(machine, limit).await;
         // It may have ended by itself meanwhile, or its configuration was deleted by hand.
@@ -214,15 +227,23 @@ impl<R: Runtime> Driver for ContainerDriver<R> {
         Flavour::Container
     }
 
+    async fn hardware(&self, machine: &Machine) -> Result<Hardware, ProviderError> {
+        Ok(limited_hardware(match machine.is_guest() {
+            true => cgroups::limits(self.init(machine).await?.pid),
+            false => machine.record.limits(),
+        }))
+    }
+
     async fn open(&self) -> Result<(), ProviderError> {
         self.runtime.open().await
     }
 
     async fn is_made(&self, machine: &Machine) -> Result<bool, ProviderError> {
-        Ok((machine.is_guest() || self.disk(machine).is_whole()) && self.runtime.knows(machine).await?)
+        Ok(self.runtime.knows(machine).await? && (machine.is_guest() || self.disk(machine).is_whole()))
     }
 
     async fn make(&self, machine: &Machine, seed: Option<&Path>) -> Result<(), ProviderError> {
+        self.runtime.knows(machine).await?;
         self.disk(machine).make(seed).await
     }
 
