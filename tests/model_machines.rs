@@ -234,7 +234,7 @@ fn what_is_adopted_is_released_and_never_destroyed() {
     assert_eq!(
         words(world.change(release(&[one, two, MachineId::HOST, MachineId::new(9)]))),
         "no machines were released: machine 1 has unit \"db/1\" assigned; machine 2 was not adopted: the environment \
-         made it; machine 0 was not adopted: the environment made it; machine 9 does not exist"
+         made it; machine 0 is required by the environment; machine 9 does not exist"
     );
     let not_ours = "machine 1 was adopted: it is lxc web, and not the environment's to destroy";
     assert_eq!(words(world.change(destroy(false))), format!("no machines were destroyed: {not_ours}"));

@@ -362,7 +362,7 @@ story!(a_shell_is_refused_with_the_state_of_the_machine, s, {
     assert_eq!(refused(&s, 2, Some("www-data")).await, None);
     s.provider.fail_next("start", "no bridge");
     s.provider.stop_behind(&s.instance(2));
-    s.until_instance(2, "stopped", 1).await;
+    s.until_instance(2, "unknown", 1).await;
     let down = "machine 2 is down; `encanto wait 2 --for started` returns when it is up again";
     assert_eq!(refused(&s, 2, None).await.unwrap(), down);
     s.provider.vanish(&s.instance(3));
