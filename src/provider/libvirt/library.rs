@@ -75,9 +75,9 @@ mod late {
         virConnectClose virConnectGetLibVersion virConnectGetVersion virConnectIsAlive virConnectListAllDomains
         virConnectOpen virConnectRef
         virDomainAttachDeviceFlags virDomainCreate virDomainCreateXML virDomainDefineXML virDomainDestroy
-        virDomainDetachDeviceFlags virDomainFree virDomainGetID virDomainGetMetadata virDomainGetName virDomainGetState
-        virDomainGetXMLDesc virDomainIsActive virDomainIsPersistent virDomainLookupByName virDomainOpenChannel
-        virDomainOpenConsole virDomainQemuAgentCommand virDomainRef virDomainRestore virDomainResume virDomainSave
+        virDomainDetachDeviceFlags virDomainFree virDomainGetID virDomainGetInfo virDomainGetMetadata
+        virDomainGetName virDomainGetState virDomainGetXMLDesc virDomainIsActive virDomainIsPersistent
+        virDomainLookupByName virDomainOpenChannel virDomainOpenConsole virDomainQemuAgentCommand virDomainRef virDomainRestore virDomainResume virDomainSave
         virDomainSuspend virDomainUndefine virDomainUndefineFlags
         virGetLastError virSetErrorFunc
         virStreamAbort virStreamEventRemoveCallback virStreamFinish virStreamFree virStreamNew virStreamRecv virStreamRef
