@@ -399,7 +399,10 @@ story!(a_lost_machine_is_not_restarted_or_copied, s, {
     let session = s.backend().console(MachineId::new(1), (80, 24)).await;
     assert!(session.is_err());
     let list = s.ask(api::ListMachines {}).await.unwrap().machines;
-    assert_eq!((list[1].state.as_str(), list[1].info.as_deref()), ("down", Some("the instance is missing")));
+    assert_eq!(
+        (list[1].state.as_str(), list[1].info.as_deref()),
+        ("down", Some("its container is gone: encanto destroy-machine 1 --force"))
+    );
     s.destroy_machine("1", true).await;
     s.settle().await;
 });

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::model::{MachineId, Provision, Sighting};
+use crate::model::{MachineId, Provision};
 
 use super::super::backend::{Asker, Backend};
 use super::super::machines::{ListMachines, MachineEntry, MachineList};
@@ -40,10 +40,7 @@ fn entry(backend: &dyn Backend, id: MachineId) -> Option<MachineEntry> {
         instance: status.instance_id,
         kind: status.virt_type,
         state: status.life.or(status.agent_state).unwrap_or_else(|| "pending".to_owned()),
-        info: match observed.instances.get(&id) {
-            Some(Sighting::Missing) => Some("the instance is missing".to_owned()),
-            _ => status.agent_state_info.or(status.adopted.map(|what| format!("adopted: {what}"))),
-        },
+        info: status.agent_state_info.or(status.adopted.map(|what| format!("adopted: {what}"))),
         address: status.dns_name,
         mem: hardware.map(|hardware| hardware.mem),
         cpu_cores: hardware.map(|hardware| hardware.cores),

@@ -126,13 +126,8 @@ pub(super) fn indented(depth: usize, text: &str) -> String {
 
 fn machine_row(id: &str, machine: &MachineStatus) -> [Cell; 8] {
     let agent = machine.agent_state.as_deref().unwrap_or("pending");
-    let message = match machine.instance_state.as_deref() {
-        Some("missing") => "the instance is missing".to_owned(),
-        _ => {
-            let adopted = machine.adopted.as_ref().map(|what| format!("adopted: {what}"));
-            machine.agent_state_info.clone().or(adopted).unwrap_or_default()
-        }
-    };
+    let adopted = machine.adopted.as_ref().map(|what| format!("adopted: {what}"));
+    let message = machine.agent_state_info.clone().or(adopted).unwrap_or_default();
     [
         id.into(),
         state(agent, machine.life.as_deref()),
