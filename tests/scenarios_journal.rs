@@ -4,7 +4,13 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use encanto::api::{History, HistoryEntry, StatusLog};
+use encanto::model::Change;
+use encanto::store::MemoryJournal;
+use encanto::worker::ledger::{Ledger, LedgerError, Writing};
 use support::scenario::{Scenario, story};
 
 async fn history(scenario: &Scenario, request: History) -> Vec<HistoryEntry> {
@@ -125,3 +131,28 @@ story!(a_long_history_is_read_in_pages, s, {
     assert_eq!(last(&s, 2).await, all[all.len() - 2..]);
     s.settle().await;
 });
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_holds_only_if_what_it_was_found_with_is_written() {
+    let journal = MemoryJournal::default();
+    journal.fail_after(Some(0));
+    let (nudges, _concerned) = tokio::sync::mpsc::unbounded_channel();
+    let writing = Writing::Task(Duration::from_secs(1));
+    let ledger = Ledger::open(Box::new(journal.clone()), Arc::new(|| 0), nudges, writing).unwrap();
+    let create = || Change::CreateEnvironment { name: "local".parse().unwrap(), series: "bookworm".into() };
+    let absurd = || Change::Unexpose { service: "db".parse().unwrap() };
+    // Written together: the third is refused for the second.
+    let told = tokio::join!(
+        ledger.commit("a", absurd()),
+        ledger.commit("b", create()),
+        ledger.commit("c", create()),
+        ledger.commit("d", absurd())
+    );
+    assert!(matches!(told.0, Err(LedgerError::Refused(_))), "{:?}", told.0);
+    for lost in [told.1, told.2, told.3] {
+        assert!(matches!(lost, Err(LedgerError::Journal(_))), "{lost:?}");
+    }
+    journal.fail_after(None);
+    let told = tokio::join!(ledger.commit("b", create()), ledger.commit("c", create()));
+    assert!(told.0.is_ok() && matches!(told.1, Err(LedgerError::Refused(_))), "{told:?}");
+}

@@ -3,7 +3,8 @@
 //! # Guarantees
 //! A change is answered only after its events are in the journal for good, and nobody is nudged before. Changes that
 //! wait together are written together, so that a thousand units do not cost a thousand syncs. If the journal refuses
-//! (a full disk), every change of the batch is answered with its words and the model is as it was.
+//! (a full disk), every change of the batch, and every refusal that may have had its reason in one, is answered with its
+//! words, and the model is as it was.
 //!
 //! # Caveats
 //! Readers wait while a batch is written (some milliseconds), so that nobody acts on what may be lost.
@@ -301,7 +302,12 @@ struct Writer {
     last_snapshot: u64,
 }
 
-type Answer = (Option<oneshot::Sender<Result<Committed, LedgerError>>>, Result<Committed, LedgerError>);
+struct Answer {
+    to: Option<oneshot::Sender<Result<Committed, LedgerError>>>,
+    result: Result<Committed, LedgerError>,
+    /// It was found with a model that is in the journal whole; else it holds only if what came before is written.
+    firm: bool,
+}
 
 impl Writer {
     fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Request>) {
@@ -397,7 +403,8 @@ impl Writer {
         let mut model = model_lock.write().unwrap_or_else(PoisonError::into_inner);
         let mut entries: Vec<Entry> = Vec::new();
         let mut answers: Vec<Answer> = Vec::new();
-        for Asked { change, by, user, answer } in batch {
+        for Asked { change, by, user, answer: to } in batch {
+            let firm = entries.is_empty();
             let result = model.change(change, at).map_err(LedgerError::Refused).map(|events| {
                 for event in &events {
                     let sequence = self.last + entries.len() as u64 + 1;
@@ -405,7 +412,7 @@ impl Writer {
                 }
                 Committed { sequence: self.last + entries.len() as u64, events }
             });
-            answers.push((answer, result));
+            answers.push(Answer { to, result, firm });
         }
         debug_assert!(
             consistent(&model),
@@ -414,7 +421,7 @@ impl Writer {
         );
         if entries.is_empty() {
             drop(model);
-            answers.into_iter().for_each(|(answer, result)| reply(answer, result));
+            answers.into_iter().for_each(reply);
             return true;
         }
         let appended = self.journal.append(&entries);
@@ -432,9 +439,12 @@ impl Writer {
                 Err(error) => tracing::error!("the journal cannot be read: {}; stopping", super::chain(&error)),
             }
             drop(model);
-            for (answer, result) in answers {
-                let result = result.and_then(|_| Err(LedgerError::Journal(words.clone())));
-                reply(answer, result);
+            for answer in answers {
+                let result = match answer.result {
+                    Err(refused) if answer.firm => Err(refused),
+                    _ => Err(LedgerError::Journal(words.clone())),
+                };
+                reply(Answer { result, ..answer });
             }
             return trusted;
         }
@@ -452,18 +462,16 @@ impl Writer {
         let _ = self.nudges.send(concerned);
         self.sequence.send_replace(self.last);
         self.version.send_modify(|version| *version += 1);
-        for (answer, result) in answers {
-            reply(answer, result);
-        }
+        answers.into_iter().for_each(reply);
         true
     }
 }
 
-fn reply(answer: Option<oneshot::Sender<Result<Committed, LedgerError>>>, result: Result<Committed, LedgerError>) {
-    match (answer, result) {
-        (Some(answer), result) => {
+fn reply(answer: Answer) {
+    match (answer.to, answer.result) {
+        (Some(to), result) => {
             // Who asked may have gone away meanwhile.
-            let _ = answer.send(result);
+            let _ = to.send(result);
         }
         (None, Err(error)) => tracing::debug!("a change was refused: {error}"),
         (None, Ok(_)) => {}
