@@ -4,7 +4,7 @@ use crate::model::{Adopted, Constraints, MachineId};
 use crate::provider::{InstanceName, ProviderError};
 
 use super::World;
-use super::provisioner::{Failure, gone, made, not_created, spec, tell};
+use super::provisioner::{Failure, gone, made, misnamed, spec, tell};
 
 pub async fn adopt(
     world: &World,
@@ -14,10 +14,7 @@ pub async fn adopt(
 ) -> Result<(), Failure> {
     let name = match world.instance_name(id) {
         Ok(name) => name,
-        Err(error) => {
-            world.ledger.commit("@provisioner", not_created(world, id, &error)).await?;
-            return Ok(());
-        }
+        Err(error) => return misnamed(world, id, &error).await,
     };
     tell(world, id, format!("adopting {adopted}"));
     let spec = spec(name, series, &constraints);

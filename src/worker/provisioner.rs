@@ -113,13 +113,7 @@ async fn create(world: &World, layers: &Layers, id: MachineId, wanted: Wanted) -
     };
     let name = match world.instance_name(id) {
         Ok(name) => name,
-        // No time mends a name: this is no trouble that is tried again.
-        Err(error) => {
-            let message = chain(&error);
-            world.logbook.machine_error(id, "provisioner", &message);
-            world.ledger.commit("@provisioner", Change::MachineFailed { machine: id, message }).await?;
-            return Ok(());
-        }
+        Err(error) => return misnamed(world, id, &error).await,
     };
     doing(world, id, "creating");
     let layers = layer.clone().into_iter().collect();
@@ -183,7 +177,15 @@ fn came_up(world: &World, machine: MachineId, instance: Instance, prepared: Opti
     }
 }
 
-pub(super) fn not_created(world: &World, id: MachineId, error: &ProviderError) -> Change {
+/// No time mends a name: this is no trouble that is tried again.
+pub(super) async fn misnamed(world: &World, id: MachineId, error: &ProviderError) -> Result<(), Failure> {
+    let message = chain(error);
+    world.logbook.machine_error(id, "provisioner", &message);
+    world.ledger.commit("@provisioner", Change::MachineFailed { machine: id, message }).await?;
+    Ok(())
+}
+
+fn not_created(world: &World, id: MachineId, error: &ProviderError) -> Change {
     let message = chain(error);
     world.logbook.machine_error(id, "provisioner", &message);
     let work = world.ledger.model().machines.get(&id).map_or(MachineWork::Create, provision::making);

@@ -11,7 +11,7 @@ use crate::provider::{InstanceName, InstanceState, ProviderError};
 use super::ledger::LedgerError;
 use super::locks::Held;
 use super::observer::Watches;
-use super::provisioner::{self, Failure, doing, idle, made, not_created, show, still_wanted, tell};
+use super::provisioner::{self, Failure, doing, idle, made, misnamed, show, still_wanted, tell};
 use super::{World, chain};
 
 const BY: &str = "@provisioner";
@@ -21,10 +21,7 @@ pub async fn clone(world: &World, id: MachineId, copying: Copying) -> Result<(),
     let Copying { from, instance, series, constraints, prepared } = copying;
     let name = match world.instance_name(id) {
         Ok(name) => name,
-        Err(error) => {
-            world.ledger.commit(BY, not_created(world, id, &error)).await?;
-            return Ok(());
-        }
+        Err(error) => return misnamed(world, id, &error).await,
     };
     let Some(alone) = alone(world, from, id, |model| still_wanted(model, id)).await else {
         return Ok(());

@@ -77,8 +77,8 @@ mod late {
         virDomainAttachDeviceFlags virDomainCreate virDomainCreateXML virDomainDefineXML virDomainDestroy
         virDomainDetachDeviceFlags virDomainFree virDomainGetID virDomainGetInfo virDomainGetMetadata
         virDomainGetName virDomainGetState virDomainGetXMLDesc virDomainIsActive virDomainIsPersistent
-        virDomainLookupByName virDomainOpenChannel virDomainOpenConsole virDomainQemuAgentCommand virDomainRef virDomainRestore virDomainResume virDomainSave
-        virDomainSuspend virDomainUndefine virDomainUndefineFlags
+        virDomainLookupByName virDomainOpenChannel virDomainOpenConsole virDomainQemuAgentCommand virDomainRef
+        virDomainRestore virDomainResume virDomainSave virDomainSuspend virDomainUndefine virDomainUndefineFlags
         virGetLastError virSetErrorFunc
         virStreamAbort virStreamEventRemoveCallback virStreamFinish virStreamFree virStreamNew virStreamRecv virStreamRef
         virStreamSend
