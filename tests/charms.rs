@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use charm_world::World;
 use encanto::charm::fake::{FakeMachine, said};
-use encanto::charm::{CharmHost, Limits, builtin_charm, builtin_charms};
+use encanto::charm::{CharmHost, ExecResult, Limits, builtin_charm, builtin_charms};
 use sandbox_support::on_paused_clock;
 
 const CHARMS: [&str; 6] = ["haproxy", "mediawiki", "memcached", "mysql", "node-exporter", "wordpress"];
@@ -217,12 +217,22 @@ async fn pair() -> (World, Arc<FakeMachine>, Arc<FakeMachine>) {
     (world, first, second)
 }
 
-/// What MariaDB says of a copy that keeps up with `host`.
+/// What MariaDB says of a copy, of which nothing is told that it is behind if it has an error.
+fn account(host: &str, error: &str) -> ExecResult {
+    let names = "Master_Host\tSlave_IO_Running\tSlave_SQL_Running\tSeconds_Behind_Master\tLast_SQL_Error";
+    let values = if error.is_empty() { "Yes\tYes\t3" } else { "Yes\tNo\tNULL" };
+    said(0, &format!("{names}\n{host}\t{values}\t{error}\n"))
+}
+
+const HOW_IT_GOES: [&str; 4] = ["mariadb", "--batch", "--execute", "SHOW SLAVE STATUS"];
+
+/// The copy keeps up with `host`.
 fn copying(machine: &FakeMachine, host: &str) {
-    let said_of = format!(
-        "Master_Host\tSlave_IO_Running\tSlave_SQL_Running\tSeconds_Behind_Master\tLast_SQL_Error\n{host}\tYes\tYes\t3\t\n"
-    );
-    machine.on(&["mariadb", "--batch", "--execute", "SHOW SLAVE STATUS"], [said(0, &said_of)]);
+    machine.on(&HOW_IT_GOES, [account(host, "")]);
+}
+
+fn copies_made(machine: &FakeMachine) -> usize {
+    machine.execs().iter().filter(|call| call.argv[0] == "bash").count()
 }
 
 #[test]
@@ -254,7 +264,7 @@ fn a_second_database_unit_copies_the_leader_and_is_told_to_clients_as_a_copy() {
 
         // Nothing is copied a second time.
         world.relation_hook("mysql/1", 1, "changed", "mysql/0").await;
-        assert_eq!(second.execs().iter().filter(|call| call.argv[0] == "bash").count(), 1);
+        assert_eq!(copies_made(&second), 1);
         assert_eq!(sql(&second).matches("CHANGE MASTER").count(), 1);
 
         // The wiki writes to one and reads from both.
@@ -266,6 +276,68 @@ fn a_second_database_unit_copies_the_leader_and_is_told_to_clients_as_a_copy() {
         assert!(text.contains("$wgDBserver = '10.0.3.5:3306';\n"), "{text}");
         // With replicas CACHE_DB would call itself without end.
         assert!(text.contains("$wgMainCacheType = 'primary';\n") && !text.contains("CACHE_DB"), "{text}");
+    });
+}
+
+#[test]
+fn a_copy_that_does_not_fit_any_more_is_made_anew_until_it_is_whole() {
+    on_paused_clock(async {
+        let (mut world, _, second) = pair().await;
+        world.relation_hook("mysql/0", 0, "joined", "mediawiki/0").await;
+        world.relation_hook("mysql/0", 1, "joined", "mysql/1").await;
+        copying(&second, "10.0.3.5");
+        world.relation_hook("mysql/1", 1, "changed", "mysql/0").await;
+        assert_eq!(world.told(0, "mysql/1")["host"], "10.0.3.7");
+
+        let broken = "Duplicate entry '1' for key 'si_page'";
+        let [went, goes] = [account("10.0.3.5", broken), account("10.0.3.5", "")];
+        second.on(&HOW_IT_GOES, [went.clone(), went.clone(), goes]);
+        second.on(&["bash"], [said(1, "no space left"), said(0, "")]);
+        let error = world.try_relation_hook("mysql/1", 1, "changed", "mysql/0").await.unwrap_err();
+        assert!(error.report().contains("no space left"), "{}", error.report());
+        assert!(world.log("mysql/1").contains(&format!("copying mysql/0 anew, as replication ended: {broken}")));
+        // MariaDB may say of half a copy that all is well.
+        world.relation_hook("mysql/1", 1, "changed", "mysql/0").await;
+        assert_eq!(
+            (copies_made(&second), &*world.status("mysql/1")),
+            (3, "active: replicating from mysql/0, 3 s behind")
+        );
+        world.relation_hook("mysql/1", 1, "changed", "mysql/0").await;
+        assert_eq!(copies_made(&second), 3);
+
+        // What a new copy does not mend is told, and clients are not sent there.
+        second.on(&HOW_IT_GOES, [went]);
+        world.relation_hook("mysql/1", 1, "changed", "mysql/0").await;
+        assert_eq!(world.status("mysql/1"), format!("blocked: not replicating from mysql/0: {broken}"));
+        assert_eq!((copies_made(&second), world.told(0, "mysql/1").get("host")), (4, None));
+    });
+}
+
+#[test]
+fn half_a_copy_is_completed_before_it_takes_over() {
+    on_paused_clock(async {
+        let (mut world, _, second) = pair().await;
+        world.relation_hook("mysql/0", 1, "joined", "mysql/1").await;
+        copying(&second, "10.0.3.5");
+        second.on(&["bash"], [said(1, "cut off"), said(0, "")]);
+        world.try_relation_hook("mysql/1", 1, "changed", "mysql/0").await.unwrap_err();
+
+        world.dying.insert(charm_world::unit("mysql/0"));
+        let asks = ["mariadb", "--batch", "--skip-column-names", "--connect-timeout=10"];
+        second.on(&asks, [said(0, "0-1-77\n")]);
+        world.hooks("mysql/1", &["start"]).await;
+        assert_eq!((copies_made(&second), &*world.status("mysql/1")), (2, "active: ready, 1 replica"));
+        assert!(sql(&second).contains("MASTER_GTID_WAIT('0-1-77'"));
+
+        // With nobody left who has the data there is nothing to serve.
+        let (mut world, _, second) = pair().await;
+        world.relation_hook("mysql/0", 1, "joined", "mysql/1").await;
+        second.on(&["bash"], [said(1, "cut off")]);
+        world.try_relation_hook("mysql/1", 1, "changed", "mysql/0").await.unwrap_err();
+        world.dying.insert(charm_world::unit("mysql/0"));
+        world.leave(1, "mysql/0");
+        let error = world.try_hook("mysql/1", "start").await.unwrap_err();
+        assert!(error.report().contains("was cut off and nobody has them"), "{}", error.report());
     });
 }
 

@@ -11,6 +11,8 @@ local replication = {}
 
 export type Source = { unit: string, host: string, user: string, password: any, passwords: { [string]: any } }
 
+-- There while the data here are not the whole of what is copied, also after a hook that was killed.
+local UNFINISHED = "/var/lib/mysql/encanto-copy-unfinished"
 local READ_ONLY = "/etc/mysql/mariadb.conf.d/92-encanto-replica.cnf"
 local USER = "encanto_replication"
 local PRIVILEGES = "REPLICATION SLAVE, BINLOG MONITOR, READ_ONLY ADMIN, SELECT, RELOAD, LOCK TABLES, SHOW VIEW, "
@@ -19,14 +21,20 @@ local PRIVILEGES = "REPLICATION SLAVE, BINLOG MONITOR, READ_ONLY ADMIN, SELECT, 
 local SYSTEM = { mysql = true, information_schema = true, performance_schema = true, sys = true }
 
 -- The data of the leader replace whatever this server has. Nothing of it goes into this server's own log of changes.
+-- Nobody writes or changes tables while the leader is read: a transaction would shield from neither what MyISAM tables get
+-- nor from new tables, and either is there before replication brings it. Hence a file first: reading is quicker than loading.
 local COPY = [[
-set -o pipefail
+set -e
+umask 077
+file=/var/tmp/encanto-copy.sql
+trap 'rm -f -- "$file"' EXIT
 {
   echo 'SET SESSION sql_log_bin = 0;'
   MYSQL_PWD="$SOURCE_PASSWORD" mariadb-dump --host="$SOURCE_HOST" --user="$SOURCE_USER" --all-databases \
-    --single-transaction --master-data=1 --gtid --flush-privileges --routines --events --triggers \
+    --lock-all-tables --master-data=1 --gtid --flush-privileges --routines --events --triggers \
     --ignore-table=mysql.gtid_slave_pos
-} | mariadb
+} > "$file"
+mariadb < "$file"
 ]]
 
 local function text(value: any): string
@@ -64,35 +72,6 @@ function replication.shared(unit: any): boolean
     end
   end
   return unit.state.shared == true
-end
-
--- Makes a copy the unit that is written to. A unit that was no copy is that already.
-function replication.promote(unit: any)
-  local source = unit.state.source
-  if unit.state.role == "replica" then
-    unit:log("info", `taking over from {source.unit}`)
-    -- Nothing more may be written there, and what was written is fetched.
-    local last = unit:exec({
-      "mariadb", "--batch", "--skip-column-names", "--connect-timeout=10", `--host={source.host}`, `--user={source.user}`,
-      env = { MYSQL_PWD = secret(text(source.password)) },
-      stdin = "SET GLOBAL read_only = 1; SELECT @@GLOBAL.gtid_binlog_pos;\n",
-      check = false, quiet = true, timeout = 60,
-    })
-    local position = string.match(last.stdout, "^[%d,%-]+")
-    if last.code == 0 and position then
-      local waited = mysql.run(unit, `SELECT MASTER_GTID_WAIT({mysql.quote(position)}, 120);`)
-      if not string.find(waited, "^0") then
-        unit:log("warning", `not all that {source.unit} has written arrived within two minutes`)
-      end
-    else
-      unit:log("warning", `{source.unit} cannot be asked; what it had not passed on is not here`)
-    end
-    mysql.run(unit, "STOP SLAVE; RESET SLAVE ALL;")
-    unit:remove(READ_ONLY)
-    mysql.run(unit, "SET GLOBAL read_only = 0;")
-    unit.state.source = nil
-  end
-  unit.state.role = "primary"
 end
 
 -- Tells the other units how to copy this one; how many there are.
@@ -168,6 +147,7 @@ end
 
 local function copy(unit: any, from: Source)
   unit:set_status("maintenance", `copying the data of {from.unit}`)
+  unit:write(UNFINISHED, "")
   local statements = { "STOP SLAVE; RESET SLAVE ALL; RESET MASTER; SET SESSION sql_log_bin = 0;" }
   -- What an interrupted copy left.
   for name in string.gmatch(mysql.run(unit, "SHOW DATABASES;"), "[^\n]+") do
@@ -181,6 +161,40 @@ local function copy(unit: any, from: Source)
     env = { SOURCE_HOST = from.host, SOURCE_USER = from.user, SOURCE_PASSWORD = from.password },
     quiet = true,
   })
+  unit:remove(UNFINISHED)
+end
+
+-- How replication goes once it had time to begin: MariaDB's account, and by how many seconds this unit is behind, or nil.
+local function watched(unit: any): ({ [string]: string }, string?)
+  local now
+  for _ = 1, 30 do
+    now = progress(unit)
+    if now.Seconds_Behind_Master and now.Seconds_Behind_Master ~= "NULL" then
+      return now, now.Seconds_Behind_Master
+    elseif now.Slave_SQL_Running == "No" and now.Last_SQL_Error ~= "" then
+      break
+    end
+    sleep(0.5)
+  end
+  return now, nil
+end
+
+local function replicate(unit: any, from: Source)
+  mysql.run(unit, table.concat({
+    "STOP SLAVE;",
+    `CHANGE MASTER TO MASTER_HOST = {mysql.quote(from.host)}, MASTER_PORT = 3306, MASTER_USER = {mysql.quote(from.user)},`,
+    `MASTER_PASSWORD = {mysql.quote(from.password)}, MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 2;`,
+    "START SLAVE;",
+  }, "\n"))
+end
+
+-- What ended replication, if only a new copy can mend it: the data here do not fit the leader's any more, as after a power
+-- cut with MyISAM tables, or the leader has no longer what comes next (error 1236).
+local function misfit(now: { [string]: string }): string?
+  if (now.Last_SQL_Error or "") ~= "" then
+    return now.Last_SQL_Error
+  end
+  return if now.Last_IO_Errno == "1236" then now.Last_IO_Error else nil
 end
 
 -- Makes this unit a copy of `from`. Returns by how many seconds it is behind, or nil and why it does not copy.
@@ -190,34 +204,69 @@ function replication.follow(unit: any, from: Source): (string?, string?)
   }, function()
     mysql.run(unit, "SET GLOBAL read_only = 1;")
   end)
-  if unit.state.role ~= "replica" then
+  local copied = unit.state.role == "replica" and not unit:exists(UNFINISHED)
+  if not copied then
     copy(unit, from)
   end
   local before, now = unit.state.source, progress(unit)
   local same = before and before.host == from.host and text(before.password) == text(from.password)
   if not same or now.Master_Host ~= from.host then
-    mysql.run(unit, table.concat({
-      "STOP SLAVE;",
-      `CHANGE MASTER TO MASTER_HOST = {mysql.quote(from.host)}, MASTER_PORT = 3306, MASTER_USER = {mysql.quote(from.user)},`,
-      `MASTER_PASSWORD = {mysql.quote(from.password)}, MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 2;`,
-      "START SLAVE;",
-    }, "\n"))
+    replicate(unit, from)
   elseif now.Slave_IO_Running == "No" or now.Slave_SQL_Running == "No" then
     mysql.run(unit, "START SLAVE;")
   end
   unit.state.role = "replica"
   unit.state.source = { unit = from.unit, host = from.host, user = from.user, password = secret(text(from.password)) }
-  for _ = 1, 30 do
-    now = progress(unit)
-    if now.Seconds_Behind_Master and now.Seconds_Behind_Master ~= "NULL" then
-      return now.Seconds_Behind_Master
-    elseif now.Slave_SQL_Running == "No" and now.Last_SQL_Error ~= "" then
-      break
-    end
-    sleep(0.5)
+  local behind
+  now, behind = watched(unit)
+  local why = misfit(now)
+  if not behind and why and copied then
+    unit:log("warning", `copying {from.unit} anew, as replication ended: {why}`)
+    copy(unit, from)
+    replicate(unit, from)
+    now, behind = watched(unit)
+  end
+  if behind then
+    return behind
   end
   local reason = if (now.Last_SQL_Error or "") ~= "" then now.Last_SQL_Error else now.Last_IO_Error
   return nil, if (reason or "") ~= "" then reason else "it has not begun"
+end
+
+-- Makes a copy the unit that is written to. A unit that was no copy is that already.
+function replication.promote(unit: any)
+  if unit:exists(UNFINISHED) then
+    local from = replication.source(unit) or unit.state.source
+    if not from then
+      error("the copy of the former leader's data was cut off and nobody has them: restore a backup", 0)
+    end
+    replication.follow(unit, from)
+  end
+  local source = unit.state.source
+  if unit.state.role == "replica" then
+    unit:log("info", `taking over from {source.unit}`)
+    -- Nothing more may be written there, and what was written is fetched.
+    local last = unit:exec({
+      "mariadb", "--batch", "--skip-column-names", "--connect-timeout=10", `--host={source.host}`, `--user={source.user}`,
+      env = { MYSQL_PWD = secret(text(source.password)) },
+      stdin = "SET GLOBAL read_only = 1; SELECT @@GLOBAL.gtid_binlog_pos;\n",
+      check = false, quiet = true, timeout = 60,
+    })
+    local position = string.match(last.stdout, "^[%d,%-]+")
+    if last.code == 0 and position then
+      local waited = mysql.run(unit, `SELECT MASTER_GTID_WAIT({mysql.quote(position)}, 120);`)
+      if not string.find(waited, "^0") then
+        unit:log("warning", `not all that {source.unit} has written arrived within two minutes`)
+      end
+    else
+      unit:log("warning", `{source.unit} cannot be asked; what it had not passed on is not here`)
+    end
+    mysql.run(unit, "STOP SLAVE; RESET SLAVE ALL;")
+    unit:remove(READ_ONLY)
+    mysql.run(unit, "SET GLOBAL read_only = 0;")
+    unit.state.source = nil
+  end
+  unit.state.role = "primary"
 end
 
 return replication
