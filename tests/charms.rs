@@ -383,6 +383,30 @@ fn a_copy_takes_over_when_the_leader_is_removed() {
 }
 
 #[test]
+fn a_server_that_leaves_lets_nobody_in_and_cuts_nobody_off() {
+    on_paused_clock(async {
+        let (mut world, first, _) = pair().await;
+        let accounts = "'mediawiki_0'\t'10.0.3.0/255.255.255.0'\n'root'\t'localhost'\n'PUBLIC'\t''\n";
+        // A reader ends; of a copy that has turned to another leader only the server itself does not know.
+        let inside = "10.0.3.6:4001\n10.0.3.7:4002\n";
+        first.on(
+            &["mariadb", "--batch", "--skip-column-names"],
+            [said(0, accounts), said(0, ""), said(0, inside), said(0, inside)],
+        );
+        let [reading, done] = [said(0, "0 0 10.0.3.5:3306 10.0.3.6:4001 \n"), said(0, "")];
+        first.on(&["ss"], [reading, done]);
+        first.on(&["systemctl", "is-active", "mariadb"], [said(0, "active\n")]);
+        let before = first.commands().len();
+        world.hooks("mysql/0", &["stop"]).await;
+        let lock = "SET SESSION sql_log_bin = 0;\nALTER USER 'mediawiki_0'@'10.0.3.0/255.255.255.0' ACCOUNT LOCK;\n";
+        assert!(sql(&first).contains(&format!("{lock}SELECT")), "{}", sql(&first));
+        let commands = first.commands().split_off(before);
+        assert_eq!(commands.iter().filter(|line| line.starts_with("ss ")).count(), 2, "{commands:?}");
+        assert_eq!(commands.iter().position(|line| line == "systemctl stop mariadb"), Some(commands.len() - 1));
+    });
+}
+
+#[test]
 fn a_site_waits_for_its_database_and_serves_with_it() {
     on_paused_clock(async {
         for (web, settings) in [("mediawiki", LOCAL_SETTINGS), ("wordpress", BLOG_SETTINGS)] {

@@ -145,6 +145,11 @@ fn what_is_written_through_the_balancer_is_read_while_units_of_every_kind_go() {
     env.run("status mysql --format short").succeeds().stdout_has("mysql/1");
     env.run("destroy-relation memcached mediawiki --wait=5m").succeeds();
     assert_eq!(read(&balancer).1, text, "without the cache");
+    env.run("add-unit mysql").succeeds();
+    env.run("wait --timeout 5m").succeeds();
+    env.run("destroy-service mysql --wait=5m").succeeds();
+    // No hook failed, not even to succeed when it was run again.
+    env.run("debug-log --replay --no-tail --level ERROR").succeeds().stdout_is("");
     env.run(&format!("destroy-environment {ENVIRONMENT} -y")).succeeds();
     assert_eq!(traces(ENVIRONMENT), before);
 }

@@ -173,7 +173,8 @@ local function serve(unit: any, db: any)
     unit.state.account = is_account
   end
   apache.serve(unit)
-  if changed or not unit.state.serving then
+  -- When a server has left, those that stay were checked as they came; or they are about to leave, too, and answer no more.
+  if (changed and unit.hook ~= "db-relation-departed") or not unit.state.serving then
     apache.check(unit, "/")
   end
   unit:open_port(PORT)

@@ -95,7 +95,8 @@ local function offer(unit: any, relation: any)
   mysql.run(unit, table.concat({
     `CREATE DATABASE IF NOT EXISTS {mysql.identifier(database)};`,
     `CREATE USER IF NOT EXISTS {account};`,
-    `ALTER USER {account} IDENTIFIED BY {mysql.quote(password)};`,
+    -- Locked by a unit of this machine that has left.
+    `ALTER USER {account} IDENTIFIED BY {mysql.quote(password)} ACCOUNT UNLOCK;`,
     `GRANT ALL PRIVILEGES ON {pattern}.* TO {account};`,
     -- With replicas a client has to see how far they are; without, there is nothing that it could want.
     if replication.shared(unit) then `GRANT SLAVE MONITOR, BINLOG MONITOR ON *.* TO {account};` else "",
@@ -268,6 +269,12 @@ return charm({
     ["cluster-relation-departed"] = settle,
 
     stop = function(unit)
+      if systemd.active(unit, "mariadb") then
+        local ok, reason = pcall(replication.leave, unit)
+        if not ok then
+          unit:log("warning", `clients may be cut off: {reason}`)
+        end
+      end
       systemd.stop(unit, "mariadb")
       unit:remove(SETTINGS)
     end,

@@ -269,4 +269,41 @@ function replication.promote(unit: any)
   unit.state.role = "primary"
 end
 
+-- Clients and copies that want something of this server, or did just now.
+local BUSY = "SELECT host FROM information_schema.processlist "
+  .. "WHERE host <> 'localhost' AND (command <> 'Sleep' OR time < 2);"
+
+local function busy(unit: any): boolean
+  local hosts = mysql.run(unit, BUSY)
+  -- The server itself is slow to see that a copy has turned away: it notices with the next change that it would send.
+  local connected = unit:exec({
+    "ss", "--no-header", "--tcp", "--numeric", "state", "established", "sport", "=", ":3306", quiet = true,
+  }).stdout
+  for host in string.gmatch(hosts, "[^\n]+") do
+    if string.find(connected, host, 1, true) then
+      return true
+    end
+  end
+  return false
+end
+
+-- Ends serving before the server is stopped: nobody new is let in, whoever is inside may finish, and copies turn to the
+-- next leader, which fetches the rest first. Who is still there after half a minute is cut off.
+function replication.leave(unit: any)
+  local statements = { "SET SESSION sql_log_bin = 0;" }
+  local found = mysql.run(unit, `SELECT QUOTE(user), QUOTE(host) FROM mysql.user WHERE user <> {mysql.quote(USER)};`)
+  for user, host in string.gmatch(found, "([^\t\n]+)\t([^\n]+)") do
+    if host ~= "'localhost'" and host ~= "''" then
+      table.insert(statements, `ALTER USER {user}@{host} ACCOUNT LOCK;`)
+    end
+  end
+  mysql.run(unit, table.concat(statements, "\n"))
+  for _ = 1, 150 do
+    if not busy(unit) then
+      return
+    end
+    sleep(0.2)
+  end
+end
+
 return replication
