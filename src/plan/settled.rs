@@ -1,6 +1,6 @@
 //! Whether the environment, or a part of it, is as asked, and if not what stands in the way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
@@ -17,7 +17,8 @@ pub enum Condition {
     Active,
     /// Every unit's start hook ran and every machine is up.
     Started,
-    /// Nothing is pending; a unit may be blocked or waiting for what only an operator can give.
+    /// Nothing is pending, nor with the units that one which waits is related to; it may be blocked or waiting for what only
+    /// an operator can give.
     Settled,
     /// It does not exist any more.
     Gone,
@@ -70,7 +71,15 @@ pub fn progress(model: &Model, observed: &Observed, targets: &[Target], conditio
     let of_machine = |machine: &Machine| if may_stay(machine) { Condition::Settled } else { condition };
     let progress = |machine: &Machine| machine_progress(model, observed, machine, of_machine(machine));
     let mut all: Vec<Progress> = machines.into_iter().map(progress).collect();
-    all.extend(units.into_iter().map(|unit| unit_progress(model, observed, unit, condition)));
+    let mut company = Company { model, observed, at_work: BTreeMap::new() };
+    all.extend(units.into_iter().map(|unit| {
+        let mut progress = unit_progress(model, observed, unit, condition);
+        if condition == Condition::Settled && progress.verdict == Verdict::Resting {
+            let served = company.is_at_work_for(&unit.name.service);
+            progress.verdict = if served { Verdict::Busy } else { Verdict::Reached };
+        }
+        progress
+    }));
     let services = model.services.values().filter(|service| targets.contains(&Target::Service(service.name.clone())));
     let to_come = services.filter(|_| condition != Condition::Gone);
     all.extend(to_come.filter_map(|service| units_to_come(model, observed, service)));
@@ -268,12 +277,35 @@ fn unit_progress(model: &Model, observed: &Observed, unit: &Unit, condition: Con
         (Condition::Gone, _) if unit.life == Life::Dying => verdict,
         (Condition::Gone, _) => Verdict::Resting,
         (Condition::Started, Verdict::Busy | Verdict::Resting) if unit.started && state != "error" => Verdict::Reached,
-        (Condition::Settled, Verdict::Resting) => Verdict::Reached,
         (_, verdict) => verdict,
     };
     let parent = Some(format!("machine {}", unit.machine));
     let doing = running.map(ToString::to_string).filter(|doing| verdict == Verdict::Busy && *doing != message);
     Progress { entity: unit.name.to_string(), parent, state, message, doing, verdict }
+}
+
+/// Which services are at work. Each is looked at once, however many units wait for it.
+struct Company<'a> {
+    model: &'a Model,
+    observed: &'a Observed,
+    at_work: BTreeMap<&'a ServiceName, bool>,
+}
+
+impl<'a> Company<'a> {
+    /// Whether a unit that those of `service` may hear from is at work, their peers among them.
+    fn is_at_work_for(&mut self, service: &'a ServiceName) -> bool {
+        let relations = self.model.services.get(service).into_iter().flat_map(|service| &service.relations);
+        let mut relations = relations.filter_map(|id| self.model.relations.get(id));
+        relations.any(|relation| {
+            let other = relation.remote_service(service);
+            let (model, observed) = (self.model, self.observed);
+            *self.at_work.entry(other).or_insert_with(|| {
+                let of = |number: &u32| model.units.get(&UnitName { service: other.clone(), number: *number });
+                let mut units = model.services.get(other).into_iter().flat_map(|other| &other.units).filter_map(of);
+                units.any(|unit| unit_progress(model, observed, unit, Condition::Active).verdict == Verdict::Busy)
+            })
+        })
+    }
 }
 
 /// Whether a failed hook is tried again by itself, in words, and whether that is worth waiting for.

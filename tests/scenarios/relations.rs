@@ -1,6 +1,8 @@
 //! Hooks of relations and peers: their order and their promises.
 
-use encanto::plan::settled::Condition;
+use std::time::Duration;
+
+use encanto::plan::settled::{Condition, Target};
 
 use crate::support::scenario::story;
 
@@ -193,4 +195,19 @@ story!(one_unit_serves_two_services_and_loses_one, s, {
     s.expect_last_hooks("db/0", &["db-relation-departed blog/0", "db-relation-broken"]);
     s.expect_status("shop/0", "started", "active").await;
     assert!(!s.hooks_of("shop/0").iter().any(|hook| hook.contains("broken")));
+});
+
+story!(who_waits_for_a_unit_waits_for_those_that_it_waits_for, s, {
+    s.deploy("app", 1).await;
+    let app = [Target::Unit("app/0".parse().unwrap())];
+    assert_eq!(s.wait_fails(&app, Condition::Settled).await, [""; 0], "nobody is at work for it");
+    s.hang_hook("db/0", "install");
+    s.deploy("db", 1).await;
+    s.relate("app", "db").await;
+    s.until_runs("db/0", "install").await;
+    let reasons = s.wait_at_most(&app, Condition::Settled, Duration::from_secs(10)).await;
+    assert_eq!(reasons, ["app/0 is waiting: no database"]);
+    s.release_hook("db/0", "install");
+    assert_eq!(s.wait_fails(&app, Condition::Settled).await, [""; 0]);
+    s.expect_status("app/0", "started", "active").await;
 });
