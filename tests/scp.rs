@@ -78,7 +78,18 @@ fn files_and_folders_go_in_and_come_out_as_they_were() {
     assert_eq!(fs::read_link(env.path("copy/link")).unwrap().to_str(), Some("a b'c"));
     assert_eq!(mode(env, "copy/empty"), 0o700);
 
+    fs::create_dir(env.path("seen")).unwrap();
+    env.run("scp 1:/etc/hostname 1:/srv/much seen").succeeds().stdout_is("").stderr_is("");
+    assert_eq!(env.read("seen/much"), "hello");
+    env.run("scp -r seen little 1:/opt").succeeds().stdout_is("").stderr_is("");
+    env.run("scp seen/hostname seen/much 1:").succeeds();
+    let same = "ssh 1 'cmp /opt/seen/hostname /etc/hostname && cmp /root/hostname /etc/hostname && cat /opt/little'";
+    env.run(same).succeeds().stdout_is("hello");
+
     for (line, why) in [
+        ("scp -r site little 1:/no", "error: 1:/no/.: no such folder: /no\n"),
+        ("scp little nothing 1:/mnt", "error: cannot read \"nothing\": no such file or directory\n"),
+        ("scp 1:/etc/hosts 1:/etc/hostname no", "error: \"no\" is no folder: several files need one\n"),
         ("scp 1:/nothing .", "error: 1:/nothing: no such file or folder\n"),
         ("scp 1:/srv .", "error: 1:/srv: is a folder: give -r to copy it\n"),
         ("scp little 1:/no/where", "error: 1:/no/where: no such folder: /no\n"),
@@ -89,5 +100,6 @@ fn files_and_folders_go_in_and_come_out_as_they_were() {
     ] {
         env.run(line).fails().stdout_is("").stderr_is(why);
     }
+    env.run("ssh 1 ls /mnt").succeeds().stdout_is("");
     env.run(&format!("destroy-environment {ENVIRONMENT} -y")).succeeds();
 }

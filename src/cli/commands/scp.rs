@@ -7,7 +7,7 @@ use crate::cli::error::{DONE, Failure, Outcome};
 use crate::cli::session::{Session, block_on};
 use crate::cli::transfer::{self, Far};
 
-/// Copy a file or a folder into a machine, or out of one
+/// Copy files and folders into a machine, or out of machines
 ///
 /// Permissions are kept; whatever goes into a machine belongs to root there, or to the user that is named, unless the
 /// file was there before.
@@ -15,11 +15,12 @@ use crate::cli::transfer::{self, Far};
 #[command(after_help = "Examples:
   encanto scp mysql/0:/etc/mysql/my.cnf .
   encanto scp -r site mediawiki/0:/var/www/
-  encanto scp 3:/var/log/syslog syslog-3")]
+  encanto scp mysql/0:/etc/hosts mysql/1:/etc/hostname seen/")]
 pub struct Scp {
-    /// A file of this host, or `[USER@]UNIT:PATH` or `[USER@]MACHINE:PATH`
-    source: String,
-    /// Where it goes: the other of the two
+    /// Files of this host, or `[USER@]UNIT:PATH` or `[USER@]MACHINE:PATH`
+    #[arg(value_name = "SOURCE", required = true)]
+    sources: Vec<String>,
+    /// Where it goes: the other of the two; a folder that is there, for several
     #[arg(value_name = "DEST")]
     destination: String,
     /// A folder with all that is in it
@@ -30,25 +31,40 @@ pub struct Scp {
 impl Scp {
     pub fn run(self, session: &Session<'_>) -> Outcome {
         let hint = "encanto scp mysql/0:/etc/mysql/my.cnf .";
-        let (source, destination) = (Place::of(&self.source)?, Place::of(&self.destination)?);
-        let settings = session.settings()?;
-        match (source, destination) {
-            (Place::Here(_), Place::Here(_)) => Err(Failure::usage("neither of the two is in a machine").hint(hint)),
-            (Place::There(_), Place::There(_)) => Err(Failure::usage("one of the two must be on this host").hint(hint)),
-            (Place::Here(path), Place::There(far)) => {
-                let source = transfer::Source::open(&path, self.recursive)?;
+        let sources: Vec<Place> = self.sources.iter().map(|source| Place::of(source)).collect::<Result<_, _>>()?;
+        let several = sources.len() > 1;
+        match Place::of(&self.destination)? {
+            Place::There(far) => {
+                let near = sources.into_iter().map(Place::here).collect::<Option<Vec<_>>>();
+                let near = near.ok_or_else(|| Failure::usage("one of the two must be on this host").hint(hint))?;
+                let settings = session.settings()?;
+                // Nothing is copied if one of them cannot be.
+                let open = |path: PathBuf| transfer::Source::open(&path, self.recursive);
+                let opened = near.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+                let far = if several { far.inside() } else { far };
                 block_on(async {
                     let client = Client::connect(&settings).await?.for_command("scp");
-                    transfer::send(&client, source, &far).await
-                })?;
-                Ok(DONE)
+                    for source in opened {
+                        transfer::send(&client, source, &far).await?;
+                    }
+                    Ok(DONE)
+                })
             }
-            (Place::There(far), Place::Here(path)) => {
+            Place::Here(path) => {
+                let far = sources.into_iter().map(Place::there).collect::<Option<Vec<_>>>();
+                let far = far.ok_or_else(|| Failure::usage("neither of the two is in a machine").hint(hint))?;
+                let settings = session.settings()?;
+                if several && !path.is_dir() {
+                    let words = format!("\"{}\" is no folder: several files need one", path.display());
+                    return Err(Failure::failed(words));
+                }
                 block_on(async {
                     let client = Client::connect(&settings).await?.for_command("scp");
-                    transfer::fetch(&client, &far, &path, self.recursive).await
-                })?;
-                Ok(DONE)
+                    for far in far {
+                        transfer::fetch(&client, &far, &path, self.recursive).await?;
+                    }
+                    Ok(DONE)
+                })
             }
         }
     }
@@ -61,6 +77,20 @@ enum Place {
 }
 
 impl Place {
+    fn here(self) -> Option<PathBuf> {
+        match self {
+            Place::Here(path) => Some(path),
+            Place::There(_) => None,
+        }
+    }
+
+    fn there(self) -> Option<Far> {
+        match self {
+            Place::There(far) => Some(far),
+            Place::Here(_) => None,
+        }
+    }
+
     /// What stands before the first colon is a unit or a machine, maybe with `user@`, unless it looks like a path.
     fn of(text: &str) -> Result<Place, Failure> {
         let Some((target, path)) = text.split_once(':') else { return Ok(Place::Here(text.into())) };

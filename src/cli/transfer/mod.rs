@@ -40,6 +40,12 @@ impl Far {
         Exec { target: self.target.clone(), argv, terminal: None, term: None }
     }
 
+    /// What is in this folder, which has to be there.
+    pub fn inside(self) -> Far {
+        let path = if self.path.is_empty() { ".".to_owned() } else { format!("{}/.", self.path) };
+        Far { path, ..self }
+    }
+
     /// From the user's home, and never an option.
     fn path(&self) -> String {
         if self.path.starts_with('/') { self.path.clone() } else { format!("./{}", self.path) }

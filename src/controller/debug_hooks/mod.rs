@@ -307,53 +307,15 @@ impl Talk {
         if terminal.is_some() {
             self.wire.send(Frame::Raw(true)).await;
         }
-        let step = self.between(hand, inside, terminal.is_some()).await;
+        let step = tokio::select! {
+            biased;
+            there = self.wire.lend(inside, terminal.is_some()) => if there { Step::Next } else { Step::Lost },
+            () = hand.verdict.closed() => Step::Over,
+        };
         if terminal.is_some() {
             self.wire.send(Frame::Raw(false)).await;
         }
         step
-    }
-
-    /// Relays between the operator and a program in the machine, until that ends. Returning drops the session, which
-    /// ends the program.
-    async fn between(&mut self, hand: &mut Hand<'_>, mut inside: Session, keys: bool) -> Step {
-        if !keys {
-            // A program that has ended has closed its input too.
-            let _ = inside.input.send(Frame::Stdin(Vec::new())).await;
-        }
-        loop {
-            tokio::select! {
-                biased;
-                said = inside.output.recv() => match said {
-                    Some(Frame::Exit(0)) | None => return Step::Next,
-                    Some(Frame::Exit(code)) => {
-                        self.wire.tell(&format!("it ended with code {code}")).await;
-                        return Step::Next;
-                    }
-                    Some(Frame::Failed(why)) => {
-                        self.wire.tell(&why).await;
-                        return Step::Next;
-                    }
-                    Some(frame) => self.wire.send(frame).await,
-                },
-                () = hand.verdict.closed() => return Step::Over,
-                frame = self.wire.frame() => {
-                    let Some(frame) = frame else { return Step::Lost };
-                    if keys && matches!(frame, Frame::Stdin(_) | Frame::Resize(..)) {
-                        // As above.
-                        let _ = inside.input.send(frame.clone()).await;
-                        if matches!(frame, Frame::Stdin(_)) {
-                            continue;
-                        }
-                    }
-                    match self.wire.take(frame) {
-                        Some(Word::Gone) => return Step::Lost,
-                        Some(Word::Interrupt) => return Step::Next,
-                        _ => {}
-                    }
-                },
-            }
-        }
     }
 
     async fn decide(&mut self, hand: Hand<'_>, verdict: Verdict) -> Step {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use tokio::sync::mpsc;
 
 use crate::api::Frame;
+use crate::api::backend::Session;
 
 /// Bytes of lines that came unasked and wait for their hook.
 const MOST_WAITING: usize = 1 << 20;
@@ -87,9 +88,54 @@ impl Wire {
         }
     }
 
-    /// A frame as it comes, for a program that has the keys.
-    pub async fn frame(&mut self) -> Option<Frame> {
-        self.frames.recv().await
+    /// Relays between the operator and a program in a machine until that ends, or the operator wants no more of it; with
+    /// `keys` he types into it. False if he is gone. Dropping the session, as at any end, ends the program.
+    pub async fn lend(&mut self, mut inside: Session, keys: bool) -> bool {
+        let out = self.out.clone();
+        // What the program has not taken yet: it may wait until what it says is read.
+        let mut typed = None;
+        if !keys {
+            // A program that has ended has closed its input too.
+            let _ = inside.input.send(Frame::Stdin(Vec::new())).await;
+        }
+        loop {
+            tokio::select! {
+                biased;
+                said = inside.output.recv() => match said {
+                    Some(Frame::Exit(0)) | None => return true,
+                    Some(Frame::Exit(code)) => {
+                        self.tell(&format!("it ended with code {code}")).await;
+                        return true;
+                    }
+                    Some(Frame::Failed(why)) => {
+                        self.tell(&why).await;
+                        return true;
+                    }
+                    Some(frame) => self.send(frame).await,
+                },
+                () = out.closed() => return false,
+                room = inside.input.reserve(), if typed.is_some() => {
+                    // A program that has ended takes nothing.
+                    if let (Ok(room), Some(frame)) = (room, typed.take()) {
+                        room.send(frame);
+                    }
+                }
+                frame = self.frames.recv(), if typed.is_none() => {
+                    let Some(frame) = frame else { return false };
+                    if keys && matches!(frame, Frame::Stdin(_) | Frame::Resize(..)) {
+                        typed = Some(frame.clone());
+                        if matches!(frame, Frame::Stdin(_)) {
+                            continue;
+                        }
+                    }
+                    match self.take(frame) {
+                        Some(Word::Gone) => return false,
+                        Some(Word::Interrupt) => return true,
+                        _ => {}
+                    }
+                }
+            }
+        }
     }
 
     /// Takes the next frame in; `None` if it said nothing by itself.
@@ -101,7 +147,7 @@ impl Wire {
     }
 
     /// Keeps lines and sizes; the rest is told.
-    pub fn take(&mut self, frame: Frame) -> Option<Word> {
+    fn take(&mut self, frame: Frame) -> Option<Word> {
         match frame {
             Frame::Line(line) => {
                 self.waiting += line.len();
@@ -119,5 +165,59 @@ impl Wire {
             Frame::Interrupt => Some(Word::Interrupt),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes nothing in before what it says is read, as a shell on a terminal that is full.
+    #[tokio::test]
+    async fn a_program_that_does_not_read_is_heard_all_the_same() {
+        let (keys, frames) = mpsc::channel(4);
+        let (out, mut screen) = mpsc::channel(1);
+        let (input, mut taken) = mpsc::channel(1);
+        let (says, output) = mpsc::channel(1);
+        for key in 0..3 {
+            keys.send(Frame::Stdin(vec![key])).await.unwrap();
+        }
+        let program = tokio::spawn(async move {
+            // Until the operator has typed more than there is room for.
+            while keys.capacity() < 3 {
+                tokio::task::yield_now().await;
+            }
+            says.send(Frame::Stdout(b"full".to_vec())).await.unwrap();
+            let heard = screen.recv().await;
+            let mut all = Vec::new();
+            while all.len() < 3 {
+                all.push(taken.recv().await.unwrap());
+            }
+            says.send(Frame::Exit(0)).await.unwrap();
+            (heard, all)
+        });
+        let mut wire = Wire::new(frames, out, Some((80, 24)));
+        assert!(wire.lend(Session { input, output }, true).await);
+        let (heard, all) = program.await.unwrap();
+        assert_eq!(heard, Some(Frame::Stdout(b"full".to_vec())));
+        assert_eq!(all, [0, 1, 2].map(|key| Frame::Stdin(vec![key])));
+    }
+
+    #[tokio::test]
+    async fn one_who_leaves_is_not_waited_for() {
+        let (keys, frames) = mpsc::channel(4);
+        let (out, screen) = mpsc::channel(1);
+        let (input, _untaken) = mpsc::channel(1);
+        let (_says, output) = mpsc::channel(1);
+        for key in 0..3 {
+            keys.send(Frame::Stdin(vec![key])).await.unwrap();
+        }
+        let mut wire = Wire::new(frames, out, Some((80, 24)));
+        let lent = tokio::spawn(async move { wire.lend(Session { input, output }, true).await });
+        while keys.capacity() < 3 {
+            tokio::task::yield_now().await;
+        }
+        drop((keys, screen));
+        assert!(!lent.await.unwrap());
     }
 }
