@@ -140,6 +140,33 @@ fn systemd_waits_until_a_unit_runs() {
 }
 
 #[test]
+fn systemd_tells_why_a_unit_cannot_start() {
+    let said_by = |who: &str, words: &str| format!("Nov 26 08:18:39 machine-2 {who}: {words}\n");
+    let journal = [
+        said_by("systemd[1]", "Starting db.service - A database..."),
+        said_by("dbd[40]", "[ERROR] unknown option: \"colour\""),
+        said_by("dbd[40]", "[ERROR] Aborting"),
+        said_by("systemd[1]", "db.service: Failed with result 'exit-code'."),
+    ];
+    on_paused_clock(async move {
+        for (journal, why) in
+            [(journal.concat(), "[ERROR] unknown option: \"colour\""), (String::new(), "exit-code, status 209")]
+        {
+            let stage = Stage::new(Limits::default());
+            for verb in ["start", "restart", "reload-or-restart"] {
+                stage.machine.on(&["systemctl", verb], [said(1, "See \"journalctl -xeu db.service\" for details.\n")]);
+            }
+            stage.machine.on(&["journalctl"], [said(0, &journal)]);
+            stage.machine.on(&["systemctl", "show"], [said(0, "ExecMainStatus=209\nResult=exit-code\n")]);
+            for (call, verb) in [("start", "start"), ("restart", "restart"), ("reload", "reload-or-restart")] {
+                let error = stage.install(&format!("require('@std/systemd').{call}(unit, 'db')")).await.unwrap_err();
+                assert_eq!(error.summary(), format!("charm.lua:4: db cannot {verb}: {why}"));
+            }
+        }
+    });
+}
+
+#[test]
 fn templates_are_filled() {
     check(
         |_| {},
