@@ -27,7 +27,7 @@ use crate::model::{
 };
 use crate::plan::removal;
 use crate::plan::settled::{Condition, Target, Verdict};
-use crate::provider::{Foreign, InstanceState};
+use crate::provider::Foreign;
 use crate::store::{Entry, Page, Wanted};
 use crate::worker::command::{self, Command};
 use crate::worker::ledger::LedgerError;
@@ -370,11 +370,7 @@ fn machine_problems(model: &Model, observed: &Observed) -> Vec<String> {
 
 fn foreign_machine(foreign: Foreign) -> ForeignMachine {
     let Foreign { kind, name, state, series, obstacle } = foreign;
-    let state = match state {
-        InstanceState::Running => Sighting::Running,
-        InstanceState::Stopped => Sighting::Stopped,
-    };
-    ForeignMachine { kind, name, state: state.as_str().to_owned(), series, obstacle }
+    ForeignMachine { kind, name, state: Sighting::from(state).as_str().to_owned(), series, obstacle }
 }
 
 fn target(target: WaitTarget) -> Target {

@@ -31,8 +31,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::model::LONGEST_INSTANCE_NAME;
 pub use crate::model::Origin;
+use crate::model::{LONGEST_INSTANCE_NAME, Sighting};
 
 /// The name of an instance as the hypervisor knows it, e.g. `ana-local-machine-3`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -131,6 +131,15 @@ pub struct Hardware {
 pub enum InstanceState {
     Running,
     Stopped,
+}
+
+impl From<InstanceState> for Sighting {
+    fn from(state: InstanceState) -> Self {
+        match state {
+            InstanceState::Running => Sighting::Running,
+            InstanceState::Stopped => Sighting::Stopped,
+        }
+    }
 }
 
 /// One command to run inside an instance. An argument vector, never a shell line.

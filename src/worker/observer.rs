@@ -114,11 +114,7 @@ pub async fn observe(world: &World) -> Result<(), ProviderError> {
         });
         let states: HashMap<&str, InstanceState> =
             instances.iter().map(|(name, state)| (name.as_str(), *state)).collect();
-        let sight = |instance: &str| match states.get(instance) {
-            Some(InstanceState::Running) => Sighting::Running,
-            Some(InstanceState::Stopped) => Sighting::Stopped,
-            None => Sighting::Missing,
-        };
+        let sight = |instance: &str| states.get(instance).map_or(Sighting::Missing, |state| (*state).into());
         running.map(|(id, instance)| (id, sight(&instance))).collect()
     };
     world.ledger.observe(|observed| observed.instances.extend(sightings));

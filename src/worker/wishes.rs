@@ -6,7 +6,7 @@
 
 use crate::model::{Change, Machine, MachineChange, MachineId, MachineWork, Model, Restore, Sighting, SnapshotName};
 use crate::plan::provision::Copying;
-use crate::provider::{InstanceName, InstanceState, ProviderError};
+use crate::provider::{InstanceName, ProviderError};
 
 use super::ledger::LedgerError;
 use super::locks::Held;
@@ -125,11 +125,7 @@ fn wants(model: &Model, id: MachineId, what: impl Fn(&Machine) -> bool) -> bool 
 
 async fn sighting(world: &World, name: &InstanceName) -> Sighting {
     match world.provider.list().await {
-        Ok(instances) => match instances.get(name) {
-            Some(InstanceState::Running) => Sighting::Running,
-            Some(InstanceState::Stopped) => Sighting::Stopped,
-            None => Sighting::Missing,
-        },
+        Ok(instances) => instances.get(name).map_or(Sighting::Missing, |state| (*state).into()),
         Err(error) => {
             tracing::error!("the instances cannot be listed: {}", chain(&error));
             Sighting::Unknown
