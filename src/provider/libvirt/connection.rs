@@ -69,11 +69,12 @@ impl Hypervisor {
     ) -> Result<Option<T>, ProviderError> {
         let (name, owner) = (name.as_ref().to_owned(), owner.clone());
         let asked = name.clone();
-        let done = self.call(move |connection| match lookup(connection, &asked)? {
-            None => Ok(Found::Nothing),
-            Some(domain) if owner.owns(&domain)? => work(&domain).map(Found::Ours),
-            Some(_) => Ok(Found::Foreign),
-        });
+        let look = move |connection: &Connect| {
+            let domain = Domain::lookup_by_name(connection, &asked)?;
+            if owner.owns(&domain)? { work(&domain).map(Found::Ours) } else { Ok(Found::Foreign) }
+        };
+        // It may go at any moment, between two questions too.
+        let done = self.call(move |connection| Ok(absent_is_none(look(connection))?.unwrap_or(Found::Nothing)));
         match done.await? {
             Found::Nothing => Ok(None),
             Found::Ours(done) => Ok(Some(done)),
@@ -108,9 +109,15 @@ enum Found<T> {
     Foreign,
 }
 
-/// The domain of this name, if there is one.
-pub fn lookup(connection: &Connect, name: &str) -> Result<Option<Domain>, Error> {
-    absent_is_none(Domain::lookup_by_name(connection, name))
+/// What a look at each domain gives. One that goes meanwhile, maybe of another environment, gives nothing.
+pub fn each<T>(
+    connection: &Connect,
+    flags: u32,
+    look: impl Fn(&Domain) -> Result<Option<T>, Error>,
+) -> Result<Vec<T>, Error> {
+    let domains = connection.list_all_domains(flags)?;
+    let seen = domains.iter().map(|domain| absent_is_none(look(domain)).map(Option::flatten));
+    seen.filter_map(Result::transpose).collect()
 }
 
 /// A domain that is not there (any more) is no error.

@@ -7,6 +7,7 @@ use virt::domain::Domain;
 use virt::error::Error;
 
 use super::{KIND, LibvirtLxc, first_child};
+use crate::provider::libvirt::connection::each;
 use crate::provider::libvirt::ownership::is_somebodys_instance;
 use crate::provider::libvirt::xml::{ask, elements, said};
 use crate::provider::local::container::guest::shares_network;
@@ -27,9 +28,7 @@ struct Seen {
 
 impl LibvirtLxc {
     pub(super) async fn others(&self, prefix: &str) -> Result<Vec<Foreign>, ProviderError> {
-        let seen = self.hypervisor.call(|connection: &Connect| {
-            connection.list_all_domains(0)?.iter().map(see).collect::<Result<Vec<Seen>, Error>>()
-        });
+        let seen = self.hypervisor.call(|connection: &Connect| each(connection, 0, |domain| see(domain).map(Some)));
         Ok(seen.await?.into_iter().filter(|seen| !seen.name.starts_with(prefix)).map(look_at).collect())
     }
 

@@ -24,7 +24,7 @@ use virt::error::{Error, ErrorNumber};
 use virt::sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE;
 
 use self::domain::{Host, own_group, render_domain};
-use super::connection::{Hypervisor, absent_is_none, lookup};
+use super::connection::{Hypervisor, absent_is_none, each};
 use super::ownership::Owner;
 use crate::provider::command::replace_file;
 use crate::provider::local::LocalSettings;
@@ -76,8 +76,9 @@ impl LibvirtLxc {
     ) -> Result<Option<T>, ProviderError> {
         if machine.is_guest() {
             let name = machine.label().to_owned();
-            let with_it =
-                move |connection: &Connect| lookup(connection, &name)?.map(|domain| work(&domain)).transpose();
+            let with_it = move |connection: &Connect| {
+                absent_is_none(Domain::lookup_by_name(connection, &name).and_then(|domain| work(&domain)))
+            };
             return self.hypervisor.call(with_it).await;
         }
         self.hypervisor.domain((machine.label(), &self.owner), work).await
@@ -182,15 +183,9 @@ impl Runtime for LibvirtLxc {
     async fn named(&self, prefix: &str) -> Result<Vec<InstanceName>, ProviderError> {
         let owner = self.owner.clone();
         let ours = move |connection: &Connect| {
-            let mut names = BTreeSet::new();
-            for domain in connection.list_all_domains(0)? {
-                if owner.owns(&domain)? {
-                    names.insert(domain.get_name()?);
-                }
-            }
-            Ok(names)
+            each(connection, 0, |domain| owner.owns(domain)?.then(|| domain.get_name()).transpose())
         };
-        let mut names = self.hypervisor.call(ours).await?;
+        let mut names: BTreeSet<String> = self.hypervisor.call(ours).await?.into_iter().collect();
         names.extend(folder_entries(&self.settings.filesystems_path)?);
         // What is no instance name was not made here.
         let names = names.into_iter().filter(|name| name.starts_with(prefix));

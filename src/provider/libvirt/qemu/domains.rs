@@ -10,7 +10,7 @@ use virt::error::Error;
 
 use super::adopted::{Seen, see};
 use super::way::LibvirtWay;
-use crate::provider::libvirt::connection::{Hypervisor, absent_is_none};
+use crate::provider::libvirt::connection::{Hypervisor, absent_is_none, each};
 use crate::provider::libvirt::ownership::Owner;
 use crate::provider::{InstanceName, ProviderError};
 
@@ -147,14 +147,10 @@ impl Domains {
     pub async fn named(&self, prefix: &str) -> Result<Vec<InstanceName>, ProviderError> {
         let (owner, prefix) = (self.owner.clone(), prefix.to_owned());
         let names = self.hypervisor.call(move |connection| {
-            let mut names = Vec::new();
-            for domain in connection.list_all_domains(0)? {
+            each(connection, 0, |domain| {
                 let name = domain.get_name()?;
-                if name.starts_with(&prefix) && owner.owns(&domain)? {
-                    names.push(name);
-                }
-            }
-            Ok(names)
+                Ok((name.starts_with(&prefix) && owner.owns(domain)?).then_some(name))
+            })
         });
         Ok(names.await?.into_iter().filter_map(|name| InstanceName::new(name).ok()).collect())
     }
@@ -164,13 +160,7 @@ impl Domains {
         let owner = self.owner.clone();
         self.hypervisor
             .call(move |connection| {
-                let mut seen = Vec::new();
-                for domain in connection.list_all_domains(0)? {
-                    if !owner.owns(&domain)? {
-                        seen.push(see(&domain)?);
-                    }
-                }
-                Ok(seen)
+                each(connection, 0, |domain| (!owner.owns(domain)?).then(|| see(domain)).transpose())
             })
             .await
     }

@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use roxmltree::Node;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
+use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::error::Error;
 use virt::stream::Stream;
 
 use super::pipe;
-use crate::provider::libvirt::connection::{Hypervisor, lookup};
+use crate::provider::libvirt::connection::{Hypervisor, absent_is_none};
 use crate::provider::libvirt::ownership::Owner;
 use crate::provider::libvirt::xml::{ask, elements, said};
 use crate::provider::{InstanceName, ProviderError};
@@ -102,15 +103,16 @@ impl LibvirtWay {
         open: impl Fn(&Domain, &Stream) -> Result<u32, Error> + Send + 'static,
     ) -> Result<Wire, ProviderError> {
         let (name, owner) = (self.name.clone(), self.owner.clone());
-        let opened = self.hypervisor.call(move |connection| {
-            let Some(domain) = lookup(connection, name.as_str())? else { return Ok(None) };
+        let open = move |connection: &Connect| {
+            let domain = Domain::lookup_by_name(connection, name.as_str())?;
             if !owner.owns(&domain)? || !domain.is_active()? {
                 return Ok(None);
             }
             let stream = Stream::new(connection, 0)?;
             open(&domain, &stream)?;
             Ok(Some(Arc::new(stream)))
-        });
+        };
+        let opened = self.hypervisor.call(move |connection| Ok(absent_is_none(open(connection))?.flatten()));
         let stream = opened.await?.ok_or_else(|| ProviderError::NotRunning { name: self.name.clone() })?;
         pipe::wire(&stream).map_err(|source| ProviderError::Enter { name: self.name.clone(), source })
     }
