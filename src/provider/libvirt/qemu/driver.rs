@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use tokio::sync::{OnceCell, oneshot};
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
 use super::adopted::{Adopted, look_at};
@@ -178,7 +178,7 @@ impl QemuDriver {
         // Where processors are real a boot is as quick as that.
         let template = match shape.accelerator {
             Accelerator::Kvm => None,
-            Accelerator::Emulation => self.template(shape, &base).await?,
+            Accelerator::Emulation => self.templates.find(&self.templates.key(shape, &base).await?),
         };
         let disk = match &template {
             Some(template) => overlay(&self.templates.disk(template), Format::Qcow2, DISK_SIZE),
@@ -189,19 +189,6 @@ impl QemuDriver {
             files.mark_unbegun(template.as_deref())
         })
         .await
-    }
-
-    /// The template that a new machine begins with. The first one of a shape boots, as that is quicker. Who comes meanwhile
-    /// waits for the template, which is quicker than to boot side by side.
-    async fn template(&self, shape: &Shape, base: &Path) -> Result<Option<String>, ProviderError> {
-        let key = self.templates.key(shape, base).await?;
-        let found = self.templates.find(&key);
-        if found.is_some() || self.templates.may_boot(&key) {
-            return Ok(found);
-        }
-        // Whatever went wrong with it is in the log, and the machine boots.
-        let _ = self.prepare_template(shape.clone(), base.to_owned()).await;
-        Ok(self.templates.find(&key))
     }
 
     /// Starts a machine that does not run.
@@ -226,21 +213,13 @@ impl QemuDriver {
                 }
             }
         }
-        let booted = self.boot(machine, turn).await;
-        if mark.is_some() && shape.accelerator == Accelerator::Emulation {
-            let base = self.disks.base(&machine.record).await?;
-            self.templates.booted(&self.templates.key(&shape, &base).await?);
-            if booted.is_ok() {
-                drop(self.prepare_template(shape, base));
-            }
-        }
-        booted
-    }
-
-    async fn boot(&self, machine: &Machine, turn: &Turn) -> Result<(), ProviderError> {
         let (domains, name) = (self.domains.clone(), machine.name.clone());
         to_the_end(turn, async move { domains.start(&name).await }).await?;
-        self.ready(machine).await
+        self.ready(machine).await?;
+        if mark.is_some() && shape.accelerator == Accelerator::Emulation {
+            self.prepare_template(machine, shape).await?;
+        }
+        Ok(())
     }
 
     /// Begins a machine in the middle of a template's life.
@@ -256,21 +235,18 @@ impl QemuDriver {
         run_inside(&agent, &words, &entropy).await
     }
 
-    /// Has a template made for the next machines of this shape, unless there is one, beside whatever else is done. What is
-    /// returned ends with that.
-    fn prepare_template(&self, shape: Shape, base: PathBuf) -> oneshot::Receiver<()> {
+    /// Has a template made for the next machine of this shape, beside whatever else is done.
+    async fn prepare_template(&self, machine: &Machine, shape: Shape) -> Result<(), ProviderError> {
+        let base = self.disks.base(&machine.record).await?;
         let templates = self.templates.clone();
-        let (done, ended) = oneshot::channel();
         let mut work = locked(&self.work);
         while work.try_join_next().is_some() {}
         work.spawn(async move {
             if let Err(error) = templates.make(&shape, &base).await {
                 tracing::warn!("no template of virtual machines on {} was made: {error}", base.display());
             }
-            // Nobody may wait for it.
-            let _ = done.send(());
         });
-        ended
+        Ok(())
     }
 
     /// Waits until the machine takes orders.

@@ -13,12 +13,11 @@
 //! # Limits
 //! Machines of one template have the same boot id, as the kernel makes it once.
 
-use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
@@ -34,10 +33,10 @@ use super::process;
 use super::qcow2::{Format, overlay};
 use super::saved::{HEAD, Head};
 use super::way::{LibvirtWay, Way};
+use crate::provider::local::digest_hex;
 use crate::provider::local::guest::WIRE;
 use crate::provider::local::image::remove_tree;
 use crate::provider::local::record::{absent_is_fine, folder_entries, io_error};
-use crate::provider::local::{digest_hex, locked};
 use crate::provider::{InstanceName, ProviderError};
 
 /// Memories that are kept, of some 120 MB each.
@@ -64,14 +63,12 @@ pub struct Templates {
     name: InstanceName,
     /// One at a time.
     making: Arc<tokio::sync::Mutex<()>>,
-    /// Of which shapes a machine boots.
-    booting: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Templates {
     /// `name` is that of the domain.
     pub fn new(domains: Domains, folder: PathBuf, name: InstanceName) -> Self {
-        Self { domains, folder, name, making: Arc::default(), booting: Arc::default() }
+        Self { domains, folder, name, making: Arc::default() }
     }
 
     fn definition(&self, shape: &Shape, begun: &Path) -> String {
@@ -109,16 +106,6 @@ impl Templates {
         names.retain(|name| name.starts_with(key) && memory(&self.folder.join(name)).exists());
         names.sort();
         names.pop()
-    }
-
-    /// Whether a machine of this key may boot: only one at a time does, until [`Templates::booted`].
-    pub fn may_boot(&self, key: &str) -> bool {
-        locked(&self.booting).insert(key.to_owned())
-    }
-
-    /// The one that booted is up, or failed.
-    pub fn booted(&self, key: &str) {
-        locked(&self.booting).remove(key);
     }
 
     /// The disk that machines of this template stand on.
