@@ -338,6 +338,14 @@ fn half_a_copy_is_completed_before_it_takes_over() {
         world.leave(1, "mysql/0");
         let error = world.try_hook("mysql/1", "start").await.unwrap_err();
         assert!(error.report().contains("was cut off and nobody has them"), "{}", error.report());
+
+        // Half a copy of an earlier unit of the machine is nothing to anybody.
+        second.on(&["mariadb", "--batch", "--skip-column-names"], [said(0, "mysql\nmediawiki\n"), said(0, "")]);
+        second.put("/var/lib/mysql/encanto-copy-unfinished", "mysql/9");
+        world.hooks("mysql/1", &["start"]).await;
+        assert_eq!(world.status("mysql/1"), "active: ready");
+        assert!(sql(&second).contains("DROP DATABASE `mediawiki`;"), "{}", sql(&second));
+        assert_eq!(second.file("/var/lib/mysql/encanto-copy-unfinished"), None);
     });
 }
 

@@ -108,4 +108,11 @@ fn a_copy_is_whole_however_much_is_written_and_is_made_anew_when_it_no_longer_fi
     within(Duration::from_secs(60), "it is whole", || status(&env, "mysql/1").starts_with("replicating from"));
     same_as_the_leader(&env, "mysql/1");
     same_as_the_leader(&env, "mysql/2");
+
+    // On the machine of a copy that is gone another database is nobody's copy.
+    env.run("destroy-unit mysql/1 --wait=5m").succeeds();
+    env.run("deploy mysql other --to 2 --wait=5m").succeeds();
+    assert_eq!(sql(&env, "other/0", "SELECT @@GLOBAL.read_only;"), "0\n");
+    assert_eq!(copying(&env, "other/0"), "");
+    env.run("debug-log --replay --no-tail --level ERROR").succeeds().stdout_is("");
 }

@@ -173,7 +173,7 @@ local function serve(unit: any, db: any)
     unit.state.account = is_account
   end
   apache.serve(unit)
-  -- When a server has left, those that stay were checked as they came; or they are about to leave, too, and answer no more.
+  -- When a server has left, those that stay were checked as they came; or they are about to leave, too.
   if (changed and unit.hook ~= "db-relation-departed") or not unit.state.serving then
     apache.check(unit, "/")
   end

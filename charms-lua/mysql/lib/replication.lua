@@ -11,7 +11,7 @@ local replication = {}
 
 export type Source = { unit: string, host: string, user: string, password: any, passwords: { [string]: any } }
 
--- There while the data here are not the whole of what is copied, also after a hook that was killed.
+-- There while the data here are not the whole of what is copied, also after a hook that was killed. Says by which unit.
 local UNFINISHED = "/var/lib/mysql/encanto-copy-unfinished"
 local READ_ONLY = "/etc/mysql/mariadb.conf.d/92-encanto-replica.cnf"
 local USER = "encanto_replication"
@@ -21,8 +21,9 @@ local PRIVILEGES = "REPLICATION SLAVE, BINLOG MONITOR, READ_ONLY ADMIN, SELECT, 
 local SYSTEM = { mysql = true, information_schema = true, performance_schema = true, sys = true }
 
 -- The data of the leader replace whatever this server has. Nothing of it goes into this server's own log of changes.
--- Nobody writes or changes tables while the leader is read: a transaction would shield from neither what MyISAM tables get
--- nor from new tables, and either is there before replication brings it. Hence a file first: reading is quicker than loading.
+-- Nobody writes or changes tables while the leader is read: a transaction would shield neither from what MyISAM tables
+-- get nor from new tables, and either is there before replication brings it. Hence a file first: reading is quicker than
+-- loading.
 local COPY = [[
 set -e
 umask 077
@@ -145,17 +146,21 @@ local function progress(unit: any): { [string]: string }
   return values
 end
 
-local function copy(unit: any, from: Source)
-  unit:set_status("maintenance", `copying the data of {from.unit}`)
-  unit:write(UNFINISHED, "")
+-- Drops what an interrupted copy left.
+local function clear(unit: any)
   local statements = { "STOP SLAVE; RESET SLAVE ALL; RESET MASTER; SET SESSION sql_log_bin = 0;" }
-  -- What an interrupted copy left.
   for name in string.gmatch(mysql.run(unit, "SHOW DATABASES;"), "[^\n]+") do
     if not (SYSTEM :: any)[name] then
       table.insert(statements, `DROP DATABASE {mysql.identifier(name)};`)
     end
   end
   mysql.run(unit, table.concat(statements, "\n"))
+end
+
+local function copy(unit: any, from: Source)
+  unit:set_status("maintenance", `copying the data of {from.unit}`)
+  unit:write(UNFINISHED, unit.name)
+  clear(unit)
   unit:exec({
     "bash", "-c", COPY,
     env = { SOURCE_HOST = from.host, SOURCE_USER = from.user, SOURCE_PASSWORD = from.password },
@@ -164,7 +169,8 @@ local function copy(unit: any, from: Source)
   unit:remove(UNFINISHED)
 end
 
--- How replication goes once it had time to begin: MariaDB's account, and by how many seconds this unit is behind, or nil.
+-- How replication goes once it had time to begin: MariaDB's account, and by how many seconds this unit is behind, or
+-- nil.
 local function watched(unit: any): ({ [string]: string }, string?)
   local now
   for _ = 1, 30 do
@@ -188,8 +194,8 @@ local function replicate(unit: any, from: Source)
   }, "\n"))
 end
 
--- What ended replication, if only a new copy can mend it: the data here do not fit the leader's any more, as after a power
--- cut with MyISAM tables, or the leader has no longer what comes next (error 1236).
+-- What ended replication, if only a new copy can mend it: the data here do not fit the leader's any more, as after a
+-- power cut with MyISAM tables, or the leader has no longer what comes next (error 1236).
 local function misfit(now: { [string]: string }): string?
   if (now.Last_SQL_Error or "") ~= "" then
     return now.Last_SQL_Error
@@ -233,39 +239,47 @@ function replication.follow(unit: any, from: Source): (string?, string?)
   return nil, if (reason or "") ~= "" then reason else "it has not begun"
 end
 
--- Makes a copy the unit that is written to. A unit that was no copy is that already.
+-- Fetches what the former leader has not passed on; nothing more may be written there.
+local function fetch_rest(unit: any, source: any)
+  local last = unit:exec({
+    "mariadb", "--batch", "--skip-column-names", "--connect-timeout=10", `--host={source.host}`, `--user={source.user}`,
+    env = { MYSQL_PWD = secret(text(source.password)) },
+    stdin = "SET GLOBAL read_only = 1; SELECT @@GLOBAL.gtid_binlog_pos;\n",
+    check = false, quiet = true, timeout = 60,
+  })
+  local position = string.match(last.stdout, "^[%d,%-]+")
+  if last.code ~= 0 or not position then
+    unit:log("warning", `{source.unit} cannot be asked; what it had not passed on is not here`)
+  elseif not string.find(mysql.run(unit, `SELECT MASTER_GTID_WAIT({mysql.quote(position)}, 120);`), "^0") then
+    unit:log("warning", `not all that {source.unit} has written arrived within two minutes`)
+  end
+end
+
+-- Makes this the unit that is written to, also on a machine where an earlier unit held a copy.
 function replication.promote(unit: any)
+  if unit.state.role == "primary" then
+    return
+  end
   if unit:exists(UNFINISHED) then
     local from = replication.source(unit) or unit.state.source
-    if not from then
+    if from then
+      replication.follow(unit, from)
+    elseif unit:read(UNFINISHED) == unit.name then
       error("the copy of the former leader's data was cut off and nobody has them: restore a backup", 0)
+    else
+      clear(unit)
+      unit:remove(UNFINISHED)
     end
-    replication.follow(unit, from)
   end
   local source = unit.state.source
   if unit.state.role == "replica" then
     unit:log("info", `taking over from {source.unit}`)
-    -- Nothing more may be written there, and what was written is fetched.
-    local last = unit:exec({
-      "mariadb", "--batch", "--skip-column-names", "--connect-timeout=10", `--host={source.host}`, `--user={source.user}`,
-      env = { MYSQL_PWD = secret(text(source.password)) },
-      stdin = "SET GLOBAL read_only = 1; SELECT @@GLOBAL.gtid_binlog_pos;\n",
-      check = false, quiet = true, timeout = 60,
-    })
-    local position = string.match(last.stdout, "^[%d,%-]+")
-    if last.code == 0 and position then
-      local waited = mysql.run(unit, `SELECT MASTER_GTID_WAIT({mysql.quote(position)}, 120);`)
-      if not string.find(waited, "^0") then
-        unit:log("warning", `not all that {source.unit} has written arrived within two minutes`)
-      end
-    else
-      unit:log("warning", `{source.unit} cannot be asked; what it had not passed on is not here`)
-    end
-    mysql.run(unit, "STOP SLAVE; RESET SLAVE ALL;")
-    unit:remove(READ_ONLY)
-    mysql.run(unit, "SET GLOBAL read_only = 0;")
-    unit.state.source = nil
+    fetch_rest(unit, source)
   end
+  mysql.run(unit, "STOP SLAVE; RESET SLAVE ALL;")
+  unit:remove(READ_ONLY)
+  mysql.run(unit, "SET GLOBAL read_only = 0;")
+  unit.state.source = nil
   unit.state.role = "primary"
 end
 
