@@ -4,6 +4,8 @@
 //! the test's business. Machines may be of any kind.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic)]
 
+pub mod sites;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

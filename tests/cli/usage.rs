@@ -58,8 +58,9 @@ fn wrong_usage_is_one_line_and_a_hint() {
         ("unset mysql a=1", "invalid option: \"a=1\"\nhint: only names are given: a setting gets its default again"),
         ("status-history", "no entity specified\nhint: encanto show-status-log --help"),
         ("history --format dot", "this command has no dot format\nhint: --format yaml or json"),
-        ("scp a b", "neither of the two is in a machine\nhint: encanto scp mysql/0:/etc/mysql/my.cnf ."),
-        ("scp 1:a 2:b", "one of the two must be on this host\nhint: encanto scp mysql/0:/etc/mysql/my.cnf ."),
+        ("scp a b", "what comes to this host must be in a machine\nhint: encanto scp mysql/0:/etc/mysql/my.cnf ."),
+        ("scp 1:x a b", "what comes to this host must be in a machine\nhint: encanto scp mysql/0:/etc/mysql/my.cnf ."),
+        ("scp 1:a 2:b", "what goes into a machine must be on this host\nhint: encanto scp mysql/0:/etc/mysql/my.cnf ."),
         (
             "scp mysql:/a b",
             "\"mysql\" is neither a unit nor a machine\nhint: for example `mysql/0:/etc/hosts` or `1:/etc/hosts`\n\

@@ -30,13 +30,13 @@ pub struct Scp {
 
 impl Scp {
     pub fn run(self, session: &Session<'_>) -> Outcome {
-        let hint = "encanto scp mysql/0:/etc/mysql/my.cnf .";
+        let misused = |words: &str| Failure::usage(words).hint("encanto scp mysql/0:/etc/mysql/my.cnf .");
         let sources: Vec<Place> = self.sources.iter().map(|source| Place::of(source)).collect::<Result<_, _>>()?;
         let several = sources.len() > 1;
         match Place::of(&self.destination)? {
             Place::There(far) => {
                 let near = sources.into_iter().map(Place::here).collect::<Option<Vec<_>>>();
-                let near = near.ok_or_else(|| Failure::usage("one of the two must be on this host").hint(hint))?;
+                let near = near.ok_or_else(|| misused("what goes into a machine must be on this host"))?;
                 let settings = session.settings()?;
                 // Nothing is copied if one of them cannot be.
                 let open = |path: PathBuf| transfer::Source::open(&path, self.recursive);
@@ -52,7 +52,7 @@ impl Scp {
             }
             Place::Here(path) => {
                 let far = sources.into_iter().map(Place::there).collect::<Option<Vec<_>>>();
-                let far = far.ok_or_else(|| Failure::usage("neither of the two is in a machine").hint(hint))?;
+                let far = far.ok_or_else(|| misused("what comes to this host must be in a machine"))?;
                 let settings = session.settings()?;
                 if several && !path.is_dir() {
                     let words = format!("\"{}\" is no folder: several files need one", path.display());

@@ -74,14 +74,8 @@ impl LibvirtLxc {
         machine: &Machine,
         work: impl Fn(&Domain) -> Result<T, Error> + Send + 'static,
     ) -> Result<Option<T>, ProviderError> {
-        if machine.is_guest() {
-            let name = machine.label().to_owned();
-            let with_it = move |connection: &Connect| {
-                absent_is_none(Domain::lookup_by_name(connection, &name).and_then(|domain| work(&domain)))
-            };
-            return self.hypervisor.call(with_it).await;
-        }
-        self.hypervisor.domain((machine.label(), &self.owner), work).await
+        let owner = if machine.is_guest() { Owner::nobody() } else { self.owner.clone() };
+        self.hypervisor.domain((machine.label(), &owner), work).await
     }
 
     async fn watched_init(&self, machine: &Machine) -> Result<Option<Process>, ProviderError> {
